@@ -1,0 +1,8 @@
+"""`python -m splitpriv`."""
+
+import sys
+
+from splitpriv.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

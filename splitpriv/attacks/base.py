@@ -1,0 +1,116 @@
+"""Actors, not flags: what the adversary holds (`Access`), and what an attack is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from splitpriv.data.base import Split
+from splitpriv.types import Shape, Spec
+
+Right = Literal["query", "edge", "clean", "cloud", "aux"]
+
+
+class Aux:
+    """The adversary's own data, with releases of it; the noise-free part of a release is computed once and shared."""
+
+    def __init__(self, split: Split, features: Callable[[Tensor], Tensor], obfuscate: Callable[[Tensor], Tensor],
+                 cacheable: bool, limit: int = 2**31) -> None:  # fmt: skip
+        self.split, self._features, self._obfuscate = split, features, obfuscate
+        self._cacheable, self._limit = cacheable, limit
+        self._cache: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @torch.no_grad()
+    def release(self, index: Tensor, draws: int = 1) -> Tensor:
+        """Mean of `draws` fresh releases of the images at `index` (n,); the same law as `Access.query` of them."""
+        if self._cacheable and self._cache is None:
+            self._fill()
+        if self._cache is not None:
+            z = self._cache[index]
+            return mean_of(lambda: self._obfuscate(z), draws)
+        x = self.split.x(index)
+        return mean_of(lambda: self._obfuscate(self._features(x)), draws)
+
+    def _fill(self) -> None:
+        parts = [self._features(self.split.x(slice(0, 256)))]
+        if parts[0][0].numel() * 4 * len(self) > self._limit:
+            self._cacheable = False
+            return
+        parts += [self._features(self.split.x(slice(i, i + 256))) for i in range(256, len(self), 256)]
+        self._cache = torch.cat(parts)
+
+
+class Access:
+    """What the adversary holds. Touching a right that the attack does not declare raises PermissionError.
+
+    Always there: `spec`, `shape` (of one release), `device`, `autocast`, `intercept`. By right:
+    `query(x)`  release of the adversary's own images, (N, C, H, W) -> (N, *shape), fresh randomness, no gradient;
+    `edge(x)`   the same, differentiable (white box);
+    `clean(x)`  the edge's z without the chain, differentiable;
+    `cloud(r)`  logits that the server computes from a release;
+    `aux`       the adversary's own labelled data (`Aux`), never a victim.
+    """
+
+    def __init__(self, requires: frozenset[Right], *, spec: Spec, shape: Shape, device: torch.device,
+                 intercept: Callable[[int], Tensor], rights: dict[Right, Any],
+                 autocast: Callable[[], Any]) -> None:  # fmt: skip
+        self.requires, self._rights = requires, rights
+        self.spec, self.shape, self.device, self.autocast = spec, shape, device, autocast
+        self.intercept = intercept
+
+    def __getattr__(self, right: str) -> Any:
+        rights = self.__dict__.get("_rights", {})
+        if right not in rights:
+            raise AttributeError(right)
+        if right not in self.requires:
+            raise PermissionError(f"the attack uses access.{right} but declares requires={sorted(self.requires)}")
+        return rights[right]
+
+
+class Reconstructor(nn.Module):
+    """Release (N, *shape) -> image in [0, 1] (N, C, H, W). `report` holds what the row says about its making."""
+
+    report: dict[str, Any]
+
+
+class Attack:
+    """Never sees a victim's image, and never asks which defence is on.
+
+    `draws`: releases of each victim that are averaged (a repeated-query attacker); its own training uses as many.
+    """
+
+    version: ClassVar[int] = 1
+    requires: frozenset[Right] = frozenset()
+    recovers: ClassVar[str] = "image"
+    draws: int = 1
+
+    def fit(self, access: Access, home: Path) -> Reconstructor:
+        """Prepare the attack; `home` is a folder where an interrupted fit finds its last epoch again."""
+        raise NotImplementedError
+
+
+def mean_of(draw: Callable[[], Tensor], draws: int) -> Tensor:
+    """Mean of `draws` independent calls, without holding them all."""
+    total = draw()
+    for _ in range(draws - 1):
+        total = total + draw()
+    return total / draws if draws > 1 else total
+
+
+def even(index: Tensor, batch: int) -> tuple[Tensor, ...]:
+    """Split `index` into pieces of at most `batch`, equal within one: nothing dropped, no batch of one image."""
+    return index.tensor_split(max(1, math.ceil(len(index) / batch)))
+
+
+def flat(curve: list[float], tolerance: float) -> bool:
+    """Whether the last quarter of `curve` brought its minimum down by at most `tolerance` (relative)."""
+    before = curve[: len(curve) - max(1, len(curve) // 4)]
+    return bool(before) and min(before) - min(curve) <= tolerance * min(before)

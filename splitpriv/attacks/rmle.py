@@ -1,0 +1,150 @@
+"""Regularised maximum-likelihood estimation: search for the image whose release matches what was intercepted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from splitpriv import host, progress, resume
+from splitpriv.attacks.base import Access, Attack, Reconstructor, Right, mean_of
+from splitpriv.types import Count, Fraction, NonNegative, Positive, UserError
+
+POINTS = 8  # of the loss curve in the report, besides the end
+GREY_LEVEL = 1 / 255
+
+
+class Rmle(Attack):
+    """rMLE (He et al. 2019, ACSAC): argmin over x of E[|release(x) - r|^2] + tv * TV(x), by Adam from a grey image.
+
+    E is the mean over `eot` fresh releases. Both terms are means per image, summed over the batch, so that an image's
+    result does not depend on who shares its batch. TV is the mean of (dx^2 + dy^2)^(tv_power / 2): 1 as in the paper,
+    2 as in its code. With `relative` the distance is a share of the grey image's, so that `tv` means the same whatever
+    the scale of a release. Restart 0 starts grey, the others uniformly random; the lowest feature loss wins, per image.
+
+    The weight of the prior decides how well the attack does. Of several `tv` the adversary takes the one that rebuilds
+    `tune` images of its own best, from their releases; with one there is nothing to choose, and aux is not needed.
+    """
+
+    def __init__(self, *, steps: Count, lr: Positive, amsgrad: bool, eps: Positive, tv: list[NonNegative],
+                 tune: Count, tv_power: Positive, relative: bool, box: Literal["clamp", "sigmoid"], restarts: Count,
+                 eot: Count, draws: Count, batch: Count, tolerance: Fraction) -> None:  # fmt: skip
+        if not tv:
+            raise UserError("attack.rmle.tv: is empty; give at least one weight, as in [1.0]")
+        self.steps, self.lr, self.amsgrad, self.eps, self.tv, self.tune = steps, lr, amsgrad, eps, tv, tune
+        self.tv_power, self.relative, self.box, self.restarts = tv_power, relative, box, restarts
+        self.eot, self.draws, self.batch, self.tolerance = eot, draws, batch, tolerance
+
+    @property
+    def requires(self) -> frozenset[Right]:  # type: ignore[override]
+        return frozenset({"edge"}) if len(self.tv) == 1 else frozenset({"edge", "query", "aux"})
+
+    def fit(self, access: Access, home: Path) -> Search:
+        resume.seed_epoch(home.name, 0)
+        starts = torch.rand(self.restarts, *access.spec.image)
+        starts[0] = 0.5
+        search = Search(self, access, home, starts.to(access.device), self.tv[0])
+        return search if len(self.tv) == 1 else self._tuned(search, access)
+
+    def _tuned(self, search: Search, access: Access) -> Search:
+        """The search with the weight that does best on images of aux; one grey start is enough to tell."""
+        chosen = torch.randperm(len(access.aux))[: self.tune].to(access.device)
+        x, releases, errors = access.aux.split.x(chosen), access.aux.release(chosen, self.draws).float(), []
+        with progress.bar("rmle: weight of the prior", len(self.tv) * self.steps, unit="step") as bar:
+            for search.tv in self.tv:
+                image, _ = search.descend(releases, search.starts[0], bar)
+                errors.append((image - x).square().mean())
+        found = host.to_host(torch.stack(errors))
+        search.tv = self.tv[found.index(min(found))]
+        search.tuning = {"tv": search.tv, "tuning_mse": found}
+        return search
+
+
+class Search(Reconstructor):
+    """The search, one batch of victims after the other; a finished batch is kept in `home` and not searched again."""
+
+    def __init__(self, attack: Rmle, access: Access, home: Path, starts: Tensor, tv: float) -> None:
+        super().__init__()
+        self.attack, self.access, self.home, self.starts, self.tv = attack, access, home, starts, tv
+        self.tuning: dict[str, Any] = {}
+        self.report: dict[str, Any] = {}
+        self._curves: list[Tensor] = []
+
+    def forward(self, releases: Tensor) -> Tensor:
+        parts = releases.split(self.attack.batch)
+        total = len(parts) * self.attack.restarts * self.attack.steps
+        with progress.bar("rmle", total, unit="step") as bar:
+            images, curves = zip(*(self._kept(r.float(), bar) for r in parts), strict=True)
+        self._curves += curves
+        self._summarise()
+        return torch.cat(images)
+
+    def _kept(self, r: Tensor, bar: Any) -> tuple[Tensor, Tensor]:
+        marks = host.to_host(r.flatten(1).square().sum(1))
+        name = hashlib.sha256(repr((self.home.name, self.tv, vars(self.attack), marks)).encode()).hexdigest()[:16]
+        _, kept = resume.load_state(self.home / f"{name}.pt", {})
+        if kept is None:
+            resume.seed_epoch(name, 0)
+            kept = self._best(r, bar)
+            resume.save_state(self.home / f"{name}.pt", 1, {}, kept)
+        else:
+            bar.update(self.attack.restarts * self.attack.steps)
+        return kept[0].to(r.device), kept[1].to(r.device)
+
+    def _best(self, r: Tensor, bar: Any) -> tuple[Tensor, Tensor]:
+        image, curve = self.descend(r, self.starts[0], bar)
+        for start in self.starts[1:]:
+            other, path = self.descend(r, start, bar)
+            better = path[-1] < curve[-1]
+            curve = torch.where(better, path, curve)
+            image = torch.where(better.view(-1, 1, 1, 1), other, image)
+        return image, curve
+
+    def descend(self, r: Tensor, start: Tensor, bar: Any) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) and their feature losses along the way (points, N)."""
+        attack, clamp = self.attack, self.attack.box == "clamp"
+        begin = start if clamp else start.logit(eps=1e-2)
+        free = begin.expand(len(r), *start.shape).clone().requires_grad_()
+        pixels: Callable[[Tensor], Tensor] = torch.clone if clamp else torch.sigmoid
+        with torch.no_grad():
+            grey = self._distance(self.starts[:1].expand(len(r), *start.shape), r).clamp_min(1e-12)
+        scale = grey if attack.relative else 1.0
+        optimizer = torch.optim.Adam([free], lr=attack.lr, amsgrad=attack.amsgrad, eps=attack.eps, fused=True)
+        shown, curve = {attack.steps * k // POINTS for k in range(POINTS)}, []
+        with torch.enable_grad(), torch.autocast(r.device.type, enabled=False):
+            for step in range(attack.steps):
+                x = pixels(free)
+                loss = self._distance(x, r)
+                if step in shown:
+                    curve.append(loss.detach())
+                # torch.autograd.grad reaches the image alone, so the target's parameters gather no gradients
+                (free.grad,) = torch.autograd.grad((loss / scale + self.tv * variation(x, attack.tv_power)).sum(), free)
+                optimizer.step()
+                if clamp:
+                    free.detach().clamp_(0, 1)
+                bar.update()
+        with torch.no_grad():
+            x = pixels(free)
+            return x, torch.stack([*curve, self._distance(x, r)])
+
+    def _distance(self, x: Tensor, r: Tensor) -> Tensor:
+        return mean_of(lambda: (self.access.edge(x) - r).square().flatten(1).mean(1), self.attack.eot)
+
+    def _summarise(self) -> None:
+        curve = host.to_host(torch.cat(self._curves, dim=1).mean(1))
+        late, tolerance = curve[3 * (len(curve) - 1) // 4], self.attack.tolerance
+        # A loss far below its start has nothing left to gain, however fast it still falls in relative terms.
+        settled = late - curve[-1] <= tolerance * max(late, tolerance * curve[0])
+        self.report = {**self.tuning, "feature_loss": curve, "converged": settled}
+
+
+def variation(x: Tensor, power: float) -> Tensor:
+    """Total variation per image, (N, C, H, W) -> (N,): mean over pixels of (dx^2 + dy^2)^(power / 2)."""
+    across, down = pad(x.diff(dim=-1), (0, 1)), pad(x.diff(dim=-2), (0, 0, 0, 1))
+    # Differences below a grey level count as flat: the kink at zero would turn rounding errors into full steps.
+    return (across.square() + down.square() + GREY_LEVEL**2).pow(power / 2).flatten(1).mean(1)

@@ -1,0 +1,94 @@
+"""Is this evaluation believable? Short flags for the row; a flag is a reason to look again, not a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Any
+
+MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
+SIGNIFICANT = 3.0  # standard errors
+
+Means = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the checks know of one image attack: its mean scores, and how it was made.
+
+    `kind` names its class; `settings` holds every setting besides `draws` and `eot`, so that twins can be told;
+    `converged` is None where an attack cannot say.
+    """
+
+    means: Means
+    kind: str = ""
+    requires: frozenset[str] = frozenset()
+    draws: int = 1
+    eot: int = 1
+    converged: bool | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def doubts(
+    attacks: Mapping[str, Facts],
+    *,
+    mean_image: Means,
+    random_image: Means,
+    ceiling: Mapping[str, Means] | None = None,
+    signal: float | None = None,
+    overlaps: Mapping[str, int] | None = None,
+    utility: Means | None = None,
+) -> list[str]:
+    """Flags of one run, most serious first.
+
+    `mean_image` and `random_image`: the floors' mean scores. `ceiling`: mean scores of the same attacks on the
+    undefended network, if known. `signal`: `measure.signal` of the release. `overlaps`: images shared, per pair of
+    splits.
+    """
+    flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
+    flags += [f"splits overlap: {pair} ({count} images)" for pair, count in (overlaps or {}).items() if count]
+    if signal is not None and not signal >= SIGNIFICANT:
+        flags.append("release is constant: it does not depend on the image")
+    mse = {name: f.means["mse"] for name, f in attacks.items() if math.isfinite(f.means.get("mse", math.nan))}
+    for name, value in mse.items():
+        if value > random_image["mse"]:
+            flags.append(f"{name}: worse than a random image of aux")
+        elif value >= mean_image["mse"] * (1 - MARGIN):
+            flags.append(f"{name}: no better than the mean image of aux")
+        if ceiling and name in ceiling and value < ceiling[name]["mse"] * (1 - MARGIN):
+            flags.append(f"{name}: better than on the undefended network")
+    flags += [f"{name}: not converged" for name, f in attacks.items() if f.converged is False]
+    flags += _twins(attacks, mse)
+    flags += _boxes(attacks, mse)
+    if len(attacks) == 1:
+        flags.append("only one attack was run")
+    return flags
+
+
+def _numbers(found: Mapping[str, Means]) -> Iterator[str]:
+    for name, means in found.items():
+        for metric, value in means.items():
+            if not math.isfinite(value):
+                yield f"{name}: {metric} is {value}"
+
+
+def _twins(attacks: Mapping[str, Facts], mse: Means) -> Iterator[str]:
+    """A pair that differs only in `draws` or `eot`: the one with more has all that the other has."""
+    for more, less in permutations(mse, 2):
+        a, b = attacks[more], attacks[less]
+        if (a.kind, a.settings) == (b.kind, b.settings) and mse[more] > mse[less] * (1 + MARGIN):
+            if a.draws > b.draws and a.eot == b.eot:
+                yield f"{more}: weaker than {less}, which averages fewer releases"
+            if a.eot > b.eot and a.draws == b.draws:
+                yield f"{more}: weaker than {less}, which averages fewer gradients"
+
+
+def _boxes(attacks: Mapping[str, Facts], mse: Means) -> Iterator[str]:
+    """Whoever holds the edge can do all that a black-box attacker can."""
+    white = {name: mse[name] for name in mse if attacks[name].requires & {"edge", "clean"}}
+    black = {name: mse[name] for name in mse if name not in white}
+    if white and black and min(white.values()) > min(black.values()) * (1 + MARGIN):
+        names = (min(found, key=found.__getitem__) for found in (white, black))
+        yield "white box ({}) weaker than black box ({})".format(*names)

@@ -1,0 +1,72 @@
+"""What a data set is: published pools of labelled images, and the four named splits made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from splitpriv.types import Spec
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled images that live together as tensors, small sets on the device.
+
+    `images` is (N, C, H, W), uint8, or float32 already in [0, 1]; `y` (N,) int64; `attributes` name -> (N,) int64;
+    `ids` (N,) int64 names each image within the data set, so that disjointness can be asserted.
+    """
+
+    images: Tensor
+    y: Tensor
+    ids: Tensor
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def x(self, index: Tensor | slice) -> Tensor:
+        """Images at `index` as floats in [0, 1] on the labels' device, (n, C, H, W)."""
+        index = index.to(self.images.device) if isinstance(index, Tensor) else index
+        picked = self.images[index].to(self.y.device, non_blocking=True)
+        return picked.float().div_(255) if picked.dtype == torch.uint8 else picked
+
+    def take(self, index: Tensor | slice) -> Split:
+        """The sub-split at `index`, in that order."""
+        return Split(
+            self.images[index], self.y[index], self.ids[index], {k: v[index] for k, v in self.attributes.items()}
+        )
+
+    def to(self, device: torch.device | str, keep_images: bool = False) -> Split:
+        """A copy on `device`; with `keep_images` the images stay where they are and travel batch by batch."""
+        images = self.images if keep_images else self.images.to(device)
+        attributes = {k: v.to(device) for k, v in self.attributes.items()}
+        return replace(self, images=images, y=self.y.to(device), ids=self.ids.to(device), attributes=attributes)
+
+
+class Dataset:
+    """A data set by name: `spec` is known at once, `pools` reads files.
+
+    Subclasses take their settings as keyword-only arguments from `conf/dataset/<name>.yaml`.
+    """
+
+    spec: Spec
+    version: int = 1
+    crop: int = 0  # padding of the random crop, pixels
+    flip: bool = False
+    rotation: float = 0.0  # degrees either way
+
+    def pools(self, root: Path) -> dict[str, Split]:
+        """Read the published pools "train" and "test" from under `root`; raise UserError if they are not there."""
+        raise NotImplementedError
+
+    def fetch(self, root: Path) -> None:
+        """Download into `root` and verify; raise UserError, with what to put where, when there is no network."""
+
+    def verify(self, root: Path) -> str:
+        """One line that says what was found and checked; raise UserError if a file is missing or damaged."""
+        pools = self.pools(root)
+        return ", ".join(f"{len(split):,} {name}" for name, split in pools.items())

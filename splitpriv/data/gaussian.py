@@ -1,0 +1,70 @@
+"""Gaussian images: x ~ N(1/2, Sigma), for which H(x|z), the MMSE and the bounds are known in closed form."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from splitpriv.data.base import Dataset, Split
+from splitpriv.data.pools import hold_out, pools
+from splitpriv.types import Count, NonNegative, Positive, Rate, Spec, UserError, Whole
+
+
+class Gaussian(Dataset):
+    """`samples` draws of x (1, size, size) with mean 1/2 and a squared-exponential covariance, never clipped.
+
+    Sigma_ij = std^2 ((1 - nugget) exp(-|i - j|^2 / 2 length^2) + nugget [i = j]), distances in pixels. The label is the
+    side of one hyperplane through the mean, the attribute "side" that of another, chosen so that both are independent.
+    `spec.entropy` is H(x) = 1/2 log det(2 pi e Sigma), nats. All draws come from `seed`.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: Count,
+        samples: Count,
+        std: Positive,
+        length: Positive,
+        nugget: Positive,
+        test_share: Rate,
+        seed: Whole,
+        crop: Whole,
+        flip: bool,
+        rotation: NonNegative,
+    ) -> None:
+        if nugget > 1:
+            raise UserError(f"dataset.nugget: {nugget} is a share of the variance; keep it above 0 and at most 1")
+        self.crop, self.flip, self.rotation = crop, flip, rotation
+        self.size, self.samples, self.std, self.length, self.nugget = size, samples, std, length, nugget
+        self.test_share, self.seed = test_share, seed
+        _, log_det = np.linalg.slogdet(2 * math.pi * math.e * self.covariance())
+        self.spec = Spec((1, size, size), 2, {"side": 2}, (0.5,), (std,), entropy=float(log_det) / 2)
+
+    def covariance(self) -> NDArray[np.float64]:
+        """Sigma (d, d), float64, pixels in row-major order."""
+        axis = np.arange(self.size, dtype=np.float64)
+        gap = (axis[:, None] - axis) ** 2
+        kernel = np.exp(-gap / (2 * self.length**2))
+        smooth = np.kron(kernel, kernel)
+        sigma: NDArray[np.float64] = self.std**2 * ((1 - self.nugget) * smooth + self.nugget * np.eye(len(smooth)))
+        return sigma
+
+    def planes(self) -> NDArray[np.float64]:
+        """Normals (2, d) of the label's and of the attribute's hyperplane; smooth, and uncorrelated under Sigma."""
+        sigma = self.covariance()
+        label, side = np.random.RandomState(self.seed).standard_normal((2, len(sigma))) @ sigma
+        side = side - label * (label @ sigma @ side) / (label @ sigma @ label)
+        return np.stack([label, side])
+
+    def pools(self, root: Path) -> dict[str, Split]:
+        factor = np.linalg.cholesky(self.covariance())
+        white = np.random.RandomState(self.seed + 1).standard_normal((self.samples, len(factor)))
+        offset = (white @ factor.T).astype(np.float32)
+        y, side = torch.from_numpy((offset @ self.planes().T > 0).astype(np.int64)).unbind(1)
+        images = torch.from_numpy(offset + np.float32(0.5)).reshape(-1, *self.spec.image)
+        order, train = hold_out(self.samples, self.test_share, self.seed)
+        return pools(images, y.contiguous(), {"side": side.contiguous()}, train, order)

@@ -1,0 +1,83 @@
+"""MNIST (LeCun, Cortes, Burges), the published idx files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from splitpriv.data import files, idx
+from splitpriv.data.base import Dataset, Split
+from splitpriv.data.files import Published
+from splitpriv.data.pools import pools
+from splitpriv.types import Count, NonNegative, Spec, UserError, Whole
+
+FOLDER = "MNIST/raw"
+URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # the publisher's page no longer serves the files
+FILES = [
+    Published(f"{FOLDER}/train-images-idx3-ubyte", 47_040_016, "md5:6bbc9ace898e44ae57da46a324031adb"),
+    Published(f"{FOLDER}/train-labels-idx1-ubyte", 60_008, "md5:a25bea736e30d166cdddb491f175f624"),
+    Published(f"{FOLDER}/t10k-images-idx3-ubyte", 7_840_016, "md5:2646ac647ad5339dbf082846283269ea"),
+    Published(f"{FOLDER}/t10k-labels-idx1-ubyte", 10_008, "md5:27ae3e4e09519cfbb04c329615203637"),
+]
+ARCHIVES = [  # the same four, compressed
+    "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "md5:d53e105ee54ea40749a09fcbcd1e9432",
+    "md5:9fb629c4189551a2d022fa330f9573f3",
+    "md5:ec29112dd5afa0611ce80d1b7f02629c",
+]
+MEAN, STD = 0.1307, 0.3081  # at 28x28
+
+
+class Mnist(Dataset):
+    """60,000 + 10,000 grey digits, 28x28, brought to 1 x size x size by zero padding or by resizing."""
+
+    def __init__(
+        self, *, size: Count, fit: Literal["pad", "resize"], crop: Whole, flip: bool, rotation: NonNegative
+    ) -> None:
+        if fit == "pad" and size < 28:
+            raise UserError(f"dataset.size: {size} is below 28, and padding only enlarges; set dataset.fit=resize")
+        self.crop, self.flip, self.rotation = crop, flip, rotation
+        self.size, self.fit = size, fit
+        share = (28 / size) ** 2 if fit == "pad" else 1.0
+        mean = MEAN * share
+        std = ((STD**2 + MEAN**2) * share - mean**2) ** 0.5
+        self.spec = Spec((1, size, size), 10, mean=(mean,), std=(std,))
+
+    def pools(self, root: Path) -> dict[str, Split]:
+        files.check(root, FILES, f"run `splitpriv data fetch mnist`, or put the four files of {URL}, unpacked, there")
+        x, y, x_test, y_test = (idx.parse((root / file.path).read_bytes()) for file in FILES)
+        labels = torch.from_numpy(np.concatenate([y, y_test]).astype(np.int64))
+        images = torch.from_numpy(np.concatenate([x, x_test]))[:, None]
+        return pools(self._fit(images), labels, {}, len(y))
+
+    def _fit(self, images: Tensor) -> Tensor:
+        if self.fit == "pad":
+            before = (self.size - 28) // 2
+            after = self.size - 28 - before
+            return F.pad(images, (before, after, before, after))
+        if self.size == 28:
+            return images
+        shape = (self.size, self.size)
+        return torch.cat([F.interpolate(part, shape, mode="bilinear", antialias=True) for part in images.split(5000)])
+
+    def fetch(self, root: Path) -> None:
+        folder = root / FOLDER
+        for file, digest in zip(FILES, ARCHIVES, strict=True):
+            put = f"put {Path(file.path).name}, or the same with .gz, into {folder} and run this again"
+            try:
+                files.check(root, [file], put)
+            except UserError:
+                archive = files.download(f"{URL}{Path(file.path).name}.gz", folder, digest, put)
+                files.write(root / file.path, io.BytesIO(gzip.decompress(archive.read_bytes())))
+                files.check(root, [file], put)
+
+    def verify(self, root: Path) -> str:
+        files.forget(root, FILES)
+        return super().verify(root)

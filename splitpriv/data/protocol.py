@@ -1,0 +1,85 @@
+"""Which images play which part: the four named splits of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitpriv.data.base import Split
+from splitpriv.types import Count, Fraction, UserError, Whole
+
+Role = Literal["train", "val", "aux", "victims"]
+Pool = Literal["train", "test"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Protocol:
+    """The target's `train`, `val` for its selection, the adversary's own `aux`, and the `victims` that are scored.
+
+    `slices` gives each as [pool, from, to], shares of that published pool, in the order drawn from `seed` if `shuffle`.
+    `limit` keeps the first so many of a split (None: all). No image may play two parts unless `overlap` says so, as
+    published protocols at times do. `attacked` victims have their releases attacked (None: all); `select` keeps the
+    target of the last epoch, or that of the best accuracy on val.
+    """
+
+    def __init__(
+        self,
+        *,
+        slices: Mapping[Role, tuple[Pool, Fraction, Fraction]],
+        shuffle: bool,
+        seed: Whole,
+        overlap: bool,
+        limit: Mapping[Role, Count | None],
+        attacked: Count | None,
+        select: Literal["last", "best"],
+    ) -> None:
+        self.slices = {role: slices[role] for role in ROLES if role in slices}
+        self.shuffle, self.seed, self.overlap, self.limit = shuffle, seed, overlap, dict(limit)
+        self.attacked, self.select = attacked, select
+        problems = [
+            f"protocol.slices: lacks {role}; add {role}: [pool, from, to]" for role in ROLES if role not in slices
+        ]
+        for role, (_, start, stop) in self.slices.items():
+            if not start < stop:
+                problems.append(f"protocol.slices.{role}: from {start} to {stop} is empty; let from be below to")
+        if not problems and not overlap:
+            for a, b in combinations(ROLES, 2):
+                (pool, start, stop), (other, start_b, stop_b) = self.slices[a], self.slices[b]
+                if pool == other and start < stop_b and start_b < stop:
+                    problems.append(_shared(a, b))
+        if problems:
+            raise UserError(*problems)
+
+    def split(self, pools: Mapping[str, Split]) -> dict[str, Split]:
+        """The four splits of `pools`; UserError if one is empty, or if two share an image and `overlap` is false."""
+        chosen: dict[str, Split] = {}
+        for role, (pool, start, stop) in self.slices.items():
+            whole = pools[pool]
+            first, last = round(start * len(whole)), round(stop * len(whole))
+            limit = self.limit.get(role)
+            last = last if limit is None else min(last, first + limit)
+            if first >= last:
+                raise UserError(
+                    f"protocol.slices.{role}: no image in [{pool}, {start}, {stop}] of {len(whole)}; "
+                    "widen the slice, or use more data"
+                )
+            chosen[role] = whole.take(self._order(pool, len(whole))[first:last] if self.shuffle else slice(first, last))
+        if not self.overlap:
+            for a, b in combinations(ROLES, 2):
+                if torch.isin(chosen[a].ids, chosen[b].ids).any():
+                    raise UserError(_shared(a, b))
+        return chosen
+
+    def _order(self, pool: Pool, count: int) -> Tensor:
+        """A seeded order of a pool, from numpy's legacy generator: its stream is the same under every version."""
+        seed = 2 * self.seed + (pool == "test")
+        return torch.from_numpy(np.random.RandomState(seed).permutation(count).astype(np.int64))
+
+
+def _shared(a: str, b: str) -> str:
+    return f"protocol.slices: {a} and {b} share images; keep their shares apart, or set protocol.overlap=true"

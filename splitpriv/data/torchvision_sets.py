@@ -1,0 +1,115 @@
+"""Data sets that torchvision finds, checks and downloads: CIFAR-100, SVHN, CelebA."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitpriv.data.base import Dataset, Split
+from splitpriv.data.decode import decoded
+from splitpriv.data.pools import pools
+from splitpriv.types import Count, NonNegative, Spec, UserError, Whole
+
+Trait = Literal[
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes",
+    "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling",
+    "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
+    "Wearing_Necktie", "Young",
+]  # fmt: skip
+
+
+def _open(name: str, remedy: str, *where: Any, **how: Any) -> Any:
+    """torchvision.datasets.`name`, made of the other arguments; its errors in one line that ends in `remedy`."""
+    try:
+        library = importlib.import_module("torchvision.datasets")
+    except ImportError as error:
+        raise UserError(f"dataset: {name} is read by torchvision ({error}); pip install torchvision") from error
+    try:
+        return getattr(library, name)(*where, **how)
+    except ImportError as error:  # scipy for SVHN, gdown for the download of CelebA
+        raise UserError(f"dataset: {name} needs a package that is not installed ({error}); pip install it") from error
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". You can use")[0]
+        raise UserError(f"paths.data: {name}: {reason}; {remedy}") from error
+
+
+class Cifar100(Dataset):
+    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images, 3x32x32, of 100 classes."""
+
+    spec = Spec((3, 32, 32), 100, mean=(0.50708, 0.48655, 0.44092), std=(0.26733, 0.25644, 0.27615))
+
+    def __init__(self, *, crop: Whole, flip: bool, rotation: NonNegative) -> None:
+        self.crop, self.flip, self.rotation = crop, flip, rotation
+
+    def pools(self, root: Path) -> dict[str, Split]:
+        remedy = f"run `splitpriv data fetch cifar100`, or put the folder cifar-100-python under {root}"
+        train, test = (_open("CIFAR100", remedy, str(root), train=part) for part in (True, False))
+        images = np.concatenate([train.data, test.data]).transpose(0, 3, 1, 2)
+        return pools(np.ascontiguousarray(images), torch.tensor(train.targets + test.targets), {}, len(train.targets))
+
+    def fetch(self, root: Path) -> None:
+        put = f"put cifar-100-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html under {root}, run this again"
+        _open("CIFAR100", put, str(root), download=True)
+
+
+class Svhn(Dataset):
+    """SVHN (Netzer et al. 2011), cropped digits: 73,257 + 26,032 colour images, 3x32x32, of 10 classes."""
+
+    spec = Spec((3, 32, 32), 10, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197))
+
+    def __init__(self, *, crop: Whole, flip: bool, rotation: NonNegative) -> None:
+        self.crop, self.flip, self.rotation = crop, flip, rotation
+
+    def pools(self, root: Path) -> dict[str, Split]:
+        folder = root / "svhn"
+        remedy = f"run `splitpriv data fetch svhn`, or put train_32x32.mat and test_32x32.mat into {folder}"
+        train, test = (_open("SVHN", remedy, str(folder), split=part) for part in ("train", "test"))
+        labels = torch.from_numpy(np.concatenate([train.labels, test.labels]).astype(np.int64))
+        return pools(np.concatenate([train.data, test.data]), labels, {}, len(train.labels))
+
+    def fetch(self, root: Path) -> None:
+        folder = root / "svhn"
+        put = f"put train_32x32.mat and test_32x32.mat of http://ufldl.stanford.edu/housenumbers into {folder}"
+        for part in ("train", "test"):
+            _open("SVHN", put, str(folder), split=part, download=True)
+
+
+class CelebA(Dataset):
+    """CelebA (Liu et al. 2015), aligned faces, centre-cropped and resized to 3 x size x size.
+
+    `task` and the private `attributes` are any of its 40 binary attributes. The published valid part joins the train
+    pool.
+    """
+
+    def __init__(
+        self, *, task: Trait, attributes: tuple[Trait, ...], size: Count, crop: Whole, flip: bool, rotation: NonNegative
+    ) -> None:
+        if task in attributes:
+            raise UserError(f"dataset.attributes: {task} is the task already; leave it out, or change dataset.task")
+        self.crop, self.flip, self.rotation = crop, flip, rotation
+        self.task, self.attributes, self.size = task, tuple(attributes), size
+        mean, std = (0.5061, 0.4254, 0.3828), (0.3105, 0.2903, 0.2896)
+        self.spec = Spec((3, size, size), 2, dict.fromkeys(attributes, 2), mean, std)
+
+    def pools(self, root: Path) -> dict[str, Split]:
+        folder = root / "celeba"
+        remedy = f"run `splitpriv data fetch celeba`, or put img_align_celeba/ and the list_*.txt files into {folder}"
+        parts = [_open("CelebA", remedy, str(root), split=part) for part in ("train", "valid", "test")]
+        paths = [folder / "img_align_celeba" / name for part in parts for name in part.filename]
+        images = decoded(paths, root, label="celeba", size=self.size, channels=3, key="paths.data", remedy=remedy)
+        names, traits = parts[0].attr_names, torch.cat([part.attr for part in parts]).long()
+        columns: dict[str, Tensor] = {
+            name: traits[:, names.index(name)].clone() for name in (self.task, *self.attributes)
+        }
+        return pools(images, columns.pop(self.task), columns, len(parts[0].filename) + len(parts[1].filename))
+
+    def fetch(self, root: Path) -> None:
+        put = f"download it from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html into {root / 'celeba'}"
+        _open("CelebA", put, str(root), split="all", download=True)

@@ -1,0 +1,100 @@
+"""A co-trained inversion decoder: as a defence the edge learns against it, as a monitor it only watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.stats.ssim import Padding, ssim
+from splitpriv.types import Count, Fraction, NonNegative, Positive, Shape, Spec, Step, Whole
+
+Loss = Literal["mse", "l1", "ssim"]
+
+
+class CoDecoder(nn.Module):
+    """An inversion decoder D that learns beside the target; `make` builds it from the shapes of z and of the image."""
+
+    def __init__(self, make: Callable[..., nn.Module], inner_loss: Loss, padding: Padding, lr: float) -> None:
+        super().__init__()
+        self.make, self.inner_loss, self.padding, self.lr = make, inner_loss, padding, lr
+
+    def attach(self, shape: Shape, image: Shape) -> None:
+        """Build D for z (N, *shape) and images (N, *image), drawing nothing from the target's random numbers."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed the accelerator too
+            self.net = self.make(shape, image)
+
+    def loss(self, z: Tensor, x: Tensor) -> Tensor:
+        """What D minimises, a scalar, in training mode; x (N, C, H, W) in [0, 1]."""
+        image = self.net.train()(z).float()
+        if self.inner_loss == "ssim":
+            return 1 - ssim(image, x, self.padding).mean()
+        return (F.mse_loss if self.inner_loss == "mse" else F.l1_loss)(image, x)
+
+    def frozen(self, z: Tensor) -> Tensor:
+        """D(z) in evaluation mode, as in ResSFL's code: the gradient reaches z, but no parameter and no buffer of D."""
+        weights = {name: value.detach() for name, value in self.net.named_parameters()}
+        return torch.func.functional_call(self.net.eval(), weights, (z,)).float()
+
+    @torch.no_grad()
+    def score(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """MSE (N,) and SSIM (N,) of D(z) against x, in evaluation mode and without a gradient."""
+        image = self.frozen(z)
+        return (image - x).square().flatten(1).mean(1), ssim(image, x, self.padding)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.net.parameters(), lr=self.lr, fused=True)
+
+
+class Adversarial(Defense):
+    """Attacker-aware training: D learns to invert z, and the edge learns to defeat it.
+
+    `loss` ssim adds weight·max(SSIM(D(z), x) − threshold, 0) (Li et al. 2022, ResSFL); mse adds −weight·MSE, or
+    −weight·min(MSE, ceiling): past the ceiling there is nothing to gain. Both are means over the batch. D descends
+    `inner_loss` for `steps` steps a batch; the penalty is off in the first `warmup` epochs of a phase.
+    """
+
+    def __init__(self, *, net: Callable[..., nn.Module], weight: NonNegative, loss: Literal["ssim", "mse"],
+                 threshold: Fraction, ceiling: Positive | None, inner_loss: Loss, padding: Padding,
+                 lr: Positive, steps: Count, warmup: Whole) -> None:  # fmt: skip
+        super().__init__()
+        self.decoder = CoDecoder(net, inner_loss, padding, lr)
+        self.weight, self.loss, self.threshold, self.ceiling = weight, loss, threshold, ceiling or torch.inf
+        self.padding, self.adversary_steps, self.warmup = padding, steps, warmup
+
+    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
+        self.decoder.attach(shape, spec.image)
+
+    def adversary_parameters(self) -> list[nn.Parameter]:
+        return list(self.decoder.parameters())
+
+    def adversary_optimizer(self) -> torch.optim.Optimizer:
+        return self.decoder.optimizer()
+
+    def adversary_loss(self, z: Tensor, step: Step) -> Tensor:
+        return self.decoder.loss(z, step.x)
+
+    def penalty(self, z: Tensor, step: Step) -> Tensor | None:
+        if step.epoch < self.warmup:
+            return None
+        image = self.decoder.frozen(z)
+        if self.loss == "ssim":
+            return self.weight * F.relu(ssim(image, step.x, self.padding).mean() - self.threshold)
+        return -self.weight * F.mse_loss(image, step.x).clamp(max=self.ceiling)
+
+
+class Monitor(CoDecoder):
+    """The same decoder, only watching: it learns from detached releases, `steps` steps a batch, and changes nothing."""
+
+    def __init__(self, *, net: Callable[..., nn.Module], inner_loss: Loss, padding: Padding, lr: Positive,
+                 steps: Count) -> None:  # fmt: skip
+        super().__init__(net, inner_loss, padding, lr)
+        self.steps = steps
+
+    def step_loss(self, release: Tensor, x: Tensor) -> Tensor:
+        return self.loss(release.detach(), x)

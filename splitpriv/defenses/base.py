@@ -1,0 +1,155 @@
+"""What a defence is, and the defended model that is trained, deployed and attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from splitpriv.types import Epoch, Phase, Shape, Spec, Step
+
+if TYPE_CHECKING:
+    from splitpriv.nets.split import SplitNet
+
+
+class Defense(nn.Module):
+    """One link of a chain: the same mechanism in training and at deployment. Every hook is optional.
+
+    A defence returns penalties and never calls `backward`. Parameters of `adversary` learn only from `adversary_loss`,
+    with an optimiser of their own. Buffers take their final shape in `attach`, so that strict loading works.
+    """
+
+    version: ClassVar[int] = 1  # bump when an edit changes the numbers, so that stored results are not reused
+    bits: float = 32.0  # per released value
+    adversary_steps: int = 1
+    phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
+
+    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
+        """Called once, before training; `shape` is that of one z at this defence's place, without the batch."""
+
+    def validate(self, chain: Mapping[str, Defense]) -> None:
+        """Raise UserError where this defence cannot work in `chain`; called before any data is read."""
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the fixed-size noise this defence adds to every entry of z; 0 if it adds none."""
+        return 0.0
+
+    def before_edge(self, x: Tensor) -> Tensor:
+        """Change the image x (N, C, H, W) on the device, before the edge."""
+        return x
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        """Change the feature z (N, ...) on the device, after the edge."""
+        return z
+
+    def penalty(self, z: Tensor, step: Step) -> Tensor | None:
+        """A scalar added to the task loss; z carries its gradient."""
+        return None
+
+    def adversary_parameters(self) -> list[nn.Parameter]:
+        """Parameters of a co-trained adversary: they learn from `adversary_loss` alone, never from the main loss."""
+        return []
+
+    def adversary_optimizer(self) -> torch.optim.Optimizer:
+        """A new optimiser over `adversary_parameters`; only asked of defences that have any."""
+        raise TypeError(f"{type(self).__name__} has adversary parameters but no adversary_optimizer")
+
+    def adversary_loss(self, z: Tensor, step: Step) -> Tensor:
+        """What the adversary minimises; z arrives detached."""
+        raise TypeError(f"{type(self).__name__} has adversary parameters but no adversary_loss")
+
+    def on_phase_start(self, phase: Phase, model: Defended) -> None: ...
+
+    def on_step_end(self, z: Tensor, step: Step) -> None: ...
+
+    def on_epoch_end(self, epoch: Epoch) -> None: ...
+
+
+class Defended(nn.Module):
+    """A split network with its chain: the thing that is trained, deployed and attacked.
+
+    The release is what leaves the device, after every defence, noise included.
+    """
+
+    def __init__(self, net: SplitNet, chain: Mapping[str, Defense], spec: Spec) -> None:
+        super().__init__()
+        self.net = net
+        self.chain = nn.ModuleDict(dict(chain))
+        self.spec = spec
+        self.precision = "fp32"
+        self.channels_last = False
+        shapes = self._shapes()
+        for name, defense in self.defenses():
+            defense.attach(self, spec, shapes[name])
+        self.shape = self._shapes()[""]
+
+    def _shapes(self) -> dict[str, Shape]:
+        """The shape of z where each defence receives it; under "" that of the release."""
+        mode = self.training
+        self.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            shapes = {name: tuple(z.shape[1:]) for name, _, z in self.walk(torch.full((2, *self.spec.image), 0.5))}
+        self.train(mode)
+        return shapes
+
+    def defenses(self) -> Iterator[tuple[str, Defense]]:
+        """The chain in its order."""
+        yield from self.chain.items()  # type: ignore[misc]
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of all fixed-size noise in the release; independent noises add in variance."""
+        return sum(d.noise_std**2 for _, d in self.defenses()) ** 0.5
+
+    def features(self, x: Tensor) -> Tensor:
+        """z before any `after_edge`: what the edge computes from x (N, C, H, W) in [0, 1]."""
+        for _, defense in self.defenses():
+            x = defense.before_edge(x)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with self.autocast():
+            z = self.net.edge(x)
+        return z.float()
+
+    def obfuscate(self, z: Tensor) -> Tensor:
+        """The release made from `features`: every `after_edge` in order, with fresh randomness."""
+        for _, defense in self.defenses():
+            z = defense.after_edge(z)
+        return z
+
+    def walk(self, x: Tensor) -> Iterator[tuple[str, Defense | None, Tensor]]:
+        """Each defence with the z it receives; finally ("", None, release)."""
+        z = self.features(x)
+        for name, defense in self.defenses():
+            yield name, defense, z
+            z = defense.after_edge(z)
+        yield "", None, z
+
+    def release(self, x: Tensor) -> Tensor:
+        """What leaves the device for x (N, C, H, W) in [0, 1]; fresh noise on every call."""
+        return self.obfuscate(self.features(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) that the cloud computes from the release."""
+        return self.classify(self.release(x))
+
+    def classify(self, released: Tensor) -> Tensor:
+        """Logits (N, classes) of the cloud's half."""
+        with self.autocast():
+            logits = self.net.cloud(released)
+        return logits.float()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bf16 for the networks where `precision` says so; everything else stays fp32."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(next(self.net.parameters()).device.type, torch.bfloat16)
+
+    @property
+    def input_is_fixed(self) -> bool:
+        """Whether `features` is the same on every call, so that it may be cached: no defence acts before the edge."""
+        return all(type(d).before_edge is Defense.before_edge for _, d in self.defenses())

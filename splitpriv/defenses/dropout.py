@@ -1,0 +1,23 @@
+"""Dropout of features as a defence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from splitpriv.defenses.base import Defense
+from splitpriv.types import Rate
+
+
+class Dropout(Defense):
+    """Each entry of z is zeroed with probability `rate`, without the usual 1/(1 − rate) (He et al. 2020, §V).
+
+    A fresh mask for every release, at deployment too, whatever the module's mode: the loss of information is the point.
+    """
+
+    def __init__(self, *, rate: Rate) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z.masked_fill(torch.rand_like(z) < self.rate, 0.0)  # a product would keep the sign, as -0.0

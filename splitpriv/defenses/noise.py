@@ -1,0 +1,43 @@
+"""Additive noise on z, uncalibrated as in the papers; `ldp` clips first and states a guarantee."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from splitpriv.defenses.base import Defense
+from splitpriv.stats.dp import laplace_like
+from splitpriv.types import NonNegative
+
+
+class Noise(Defense):
+    """Gaussian noise: z + σε, fresh for every release, in training and at deployment (He et al. 2020).
+
+    `sigma` is the standard deviation in units of z.
+    """
+
+    def __init__(self, *, sigma: NonNegative) -> None:
+        super().__init__()
+        self.sigma = sigma
+
+    @property
+    def noise_std(self) -> float:
+        return self.sigma
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + self.sigma * torch.randn_like(z)
+
+
+class Laplace(Defense):
+    """Laplace noise of scale b on z, fresh for every release (He et al. 2020); its standard deviation is b·√2."""
+
+    def __init__(self, *, scale: NonNegative) -> None:
+        super().__init__()
+        self.scale = scale
+
+    @property
+    def noise_std(self) -> float:
+        return self.scale * 2**0.5
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + self.scale * laplace_like(z)

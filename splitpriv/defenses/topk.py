@@ -1,0 +1,36 @@
+"""Pruning of all but the largest features."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Interval
+from torch import Tensor
+
+from splitpriv.defenses.base import Defense
+
+
+class TopK(Defense):
+    """Keeps the largest entries of z and zeroes the rest, a share `keep` rounded to whole entries, at least one.
+
+    `by`: largest values or magnitudes. `scope`: the share is of each sample, or of the whole batch at once, as the code
+    of ResSFL and CEM computes it; what one image releases then depends on the others in its batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep: Annotated[float, Interval(gt=0, le=1)],
+        by: Literal["value", "magnitude"],
+        scope: Literal["sample", "batch"],
+    ) -> None:
+        super().__init__()
+        self.keep, self.by, self.scope = keep, by, scope
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        score = z.detach().abs() if self.by == "magnitude" else z.detach()
+        score = score.flatten(1) if self.scope == "sample" else score.reshape(1, -1)
+        kept = score.topk(max(1, round(self.keep * score.shape[1])), dim=1, sorted=False).indices
+        dropped = torch.ones_like(score, dtype=torch.bool).scatter(1, kept, False)
+        return z.masked_fill(dropped.view(z.shape), 0.0)

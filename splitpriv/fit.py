@@ -1,0 +1,292 @@
+"""Training: one step in one place for every defence, and phases that survive a kill."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitpriv import host
+from splitpriv.data.augment import augment
+from splitpriv.data.base import Dataset, Split
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.progress import bar
+from splitpriv.resume import load_state, read_state, save_state, seed_epoch
+from splitpriv.store import write_atomic
+from splitpriv.types import Count, Epoch, Phase, Positive, Step, UserError
+
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between Lightning and torch; nothing to do here
+
+CHUNK = 32  # steps per Lightning `training_step`: its bookkeeping costs as much as a small step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The `optim` group: epochs, batch size, largest gradient norm, optimiser and per-epoch schedule."""
+
+    epochs: Count
+    batch: Count
+    clip: Positive | None
+    optimizer: Callable[..., torch.optim.Optimizer]
+    schedule: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One phase to train: its schedule, its data on the device, and how the result is chosen."""
+
+    key: str
+    phase: Phase
+    recipe: Recipe
+    dataset: Dataset
+    train: Split
+    val: Split
+    select: str = "last"
+    label: str = "fit"
+
+    @property
+    def epochs(self) -> int:
+        return self.phase.epochs or self.recipe.epochs
+
+
+class SplitFit(pl.LightningModule):
+    """Trains a defended split network for one phase.
+
+    The main optimiser descends cross-entropy plus the chain's penalties in one backward pass. Each co-trained
+    adversary, and the watching `monitor`, has an optimiser of its own and sees detached features only.
+    """
+
+    def __init__(self, model: Defended, job: Job, monitor: Any = None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.job, self.monitor = model, job, monitor
+        self.epoch = 0
+        self.curve: list[dict[str, Any]] = []
+        self.best = -math.inf
+        self.on_best: Callable[[], None] = lambda: None
+        self.after_epoch: Callable[[], None] = lambda: None
+        self.ticker = bar(job.label, 0, unit="step")
+        self.sums: dict[str, Tensor] = {}
+        self.order = torch.empty(0, dtype=torch.long)
+        self._set_modes()
+        learns = "defense" in job.phase.train
+        self.adversaries = {name: d for name, d in model.defenses() if learns and d.adversary_parameters()}
+        self.main = job.recipe.optimizer(self._main_parameters())
+        self.schedule = job.recipe.schedule(self.main) if job.recipe.schedule else None
+        self.own = {name: d.adversary_optimizer() for name, d in self.adversaries.items()}
+        if monitor is not None:
+            self.own["monitor"] = monitor.optimizer()
+
+    # ---- what learns ----
+
+    def _set_modes(self) -> None:
+        """Training mode and gradients for the parts of this phase; the others are frozen, statistics included."""
+        parts = {"edge": self.model.net.edge, "cloud": self.model.net.cloud, "defense": self.model.chain}
+        self.model.train()
+        for name, part in parts.items():
+            part.train(name in self.job.phase.train)
+            part.requires_grad_(name in self.job.phase.train)
+
+    def _main_parameters(self) -> list[nn.Parameter]:
+        theirs = {id(p) for _, d in self.model.defenses() for p in d.adversary_parameters()}
+        return [p for p in self.model.parameters() if p.requires_grad and id(p) not in theirs]
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.main, *self.own.values()]
+
+    # ---- the step ----
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        first = int(batch_idx) * CHUNK
+        for i in range(first, min(first + CHUNK, len(self.order))):
+            self.step(self.order[i], i / len(self.order))
+            self.ticker.update()
+
+    def step(self, index: Tensor, share: float) -> None:
+        """One optimisation step on the training images at `index` (N,), at `share` of its epoch; reads nothing back."""
+        job, model = self.job, self.model
+        x = self.augmented(index)
+        step = Step(
+            x, job.train.y[index], {k: v[index] for k, v in job.train.attributes.items()}, model.net.edge,
+            job.phase.name, self.epoch, (self.epoch + share) / job.epochs, self.main.param_groups[0]["lr"],
+        )  # fmt: skip
+        terms: dict[str, Tensor] = {}
+        received: list[tuple[Defense, Tensor]] = []
+        for name, defense, z in model.walk(x):
+            if defense is None:
+                released = z
+                break
+            received.append((defense, z.detach()))
+            if name in self.adversaries:
+                for _ in range(defense.adversary_steps):
+                    terms[f"adversary/{name}"] = self._descend(self.own[name], defense.adversary_loss(z.detach(), step))
+            penalty = defense.penalty(z, step)
+            if penalty is not None:
+                terms[f"penalty/{name}"] = penalty
+        logits = model.classify(released)
+        terms["task"] = F.cross_entropy(logits, step.y)
+        main = [value for name, value in terms.items() if not name.startswith("adversary/")]
+        self._descend(self.main, torch.stack(main).sum(), job.recipe.clip)
+        if self.monitor is not None:
+            for _ in range(self.monitor.steps):
+                terms["monitor/loss"] = self._descend(self.own["monitor"], self.monitor.step_loss(released.detach(), x))
+        for defense, z in received:
+            defense.on_step_end(z, step)
+        terms["accuracy/train"] = (logits.detach().argmax(1) == step.y).float().mean()
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+
+    def augmented(self, index: Tensor) -> Tensor:
+        """Training images at `index` with the data set's random crop, flip and rotation."""
+        kind = self.job.dataset
+        return augment(self.job.train.x(index), crop=kind.crop, flip=kind.flip, rotation=kind.rotation)
+
+    @staticmethod
+    def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None = None) -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
+        optimizer.step()
+        return loss
+
+    # ---- epochs ----
+
+    def on_train_epoch_start(self) -> None:
+        seed_epoch(self.job.key, self.epoch)
+        self.sums = {}
+        self.order = self.batches()
+        self._set_modes()
+
+    def batches(self) -> Tensor:
+        """A fresh order of the training images, (steps, batch); what does not fill a batch waits for another epoch."""
+        n, device = len(self.job.train), self.job.train.y.device
+        batch = min(self.job.recipe.batch, n)
+        return torch.randperm(n)[: n // batch * batch].view(-1, batch).to(device)
+
+    def on_train_epoch_end(self) -> None:
+        note: dict[str, Any] = {
+            "phase": self.job.phase.name,
+            "epoch": self.epoch,
+            "lr": self.main.param_groups[0]["lr"],
+        }
+        values = host.to_host(torch.stack(list(self.sums.values())) / len(self.order))
+        note |= dict(zip(self.sums, values, strict=True))
+        broken = [name for name, value in note.items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise UserError(
+                f"optim.optimizer.lr: {', '.join(broken)} became NaN or infinite in epoch {self.epoch + 1} of phase "
+                f"{self.job.phase.name!r}; lower optim.optimizer.lr, set optim.clip, or lower the weight of the penalty"
+            )
+        self.model.eval()
+        end = Epoch(self.job.phase.name, self.epoch, note["lr"], lambda: iter(()))
+        for name, defense in self.model.defenses():
+            end.features = lambda name=name: self.features(name)  # type: ignore[misc]
+            defense.on_epoch_end(end)
+        note |= self.validate_epoch()
+        if self.schedule is not None:
+            self.schedule.step()
+        self.curve.append(note)
+        self.epoch += 1
+        self.ticker.set_postfix(acc=f"{note['accuracy/val']:.3f}", refresh=False)
+        if note["accuracy/val"] > self.best:
+            self.best = note["accuracy/val"]
+            self.on_best()
+        self.after_epoch()
+
+    @torch.no_grad()
+    def features(self, place: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over augmented training batches: (z as the defence called `place` receives it, y)."""
+        for index in self.batches():
+            z = next(z for name, _, z in self.model.walk(self.augmented(index)) if name == place)
+            yield z, self.job.train.y[index]
+
+    @torch.no_grad()
+    def validate_epoch(self) -> dict[str, float]:
+        """Accuracy on val and, where a monitor watches, its reconstruction error there."""
+        sums: dict[str, Tensor] = {}
+        for i in range(0, len(self.job.val), 256):
+            part = self.job.val.take(slice(i, i + 256))
+            x = part.x(slice(None))
+            released = self.model.release(x)
+            found = {"accuracy/val": (self.model.classify(released).argmax(1) == part.y).float()}
+            if self.monitor is not None:
+                mse, similarity = self.monitor.score(released, x)
+                found |= {"monitor/mse": mse, "monitor/ssim": similarity}
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0) + value.sum()
+        return dict(zip(sums, host.to_host(torch.stack(list(sums.values())) / len(self.job.val)), strict=True))
+
+
+def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> None:
+    """Train `model` for one phase and write `weights.pt` and `curve.json` into `home`.
+
+    An interrupted phase continues from its last epoch and ends in the numbers it would have had. Raise UserError when a
+    loss becomes NaN.
+    """
+    for _, defense in model.defenses():
+        defense.on_phase_start(job.phase, model)
+    module = SplitFit(model, job, monitor)
+    parts: dict[str, Any] = {"model": model, "main": module.main, **{f"own/{k}": o for k, o in module.own.items()}}
+    if module.schedule is not None:
+        parts["schedule"] = module.schedule
+    if monitor is not None:
+        parts["monitor"] = monitor
+    module.epoch, notes = load_state(home / "last.pt", parts)
+    if notes:
+        module.curve, module.best = notes["curve"], notes["best"]
+    steps = len(module.batches())
+    module.ticker = bar(job.label, job.epochs * steps, unit="step", initial=module.epoch * steps)
+    if job.select == "best":
+        module.on_best = lambda: save_state(home / "best.pt", module.epoch, {"model": model}, None)
+    module.after_epoch = lambda: save_state(
+        home / "last.pt", module.epoch, parts, {"curve": module.curve, "best": module.best}
+    )
+    interrupted = _Interrupted()
+    trainer = pl.Trainer(
+        max_epochs=job.epochs - module.epoch, accelerator="gpu" if job.train.y.is_cuda else "cpu", devices=1,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=str(home), callbacks=[interrupted],
+    )  # fmt: skip
+    try:
+        if module.epoch < job.epochs:
+            trainer.fit(module, list(range(math.ceil(steps / CHUNK))))
+    except SystemExit:
+        if interrupted.seen:  # Lightning turns Ctrl-C into exit(1)
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        module.ticker.close()
+    if job.select == "best":
+        load_state(home / "best.pt", {"model": model})
+    save_state(home / "weights.pt", job.epochs, {"model": model}, None)
+    write_atomic(home / "curve.json", json.dumps(module.curve))
+    for scratch in ("last.pt", "best.pt"):
+        (home / scratch).unlink(missing_ok=True)
+
+
+class _Interrupted(pl.Callback):
+    seen = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.seen = isinstance(exception, KeyboardInterrupt)
+
+
+def load_weights(model: Defended, home: Path, net_only: bool = False) -> None:
+    """Load what `train_phase` wrote; `net_only` leaves the chain as it is (the phase before was idle)."""
+    state: Mapping[str, Any] = read_state(home / "weights.pt")["parts"]["model"]
+    if net_only:
+        model.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
+    else:
+        model.load_state_dict(state)

@@ -1,0 +1,243 @@
+"""What a run costs and what it gives away: utility, per-image privacy, cost. Nothing is averaged before report time."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitpriv import host
+from splitpriv.data.base import Split
+from splitpriv.defenses.base import Defended
+from splitpriv.stats.ssim import Padding, ssim
+from splitpriv.types import Count, Spec, UserError
+
+Scores = dict[str, Tensor]  # metric -> (N,), one number per victim
+Backbone = Literal["alex", "vgg", "squeeze"]
+
+CHUNK = 256
+WEIGHTS: dict[Backbone, str] = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "vgg": "vgg16-397923af.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to read a number. Better is meant for whoever made it: for the attacker, where it scores a reconstruction."""
+
+    unit: str
+    higher_is_better: bool
+    machine: bool = False  # depends on the machine, so it does not repeat
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("fraction", True),
+    "cross_entropy": Metric("nats", False),
+    "mse": Metric("[0,1]²", False),
+    "psnr": Metric("dB", True),
+    "ssim": Metric("", True),
+    "lpips": Metric("", False),
+    "edge_parameters": Metric("", False),
+    "edge_macs": Metric("MAC/image", False),
+    "total_macs": Metric("MAC/image", False),
+    "release_bytes": Metric("B/image", False),
+    "edge_latency_ms": Metric("ms", False, machine=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """The settings of group `measure`; raises UserError when LPIPS is asked for and its weights are not there."""
+
+    ssim_padding: Padding
+    lpips: Backbone | None
+    draws: Count
+    batch: Count
+    latency_repeats: Count
+
+    def __post_init__(self) -> None:
+        if self.lpips is not None:
+            lpips_weights(self.lpips)
+
+
+# ---- utility -------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def utility(
+    model: Defended, split: Split, *, draws: int, batch: int, autocast: Callable[[], Any] = contextlib.nullcontext
+) -> dict[str, float]:
+    """Accuracy and cross-entropy (nats) of `model` on `split`, in evaluation mode, averaged over `draws` releases."""
+    sums = []
+    with evaluating(model):
+        for start in range(0, len(split), batch):
+            part = slice(start, start + batch)
+            x, y = split.x(part), split.y[part]
+            for _ in range(draws):
+                with autocast():
+                    logits = model(x)
+                logits = logits.float()
+                right = (logits.argmax(1) == y).float().sum()
+                sums.append(torch.stack([right, F.cross_entropy(logits, y, reduction="sum")]))
+    values = host.to_host(torch.stack(sums))
+    count = len(split) * draws
+    return {"accuracy": sum(values[::2]) / count, "cross_entropy": sum(values[1::2]) / count}
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the block; afterwards every module is as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+# ---- privacy -------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def scores(recon: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone | None) -> Scores:
+    """MSE (mean over pixels), PSNR (dB, peak 1), SSIM and perhaps LPIPS of each reconstruction, (N, C, H, W) in [0, 1].
+
+    PSNR is that of each image, never of a batch's pooled error; an exact copy counts as an MSE of 1e-12 (120 dB).
+    """
+    if recon.shape != x.shape:
+        raise ValueError(f"reconstructions {tuple(recon.shape)} and images {tuple(x.shape)} differ in shape")
+    parts = list(zip(recon.float().split(CHUNK), x.float().split(CHUNK), strict=True))
+    mse = torch.cat([(a - b).square().flatten(1).mean(1) for a, b in parts])
+    found = {
+        "mse": mse,
+        "psnr": -10 * mse.clamp_min(1e-12).log10(),
+        "ssim": torch.cat([ssim(a, b, ssim_padding) for a, b in parts]),
+    }
+    if lpips is not None:
+        found["lpips"] = _lpips(parts, lpips)
+    return found
+
+
+def lpips_weights(net: Backbone) -> Path:
+    """Where LPIPS finds its backbone; raise UserError if it is not there."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS[net]
+    if not path.is_file():
+        raise UserError(
+            f"measure.lpips: {net} needs {path}, which is not there; get torchvision's file or set measure.lpips=null"
+        )
+    return path
+
+
+def _lpips(parts: list[tuple[Tensor, Tensor]], net: Backbone) -> Tensor:
+    lpips_weights(net)
+    from torchmetrics.functional.image.lpips import _NoTrainLpips  # the public function rebuilds the network each call
+
+    network = _NoTrainLpips(net=net).to(parts[0][0].device).eval()
+    pairs = [tuple(t.expand(-1, 3, -1, -1) if t.shape[1] == 1 else t for t in pair) for pair in parts]
+    return torch.cat([network(*pair, normalize=True).reshape(-1) for pair in pairs])
+
+
+@torch.no_grad()
+def floors(aux: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone | None) -> dict[str, Scores]:
+    """What an attacker scores who never looks at a release: always the mean image of aux, or a random image of aux.
+
+    `aux` (M, C, H, W) is uint8 or float in [0, 1]. The random choice is the same on every call.
+    """
+    pick = torch.randint(len(aux), (len(x),), generator=torch.Generator().manual_seed(0))
+    mean = torch.stack([_unit(part).double().sum(0).cpu() for part in aux.split(4096)]).sum(0) / len(aux)
+    guesses = {
+        "mean_image": mean.float().to(x.device).expand_as(x),
+        "random_image": _unit(aux[pick.to(aux.device)]).to(x.device),
+    }
+    return {name: scores(guess, x, ssim_padding=ssim_padding, lpips=lpips) for name, guess in guesses.items()}
+
+
+def _unit(images: Tensor) -> Tensor:
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def worst(attacks: Mapping[str, Mapping[str, Tensor]]) -> Scores:
+    """Per image, what the best of the attacks achieved in each metric: the privacy that is left against all of them."""
+    found: Scores = {}
+    for name in next(iter(attacks.values()), {}):
+        stack = torch.stack([s[name].cpu() for s in attacks.values()])
+        found[name] = stack.amax(0) if METRICS[name].higher_is_better else stack.amin(0)
+    return found
+
+
+def summary(found: Mapping[str, Tensor]) -> dict[str, float]:
+    """The mean of every metric over the victims."""
+    if not found:
+        return {}
+    return dict(zip(found, host.to_host(torch.stack([t.double().mean() for t in found.values()])), strict=True))
+
+
+@torch.no_grad()
+def signal(first: Tensor, second: Tensor) -> float:
+    """How surely a release depends on its image, in standard errors, from two releases (N, ...) of the same images.
+
+    Both are centred over the images; fresh noise does not correlate between the two, the image does. A release that
+    says nothing about the image gives about N(0, 1), a constant one exactly 0.
+    """
+    a, b = (r.flatten(1).double() for r in (first, second))
+    a, b = a - a.mean(0), b - b.mean(0)
+    both = a * b
+    values = torch.stack([both.sum(), both.square().sum().sqrt(), a.square().mean(), first.double().square().mean()])
+    total, error, variance, power = host.to_host(values)
+    return total / error if variance > 1e-12 * power and error > 0 else 0.0
+
+
+# ---- cost ----------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
+    """What the device pays for one image: parameters, multiply-accumulates, bytes sent, milliseconds.
+
+    The device's part is the edge with its defences, without co-trained adversaries. MACs are half of torch's FLOP
+    count, which knows matrix products and convolutions. The latency is the median of `repeats`, and this machine's.
+    """
+    device = next(model.parameters()).device
+    x = torch.full((1, *spec.image), 0.5, device=device)
+    with evaluating(model):
+        edge_macs, total_macs = _macs(model.release, x), _macs(model, x)
+        latency = _latency(lambda: model.release(x), repeats, device)
+    idle = {id(p) for _, d in model.defenses() for p in d.adversary_parameters()}
+    kept = {id(p): p.numel() for part in (model.net.edge, model.chain) for p in part.parameters() if id(p) not in idle}
+    bits = min([d.bits for _, d in model.defenses()], default=32.0)
+    return {
+        "edge_parameters": float(sum(kept.values())),
+        "edge_macs": edge_macs,
+        "total_macs": total_macs,
+        "release_bytes": torch.Size(model.shape).numel() * bits / 8,
+        "edge_latency_ms": latency,
+    }
+
+
+def _macs(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        call(x)
+    return counter.get_total_flops() / 2
+
+
+def _latency(call: Callable[[], Tensor], repeats: int, device: torch.device) -> float:
+    times = []
+    for _ in range(3 + repeats):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(1e3 * (time.perf_counter() - start))
+    return median(times[3:])

@@ -1,0 +1,1 @@
+"""Networks: backbones as named stages, the cut through them, and decoders that invert a release."""

@@ -1,0 +1,93 @@
+"""Where the network is cut: named stages, those kept on the edge, and the bottleneck across the cut."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splitpriv.nets.bottleneck import bottleneck_pair
+from splitpriv.types import Shape, Spec, UserError
+
+
+class Backbone(nn.Sequential):
+    """Named stages: the first normalises images in [0, 1], the last is the head that gives logits.
+
+    `cuts` maps shallow, middle and deep to the last stage that stays on the edge. `init_edge`, if given, initialises
+    every module that lands on the edge, the bottleneck included.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        cuts: Mapping[str, str] | None = None,
+        init_edge: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        super().__init__(OrderedDict(stages))
+        self.cuts = dict(cuts or {})
+        self.init_edge = init_edge
+
+
+class SplitNet(nn.Module):
+    """The two halves of a backbone; parameters keep the names that they have in it.
+
+    `at`: how many stages the edge keeps (0: the raw image leaves), or the last of them by name, or shallow, middle or
+    deep. `bottleneck`: None, or channels, kernel, stride, activation of layers across the cut (`bottleneck_pair`).
+    Raises UserError for a cut outside the net: at least the head stays in the cloud.
+    """
+
+    def __init__(self, backbone: Backbone, spec: Spec, *, at: int | str, bottleneck: Mapping[str, Any] | None) -> None:
+        super().__init__()
+        stages = dict(backbone.named_children())
+        self.stages = list(stages)
+        self.at = kept_stages(at, self.stages, backbone.cuts)
+        edge = OrderedDict(list(stages.items())[: self.at])
+        cloud = OrderedDict(list(stages.items())[self.at :])
+        if bottleneck is not None:
+            shape = _release_shape(nn.Sequential(edge), spec, next(backbone.parameters()).device)
+            squeeze, expand = bottleneck_pair(shape, bottleneck)
+            if len(squeeze):
+                edge["bottleneck"] = squeeze
+            if expand is not None:
+                cloud = OrderedDict([("expand", expand), *cloud.items()])
+        self.edge, self.cloud = nn.Sequential(edge), nn.Sequential(cloud)
+        if backbone.init_edge is not None:
+            self.edge.apply(backbone.init_edge)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, C, H, W) in [0, 1], undefended."""
+        return self.cloud(self.edge(x))
+
+
+def kept_stages(at: int | str, stages: list[str], cuts: Mapping[str, str]) -> int:
+    """The number of stages that `at` keeps on the edge; raises UserError unless it leaves the head in the cloud."""
+    name = cuts.get(at, at) if isinstance(at, str) else at
+    most = len(stages) - 1
+    if isinstance(name, int) and not isinstance(name, bool):
+        if 0 <= name <= most:
+            return name
+        problem = f"{at} is outside 0..{most}"
+    elif name in stages[:-1]:
+        return stages.index(name) + 1
+    elif name == stages[-1]:
+        problem = f"{at!r} is the last stage, which must stay in the cloud"
+    else:
+        near = get_close_matches(str(at), [*stages[:-1], *cuts], n=1)
+        problem = f"there is no stage {at!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    words = f", or {', '.join(cuts)}" if cuts else ""
+    remedy = f"give how many stay on the edge (0..{most}), the last of them by name{words}"
+    raise UserError(f"split.at: {problem}; stages are {stages}; {remedy}")
+
+
+@torch.no_grad()
+def _release_shape(edge: nn.Sequential, spec: Spec, device: torch.device) -> Shape:
+    modes = [(module, module.training) for module in edge.modules()]
+    edge.eval()
+    shape = tuple(edge(torch.full((2, *spec.image), 0.5, device=device)).shape[1:])
+    for module, mode in modes:
+        module.training = mode
+    return shape

@@ -1,0 +1,186 @@
+"""From a config to the parts it names and the key of every stage, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from splitpriv.attacks.base import Attack
+from splitpriv.config import Config, build, fingerprint, listed
+from splitpriv.data.base import Dataset
+from splitpriv.data.protocol import Protocol
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.fit import Recipe
+from splitpriv.measure import Measure
+from splitpriv.nets.split import SplitNet
+from splitpriv.runtime import Runtime
+from splitpriv.types import Phase, UserError
+
+WHOLE = (Phase("fit"),)
+
+
+@dataclass
+class Parts:
+    """What a config names, built; the networks come later, from `make_model`."""
+
+    dataset: Dataset
+    protocol: Protocol
+    optim: Recipe
+    runtime: Runtime
+    measure: Measure
+    attacks: dict[str, Attack]
+    phases: tuple[Phase, ...]
+
+
+def assemble(cfg: Config) -> Parts:
+    """Build every part of a config, networks on the meta device only; raise UserError with all problems that shows."""
+    problems: list[str] = []
+
+    def attempt(make: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return make(*args)
+        except UserError as error:
+            problems.extend(error.problems)
+            return None
+
+    def made(node: Mapping[str, Any], where: str) -> Any:
+        return build(node, where)()
+
+    groups = ("dataset", "protocol", "optim", "runtime", "measure")
+    parts = {name: attempt(made, cfg[name], name) for name in groups}
+    if parts["optim"]:
+        attempt(_try_optim, parts["optim"])
+    attacks = {name: attempt(made, node, f"attack.{name}") for name, node in listed(cfg["attack"])}
+    if not attacks:
+        problems.append("attack: is empty; list at least one, as in attack=[decoder]")
+    phases: tuple[Phase, ...] = ()
+    if parts["dataset"]:
+        with torch.device("meta"):
+            model = attempt(make_model, cfg, parts["dataset"])
+            if model:
+                attempt(make_monitor, cfg, model)
+                phases = attempt(schedule, model)
+    if problems:
+        raise UserError(*problems)
+    return Parts(**parts, attacks=attacks, phases=phases)
+
+
+def _try_optim(recipe: Recipe) -> None:
+    """Build the optimiser and its schedule once: torch checks their values only then."""
+    part = "optimizer"
+    try:
+        optimizer = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
+        part = "schedule"
+        if recipe.schedule is not None:
+            recipe.schedule(optimizer)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optim.{part}: {error}; correct its settings") from error
+
+
+def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
+    """The defended network of a config, freshly initialised from torch's random state; without its chain on demand."""
+    backbone = build(cfg["backbone"], "backbone")(dataset.spec)
+    net = SplitNet(backbone, dataset.spec, at=cfg["split"]["at"], bottleneck=cfg["split"]["bottleneck"])
+    links: dict[str, Defense] = {}
+    problems: list[str] = []
+    for name, node in listed(cfg["defense"] if chain else {}):
+        try:
+            links[name] = build(node, f"defense.{name}")()
+        except UserError as error:
+            problems += error.problems
+    for link in links.values() if not problems else ():
+        try:
+            link.validate(links)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    model = Defended(net, links, dataset.spec)
+    model.precision = cfg["runtime"]["precision"]
+    model.channels_last = cfg["runtime"]["channels_last"]
+    return model
+
+
+def make_monitor(cfg: Config, model: Defended) -> Any:
+    """The inversion decoder that watches training, or None."""
+    if not cfg["monitor"]:
+        return None
+    monitor = build(cfg["monitor"], "monitor")()
+    monitor.attach(model.shape, model.spec.image)
+    return monitor
+
+
+def schedule(model: Defended) -> tuple[Phase, ...]:
+    """The phases of a chain: those of the one defence that brings a schedule, else one plain phase."""
+    brought = {name: d.phases for name, d in model.defenses() if d.phases}
+    if len(brought) > 1:
+        raise UserError(f"defense: {' and '.join(brought)} both bring a training schedule; list only one of them")
+    return next(iter(brought.values()), WHOLE)
+
+
+# ---- keys ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The key of every stage of a run, known before anything is trained."""
+
+    phases: tuple[Phase, ...]
+    start: str  # of the network's initialisation
+    fits: tuple[str, ...]  # one per phase, chained
+    seeds: tuple[str, ...]  # the same without the monitor, so that watching changes no random number
+    utility: str
+    attacks: Mapping[str, str]
+    scores: Mapping[str, str]
+    row: str
+    ceiling: str  # the row of the same run without its chain
+
+    def stages(self) -> list[tuple[str, str, str]]:
+        """(label, stage, key) in the order in which a run needs them."""
+        fits = [(f"fit {p.name}", "fit", k) for p, k in zip(self.phases, self.fits, strict=True)]
+        attacks = [(f"attack {name}", "attack", k) for name, k in self.attacks.items()]
+        scores = [(f"measure {name}", "measure", k) for name, k in self.scores.items()]
+        return [*fits, ("measure utility", "measure", self.utility), *attacks, *scores]
+
+
+def plan(cfg: Config, parts: Parts) -> Plan:
+    """Chain the keys: a fit's key hashes all that came before it, so undefended phases are shared without saying so."""
+    undefended = {**cfg, "defense": {}}
+    start, *fits = _fit_keys(cfg, parts.phases, parts.dataset)
+    run = partial(_run_keys, cfg, victims=parts.protocol.attacked)
+    bare = _fit_keys(undefended, WHOLE, parts.dataset)[-1]
+    utility, attacks, scores, row = run(fits[-1])
+    seeds = _fit_keys({**cfg, "monitor": {}}, parts.phases, parts.dataset)[1:]
+    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, row, run(bare)[-1])
+
+
+def _fit_keys(cfg: Config, phases: tuple[Phase, ...], dataset: Dataset) -> list[str]:
+    """The key of the untrained network, then that of every phase."""
+    data = {**cfg["dataset"], "content": dataset.version}
+    protocol = {k: v for k, v in cfg["protocol"].items() if k != "attacked"}
+    keys = [
+        fingerprint(
+            data=data, backbone=cfg["backbone"], split=cfg["split"], protocol=protocol, seed=cfg["seed"],
+            precision=cfg["runtime"]["precision"],
+        )
+    ]  # fmt: skip
+    for phase in phases:
+        chain = [] if phase.idle else listed(cfg["defense"])
+        watched = cfg["monitor"] or {}  # changes no weight, but its record is part of the stage
+        stretch = {k: v for k, v in vars(phase).items() if k != "idle"}  # an empty chain says the same
+        keys.append(fingerprint(after=keys[-1], phase=stretch, optim=cfg["optim"], chain=chain, monitor=watched))
+    return keys
+
+
+def _run_keys(cfg: Config, fit: str, victims: Any) -> tuple[str, dict[str, str], dict[str, str], str]:
+    attacks = {
+        name: fingerprint(fit=fit, attack=node, seed=cfg["attack_seed"], victims=victims)
+        for name, node in listed(cfg["attack"])
+    }
+    scores = {name: fingerprint(attack=key, measure=cfg["measure"]) for name, key in attacks.items()}
+    utility = fingerprint(fit=fit, measure=cfg["measure"], victims=victims)
+    return utility, attacks, scores, fingerprint(fit=fit, scores=listed(scores), measure=cfg["measure"])

@@ -1,0 +1,84 @@
+"""The flat record of a run, which tables, curves and dashboards read."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from splitpriv import __version__, checks, measure
+from splitpriv.config import Config, flatten
+from splitpriv.data.base import Split
+from splitpriv.plan import Parts, Plan
+from splitpriv.resume import load_tensors
+from splitpriv.store import Row, Store
+
+NAMED = ("dataset", "backbone", "split", "optim", "protocol", "monitor", "setting")  # groups whose option a row names
+FLOORS = ("mean_image", "random_image")
+
+
+def make_row(
+    cfg: Config, parts: Parts, chart: Plan, store: Store, facts: Mapping[str, Any], homes: Mapping[str, Path],
+    scored: Mapping[str, Path],
+) -> Row:  # fmt: skip
+    """The flat record of a run: config, utility, privacy per attack and in the worst case, floors, cost, flags."""
+    choices = {k: v for k, v in cfg["choices"].items() if k in NAMED}
+    scores = {name: load_tensors(home / "scores.safetensors") for name, home in scored.items()}
+    means = {name: measure.summary(found) for name, found in {**scores, "worst": measure.worst(scores)}.items()}
+    reports = {name: read_json(home / "report.json") for name, home in homes.items()}
+    attacks = {
+        name: checks.Facts(
+            means[name], cfg["attack"][name]["_target_"], attack.requires, attack.draws,
+            cfg["attack"][name].get("eot", 1), reports[name].get("converged"),
+            {k: v for k, v in cfg["attack"][name].items() if k not in ("draws", "eot")},
+        )
+        for name, attack in parts.attacks.items()
+    }  # fmt: skip
+    plain = {k: v for k, v in facts.items() if "/" in k}
+    floors = {n: {k.split("/")[2]: v for k, v in plain.items() if k.startswith(f"floor/{n}/")} for n in FLOORS}
+    utility = {k[8:]: v for k, v in plain.items() if k.startswith("utility/")}
+    flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=facts["overlaps"], utility=utility)
+    curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
+    settings = {k: v for k, v in cfg.items() if k not in ("choices", "paths", "runtime", "seed", "attack_seed")}
+    return {
+        "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
+        "attack_seed": cfg["attack_seed"], **choices, "cut": cfg["split"]["at"],
+        "precision": cfg["runtime"]["precision"], "fit": list(chart.fits), "ceiling": chart.ceiling,
+        **flatten(settings), **plain,
+        **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},
+        **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
+        **{f"picture/{name}": f"measure/{key}/grid.png" for name, key in chart.scores.items()},
+        **{f"defense/{name}/certificate": text for name, text in facts["certificates"].items()},
+        "victims": len(next(iter(scores.values()))["mse"]), "trajectory": curves, "flags": flags, **provenance(),
+    }  # fmt: skip
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def provenance() -> dict[str, str | None]:
+    """Versions, and the commit where the code runs from a git checkout."""
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True, text=True, check=False,
+        ).stdout.strip()  # fmt: skip
+    except OSError:  # no git on this machine
+        commit = ""
+    versions = {f"version/{name}": metadata.version(name) for name in ("torch", "torchvision", "pytorch-lightning")}
+    own = {"version/splitpriv": __version__, "version/python": platform.python_version()}
+    return {**own, **versions, "commit": commit or None}
+
+
+def overlaps(splits: Mapping[str, Split]) -> dict[str, int]:
+    """How many images two splits share, for the pairs of a protocol that allows it."""
+    ids = {name: set(split.ids.tolist()) for name, split in splits.items()}
+    shared = {f"{a} and {b}": len(ids[a] & ids[b]) for a, b in combinations(ids, 2)}
+    return {pair: count for pair, count in shared.items() if count}

@@ -1,0 +1,31 @@
+"""Where and how fast a run computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from splitpriv.types import Count, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Device, precision, memory layout and threads; only `precision` changes what is computed, and enters the key."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+    channels_last: bool
+    compile: bool
+    threads: Count
+
+    def start(self) -> torch.device:
+        """Set threads and determinism for this process and return the device; raise UserError if there is none."""
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("runtime.device: torch sees no CUDA device; use runtime.device=auto or cpu")
+        wanted = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+        return torch.device(wanted)

@@ -1,0 +1,108 @@
+"""The store: every stage is built once, under a lock, and marked done last. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+State = Literal["cached", "failed", "partial", "missing"]
+Row = dict[str, Any]
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a kill, never meets half of it."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """Results under one folder: `<stage>/<key>/` for every stage, `rows/<key>.json` for every finished run."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().absolute()
+
+    def home(self, stage: str, key: str) -> Path:
+        """The folder of a stage."""
+        return self.root / stage / key
+
+    def state(self, stage: str, key: str) -> State:
+        """Whether the stage is finished, ended in an error, was begun, or was never tried."""
+        home = self.home(stage, key)
+        if (home / "done").exists():
+            return "cached"
+        if (home / "failed").exists():
+            return "failed"
+        return "partial" if home.is_dir() and any(home.iterdir()) else "missing"
+
+    def memo(self, stage: str, key: str, build: Callable[[Path], None]) -> Path:
+        """The folder of a stage, built by `build(folder)` unless it is done.
+
+        Processes that need the same stage wait for one another. An interrupted build finds its folder as it left it; a
+        failed one leaves its traceback in `failed` beside what it wrote, and is tried again by the next call.
+        """
+        home = self.home(stage, key)
+        if (home / "done").exists():
+            return home
+        home.mkdir(parents=True, exist_ok=True)
+        with _alone(home.with_name(f"{key}.lock"), f"{stage}/{key}"):
+            if (home / "done").exists():
+                return home
+            (home / "failed").unlink(missing_ok=True)
+            try:
+                build(home)
+            except Exception:
+                write_atomic(home / "failed", traceback.format_exc())
+                raise
+            write_atomic(home / "done", "")
+        return home
+
+    def add_row(self, row: Row) -> Path:
+        """Write a finished run's row; the same run writes the same file."""
+        path = self.root / "rows" / f"{row['key']}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(row, indent=1, allow_nan=True) + "\n")
+        return path
+
+    def row(self, key: str) -> Row | None:
+        """One row by its key, or None."""
+        path = self.root / "rows" / f"{key}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def rows(self, where: Mapping[str, str] | None = None) -> list[Row]:
+        """All rows whose values, written as text, equal those of `where`; oldest first."""
+        paths = sorted((self.root / "rows").glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+        rows = [json.loads(path.read_text()) for path in paths]
+        wanted = (where or {}).items()
+        return [row for row in rows if all(_text(row.get(k)) == v for k, v in wanted)]
+
+
+@contextmanager
+def _alone(path: Path, label: str) -> Iterator[None]:
+    """Hold the lock at `path`, and say so when another process has it; the system frees a killed process's lock."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process that builds {label}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

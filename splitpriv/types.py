@@ -1,0 +1,90 @@
+"""Records that every layer shares. Imports no torch, so that the command line can answer quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Ranges a YAML value may take. Signatures use them; `config.check` reports every violation at once.
+NonNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+Rate = Annotated[float, Interval(ge=0, lt=1)]  # a share that must leave something over
+Count = Annotated[int, Ge(1)]
+Whole = Annotated[int, Ge(0)]
+
+Part = Literal["edge", "cloud", "defense"]
+Shape = tuple[int, ...]
+
+
+class UserError(Exception):
+    """A user's mistake: each problem names the config key and the remedy. The command line exits with 2."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that is known about a data set before it is read.
+
+    `image` is (C, H, W); `classes` the number of task labels; `attributes` maps each private attribute to its number of
+    values; `mean` and `std` are per channel, of pixels in [0, 1]; `entropy` is H(x) in nats where it is known.
+    """
+
+    image: tuple[int, int, int]
+    classes: int
+    attributes: Mapping[str, int] = field(default_factory=dict)
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+    entropy: float | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: how long, and which parts learn from the main loss."""
+
+    name: str
+    epochs: int = 0  # 0: as long as `optim.epochs`
+    train: tuple[Part, ...] = ("edge", "cloud", "defense")
+    idle: bool = False  # the chain is not attached yet: plain training, shared by every defence
+    optim: Mapping[str, Any] = field(default_factory=dict)  # what replaces keys of the `optim` group in this phase
+
+
+@dataclass
+class Step:
+    """One training step as a defence sees it.
+
+    `x`: (N, C, H, W) augmented images in [0, 1]; `y`: (N,) labels; `attributes`: name -> (N,); `edge`: the device's
+    half of the network; `progress` runs from 0 to 1 over the phase; `lr` is the main optimiser's current rate.
+    """
+
+    x: Tensor
+    y: Tensor
+    attributes: Mapping[str, Tensor]
+    edge: nn.Module
+    phase: str
+    epoch: int
+    progress: float
+    lr: float
+
+
+@dataclass
+class Epoch:
+    """The end of an epoch as a defence sees it.
+
+    `features()` makes one more pass over the augmented training batches with the model in evaluation mode and without
+    gradients, and yields (z, y) with z as this defence receives it at its place in the chain.
+    """
+
+    phase: str
+    index: int
+    lr: float
+    features: Callable[[], Iterator[tuple[Tensor, Tensor]]]

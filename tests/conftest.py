@@ -1,0 +1,22 @@
+"""Every test computes on one thread, in a store and a data folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["SPLITPRIV_PROGRESS"] = "0"
+
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLITPRIV_OUTPUTS", str(tmp_path / "outputs"))
+    if "SPLITPRIV_DATA" not in os.environ:
+        monkeypatch.setenv("SPLITPRIV_DATA", str(tmp_path / "data"))

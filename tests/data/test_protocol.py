@@ -1,0 +1,117 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from splitpriv.config import build
+from splitpriv.data.base import Split
+from splitpriv.data.protocol import ROLES, Protocol
+from splitpriv.types import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
+STRICT = {
+    "train": ("train", 0.0, 0.65),
+    "val": ("train", 0.65, 0.7),
+    "aux": ("train", 0.7, 1.0),
+    "victims": ("test", 0.0, 1.0),
+}
+
+
+def pool(first, count):
+    ids = torch.arange(first, first + count)
+    return Split(ids.reshape(-1, 1, 1, 1).to(torch.uint8), ids % 3, ids, {"a": ids % 2})
+
+
+POOLS = {"train": pool(0, 100), "test": pool(100, 40)}
+
+
+def protocol(**changes):
+    settings = {
+        "slices": STRICT, "shuffle": True, "seed": 0, "overlap": False, "attacked": None, "select": "last",
+        "limit": dict.fromkeys(ROLES),
+    }  # fmt: skip
+    return Protocol(**{**settings, **changes})
+
+
+def test_four_disjoint_splits_that_use_everything():
+    splits = protocol().split(POOLS)
+    assert {role: len(s) for role, s in splits.items()} == {"train": 65, "val": 5, "aux": 30, "victims": 40}
+    ids = torch.cat([s.ids for s in splits.values()])
+    assert torch.equal(ids.sort().values, torch.arange(140))
+    for split in splits.values():
+        assert torch.equal(split.images.flatten().long(), split.ids)
+        assert torch.equal(split.attributes["a"], split.ids % 2)
+
+
+def test_overlapping_slices_are_refused():
+    with pytest.raises(UserError, match=r"protocol\.slices: train and val share images"):
+        protocol(slices={**STRICT, "val": ("train", 0.64, 0.7)})
+    shared = {**STRICT, "aux": ("test", 0.0, 1.0)}
+    with pytest.raises(UserError, match="aux and victims share"):
+        protocol(slices=shared)
+    splits = protocol(slices=shared, overlap=True).split(POOLS)
+    assert torch.equal(splits["aux"].ids, splits["victims"].ids)
+
+
+def test_pools_that_share_an_image_are_refused():
+    leaky = {**POOLS, "test": replace(POOLS["test"], ids=POOLS["test"].ids - 1)}
+    with pytest.raises(UserError, match="and victims share images"):
+        protocol().split(leaky)
+    protocol(overlap=True).split(leaky)
+
+
+def test_shuffle_is_seeded():
+    a, b = protocol().split(POOLS), protocol().split(POOLS)
+    assert all(torch.equal(a[r].ids, b[r].ids) for r in ROLES)
+    other = protocol(seed=1).split(POOLS)
+    assert not torch.equal(a["train"].ids, other["train"].ids)
+    plain = protocol(shuffle=False).split(POOLS)
+    assert plain["val"].ids.tolist() == list(range(65, 70))
+
+
+def test_limits_keep_the_first_of_the_same_order():
+    whole = protocol().split(POOLS)
+    some = protocol(limit={"train": 7, "val": None, "aux": 1000, "victims": 3}).split(POOLS)
+    assert torch.equal(some["train"].ids, whole["train"].ids[:7])
+    assert torch.equal(some["victims"].ids, whole["victims"].ids[:3])
+    assert torch.equal(some["aux"].ids, whole["aux"].ids)
+    assert torch.equal(some["val"].ids, whole["val"].ids)
+
+
+def test_missing_and_empty_slices_are_all_reported():
+    with pytest.raises(UserError) as caught:
+        protocol(slices={"train": ("train", 0.5, 0.5), "val": ("train", 0.0, 0.1), "aux": ("train", 0.1, 0.2)})
+    assert [p.split(":")[0] for p in caught.value.problems] == ["protocol.slices", "protocol.slices.train"]
+    with pytest.raises(UserError, match=r"protocol\.slices\.val: no image"):
+        protocol().split({**POOLS, "train": pool(0, 4)})
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "protocol").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_protocols(path):
+    made = build(OmegaConf.to_container(OmegaConf.load(path)), "protocol")()
+    splits = made.split(POOLS)
+    train, val, aux, victims = (splits[role].ids.tolist() for role in ROLES)
+    if path.stem == "cem_official":
+        assert (train, val, aux, victims) == (list(range(100)), list(range(100, 140)), train, val)
+    if path.stem == "cem_official_infer":
+        assert (aux, victims) == (list(range(100, 136)), list(range(136, 140)))
+    if path.stem.startswith("cem"):
+        assert (made.select, made.attacked) == ("best", None)
+    if path.stem == "strict":
+        assert (len(train), len(val), len(aux), made.attacked, made.overlap) == (65, 5, 30, 1000, False)
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "dataset").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_datasets_have_a_spec_before_they_are_read(path, tmp_path):
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    if path.stem == "images":
+        node["path"] = str(tmp_path)
+        with pytest.raises(UserError, match=r"dataset\.path"):
+            build(node, "dataset")()
+        return
+    data = build(node, "dataset")()
+    assert len(data.spec.mean) == len(data.spec.std) == data.spec.image[0]
+    assert data.spec.classes >= 2
+    assert (data.crop, data.flip, data.rotation) == (node["crop"], node["flip"], node["rotation"])

@@ -1,0 +1,87 @@
+"""How torchvision's classes are read: on stand-ins with their attributes; the real ones only for their refusal."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from splitpriv.data.torchvision_sets import CelebA, Cifar100, Svhn
+from splitpriv.types import UserError
+
+PLAIN = {"crop": 0, "flip": False, "rotation": 0.0}
+
+
+@pytest.fixture
+def library(monkeypatch):
+    package, module = ModuleType("torchvision"), ModuleType("torchvision.datasets")
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+    return module
+
+
+def test_cifar100(library, tmp_path):
+    data = np.arange(5 * 32 * 32 * 3).reshape(5, 32, 32, 3).astype(np.uint8)
+    halves = {True: (data[:3], [7, 8, 9]), False: (data[3:], [1, 2])}
+    library.CIFAR100 = lambda root, train: SimpleNamespace(data=halves[train][0], targets=halves[train][1])
+    pools = Cifar100(**PLAIN).pools(tmp_path)
+    assert pools["train"].y.tolist() == [7, 8, 9]
+    assert np.array_equal(pools["test"].images.permute(0, 2, 3, 1).numpy(), data[3:])
+    assert pools["test"].ids.tolist() == [3, 4]
+
+
+def test_svhn(library, tmp_path):
+    library.SVHN = lambda root, split: SimpleNamespace(
+        data=np.full((2, 3, 32, 32), len(split), np.uint8), labels=np.array([1, 0])
+    )
+    pools = Svhn(**PLAIN).pools(tmp_path)
+    assert pools["train"].images[0, 0, 0, 0] == 5
+    assert pools["test"].images[0, 0, 0, 0] == 4
+    assert pools["test"].y.tolist() == [1, 0]
+
+
+def test_celeba(library, tmp_path):
+    (tmp_path / "celeba/img_align_celeba").mkdir(parents=True)
+    for i in range(4):
+        Image.new("RGB", (18, 22), (60 * i, 0, 0)).save(tmp_path / f"celeba/img_align_celeba/{i}.png")
+    files = {"train": ["0.png", "1.png"], "valid": ["2.png"], "test": ["3.png"]}
+    library.CelebA = lambda root, split: SimpleNamespace(
+        filename=files[split], attr=torch.tensor([[int(f[0]) % 2, int(f[0]) // 2] for f in files[split]]),
+        attr_names=["Male", "Smiling", ""],
+    )  # fmt: skip
+    data = CelebA(task="Smiling", attributes=("Male",), size=8, **PLAIN)
+    assert data.spec.attributes == {"Male": 2}
+    pools = data.pools(tmp_path)
+    assert pools["train"].y.tolist() == [0, 0, 1]
+    assert pools["test"].attributes["Male"].tolist() == [1]
+    assert pools["test"].images[0, 0, 0, 0] == 180
+    with pytest.raises(UserError, match=r"dataset\.attributes"):
+        CelebA(task="Male", attributes=("Male",), size=8, **PLAIN)
+
+
+def test_what_is_missing_is_named(library, tmp_path):
+    def absent(root, **settings):
+        raise RuntimeError("Dataset not found or corrupted. You can use download=True to download it")
+
+    def no_scipy(root, **settings):
+        raise ModuleNotFoundError("No module named 'scipy'")
+
+    library.CIFAR100, library.SVHN = absent, no_scipy
+    with pytest.raises(UserError) as caught:
+        Cifar100(**PLAIN).pools(tmp_path)
+    assert str(caught.value) == (
+        "paths.data: CIFAR100: Dataset not found or corrupted; run `splitpriv data fetch cifar100`, "
+        f"or put the folder cifar-100-python under {tmp_path}"
+    )
+    with pytest.raises(UserError, match="pip install it"):
+        Svhn(**PLAIN).pools(tmp_path)
+
+
+def test_the_real_library_refuses_an_empty_folder(tmp_path):
+    pytest.importorskip("torchvision")
+    celeba = CelebA(task="Male", attributes=(), size=8, **PLAIN)
+    for data in (Cifar100(**PLAIN), Svhn(**PLAIN), celeba):
+        with pytest.raises(UserError, match=r"paths\.data: .*; run `splitpriv data fetch"):
+            data.pools(tmp_path)

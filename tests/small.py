@@ -1,0 +1,65 @@
+"""Runs that take a second: what the tests of the engine share."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from splitpriv import config
+from splitpriv.store import Row
+
+REPEATS = {"edge_latency_ms"}  # a fact of the machine, not of the run
+SMALL = (
+    "dataset=gaussian", "dataset.samples=400", "backbone.width=4", "protocol=smoke", "protocol.limit.train=64",
+    "protocol.limit.aux=48", "protocol.limit.victims=32", "protocol.limit.val=16", "protocol.attacked=8",
+    "split.at=1", "optim.epochs=2", "optim.batch=16", "measure.latency_repeats=1", "measure.draws=2",
+)  # fmt: skip
+DECODER = (
+    "decoder@attack.decoder.net=conv", "attack.decoder.net.width=8", "attack.decoder.net.widest=8",
+    "attack.decoder.epochs=2", "attack.decoder.batch=16",
+)  # fmt: skip
+MONITOR = ("monitor=decoder", "decoder@monitor.net=conv", "monitor.net.width=8", "monitor.net.widest=8")
+TINT = tuple("dataset=fashion_tint" if o == "dataset=gaussian" else o for o in SMALL if o != "dataset.samples=400")
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> config.Config:
+    return config.compose(overrides)
+
+
+def tiny(*overrides: str, decoder: bool = True) -> config.Config:
+    """The config of a run of about half a second on 8x8 images; with its outputs where the environment says now."""
+    cfg = copy.deepcopy(_composed((*SMALL, *(DECODER if decoder else ()), *overrides)))
+    cfg["paths"]["outputs"] = os.environ["SPLITPRIV_OUTPUTS"]
+    return cfg
+
+
+def changed(cfg: config.Config, key: str, value: Any) -> config.Config:
+    """A copy of `cfg` with the value at a dotted key replaced."""
+    out = copy.deepcopy(cfg)
+    *path, last = key.split(".")
+    node = out
+    for part in path:
+        node = node[part]
+    node[last] = value
+    return out
+
+
+def numbers(row: Row) -> dict[str, Any]:
+    """What must repeat: every entry of a row but latencies, versions and the commit."""
+    return {
+        k: v for k, v in row.items() if k.split("/")[-1] not in REPEATS and not k.startswith(("version/", "commit"))
+    }
+
+
+def spawn(*arguments: str, outputs: Path, **environment: str) -> subprocess.Popen[str]:
+    """`python -m splitpriv` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "splitpriv", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "SPLITPRIV_OUTPUTS": str(outputs), **environment},
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""The imports point one way, and YAML and signatures agree."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import splitpriv
+from splitpriv import config
+
+PACKAGE = Path(splitpriv.__file__).parent
+LAYERS = [  # each may import from those before it, and from itself only where it is a module
+    {"types", "progress", "_torchvision", "host"},
+    {"store"},
+    {"resume", "stats", "config"},
+    {"data", "nets", "runtime"},
+    {"defenses"},
+    {"attacks"},
+    {"measure", "checks", "pictures", "fit"},
+    {"plan"},
+    {"row"},
+    {"pipeline"},
+    {"report", "curves", "sweeping"},
+    {"cli"},
+]
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def rank(part: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if part in layer)
+
+
+def imports(path: Path, nested: bool = True) -> set[str]:
+    """Modules that a file imports, those imported only for types left out."""
+    tree = ast.parse(path.read_text())
+    typing_only = {id(n) for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test)
+                   for n in ast.walk(i)}  # fmt: skip
+    found: set[str] = set()
+    for node in ast.walk(tree) if nested else tree.body:
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part in ("__init__", "__main__"):
+        return
+    late = {("config", "plan"), ("sweeping", "cli")}  # inside functions: checking builds, a launched point is a command
+    for name in imports(path):
+        if name.startswith("splitpriv."):
+            other = name.split(".")[1]
+            if other == "__version__" or (part, other) in late:
+                continue
+            same = other == part and path.parent != PACKAGE
+            assert same or rank(other) < rank(part), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("pytorch_lightning", {"fit"}),
+        ("hydra", {"config", "sweeping"}),
+        ("matplotlib", {"curves"}),
+        ("wandb", {"track"}),
+        ("argparse", {"cli"}),
+    ],
+)
+def test_a_library_lives_in_one_place(library: str, allowed: set[str]) -> None:
+    users = {p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in FILES
+             if any(name.split(".")[0] == library for name in imports(p))}  # fmt: skip
+    assert users <= allowed
+
+
+def test_the_core_knows_no_method() -> None:
+    methods = {p.stem for group in ("defenses", "attacks") for p in (PACKAGE / group).glob("*.py")} - {
+        "__init__",
+        "base",
+    }
+    for path in PACKAGE.glob("*.py"):
+        used = {
+            name.split(".")[2]
+            for name in imports(path)
+            if name.startswith(("splitpriv.defenses.", "splitpriv.attacks."))
+        }
+        assert not used & methods, f"{path.name} imports {used & methods}"
+
+
+def test_config_and_store_import_no_torch() -> None:
+    code = "import sys, splitpriv.cli, splitpriv.config, splitpriv.store; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", sorted(config.CONF.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_yaml_composes_and_matches_its_signature(path: Path) -> None:
+    group, name = path.parent.name, path.stem
+    if group == "decoder":
+        overrides = [f"decoder@attack.decoder.net={name}"]
+    elif group == "setting":
+        overrides = [f"+setting={name}"]
+    elif group == "defense":
+        overrides = [f"defense=[{name}]"]
+    else:
+        overrides = [f"{group}=[{name}]" if group == "attack" else f"{group}={name}"]
+    cfg = config.compose(overrides)
+    for where, node in config.targets(cfg):
+        problems: list[str] = []
+        config._bind(node, where, problems)
+        assert all("has no value" in problem for problem in problems)
+        if str(node["_target_"]).startswith("splitpriv."):
+            assert set(node) - {"_target_"} == set(config.settings(config.locate(node["_target_"], where)))
+
+
+def test_files_stay_small() -> None:
+    assert not {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 300}
