@@ -2,8 +2,8 @@
 
     python scripts/bench_overhead.py [--repeats 7]
 
-Both loops train the same network on the same images with the same batches, augmentation and optimiser, and take turns in
-one process; CPU time is compared, so that another process on the machine matters little.
+Both loops train the same network on the same images with the same batch size, augmentation and optimiser, and take
+turns in one process; CPU time is compared, so that another process on the machine matters little.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ def framework(model: Defended, split: Split, dataset: Dataset, recipe: Recipe, s
     module = SplitFit(model, job)
     clock: dict[str, float] = {}
     module.validate_epoch = lambda: {"accuracy/val": 0.0}  # type: ignore[method-assign]  # the bare loop has none
-    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-                         enable_progress_bar=False, enable_model_summary=False, callbacks=[Stopwatch(clock)])  # fmt: skip
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[Stopwatch(clock)],
+    )  # fmt: skip
     trainer.fit(module, list(range(-(-steps // CHUNK))))
     return clock["end"] / steps
 

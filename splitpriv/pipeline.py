@@ -106,10 +106,9 @@ class Run:
     @torch.no_grad()
     def releases(self, draw: int) -> Tensor:
         """What the device sends for every victim on one occasion; the same occasion is the same for all attacks."""
+        model = self.model  # made before the seed is set, should this be its first use
         seed_epoch(f"victims of {self.chart.seeds[-1]}", draw)
-        return torch.cat(
-            [self.model.release(self.victims.x(slice(i, i + 256))) for i in range(0, len(self.victims), 256)]
-        )
+        return torch.cat([model.release(self.victims.x(slice(i, i + 256))) for i in range(0, len(self.victims), 256)])
 
     def intercept(self, draws: int) -> Tensor:
         """The mean of the first `draws` releases of every victim."""
@@ -184,6 +183,7 @@ def execute(cfg: Config, store: Store) -> Row:
     if finished is not None:
         return finished
     run = Run(cfg, store, parts, chart, parts.runtime.start())
+    _ = run.model  # the row tells of every fit, also where all that follows from them is cached
     facts = read_json(store.memo("measure", chart.utility, run.utility) / "facts.json")
     homes = {name: store.memo("attack", key, partial(run.attack, name)) for name, key in chart.attacks.items()}
     scored = {name: store.memo("measure", key, partial(run.score, name)) for name, key in chart.scores.items()}

@@ -76,7 +76,9 @@ def _try_optim(recipe: Recipe) -> None:
         optimizer = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
         part = "schedule"
         if recipe.schedule is not None:
-            recipe.schedule(optimizer)
+            schedule = recipe.schedule(optimizer)
+            optimizer.step()
+            schedule.step()
     except (TypeError, ValueError) as error:
         raise UserError(f"optim.{part}: {error}; correct its settings") from error
 

@@ -45,8 +45,9 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = "holds code, which is never run" if "Unsupported" in str(error) else "is damaged"
-        raise UserError(f"paths.outputs: {path} {reason}; delete it and repeat the command") from error
+        raise UserError(
+            f"paths.outputs: {path} is damaged, or holds code, which is never run; delete it and repeat the command"
+        ) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -49,7 +49,7 @@ def make_row(
         "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
         "attack_seed": cfg["attack_seed"], **choices, "cut": cfg["split"]["at"],
         "precision": cfg["runtime"]["precision"], "fit": list(chart.fits), "ceiling": chart.ceiling,
-        **flatten(settings), **plain,
+        **{k: v for k, v in flatten(settings).items() if v != {}}, **plain,
         **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
         **{f"picture/{name}": f"measure/{key}/grid.png" for name, key in chart.scores.items()},

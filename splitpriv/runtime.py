@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,5 +28,9 @@ class Runtime:
         torch.backends.cudnn.benchmark = False
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("runtime.device: torch sees no CUDA device; use runtime.device=auto or cpu")
-        wanted = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
-        return torch.device(wanted)
+        on_gpu = self.device != "cpu" and torch.cuda.is_available()
+        if self.precision == "bf16" and not on_gpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            warnings.warn(
+                "runtime.precision=bf16: this CPU has no bf16 arithmetic, and fp32 is far faster", stacklevel=2
+            )
+        return torch.device("cuda" if on_gpu else "cpu")

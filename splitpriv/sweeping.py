@@ -37,7 +37,8 @@ def launch(overrides: Sequence[str], folder: Path) -> list[str]:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed by Hydra
     arguments = sys.argv
-    sys.argv = ["splitpriv", "-m", f"hydra.sweep.dir={folder}", *overrides]
+    quoted = str(folder).replace("'", r"\'")  # spaces, commas and brackets mean something to Hydra
+    sys.argv = ["splitpriv", "-m", f"hydra.sweep.dir='{quoted}'", *overrides]
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
     finally:

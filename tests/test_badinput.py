@@ -1,0 +1,293 @@
+"""A user's mistake: one clear message with the key and the remedy, exit code 2, no traceback, nothing finished lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from small import DECODER, SMALL, spawn
+
+from splitpriv import cli, store
+from splitpriv.store import Store
+
+BASE = (*SMALL, *DECODER)
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Run a command that must be refused; its messages."""
+
+    def attempt(*arguments: str, command: str = "run") -> str:
+        assert cli.main([command, *arguments]) == 2
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert all(line.startswith("splitpriv: ") for line in said.err.splitlines())
+        assert said.err
+        return said.err
+
+    return attempt
+
+
+# ---- config --------------------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    (("optim.epoch=3",), "optim.epoch: no such key", "optim.epochs"),
+    (("defence=[noise]",), "defence: no such key", "defense"),
+    (("+foo=1",), "foo: no such key", "seed"),
+    (("+optim.foo=1",), "optim.foo: Recipe has no such setting", "epochs"),
+    (("defense=[noize]",), "defense: no option 'noize'", "noise"),
+    (("backbone=tinny",), "backbone: no option 'tinny'", "tiny"),
+    (("+defense.noise.sigma=1",), "defense.noise: noise is not listed", "defense=[noise]"),
+    (("optim.epochs=many",), "optim.epochs: ", "integer"),
+    (("optim.epochs=2.5",), "optim.epochs: ", "2.5"),
+    (("dataset.flip=3",), "dataset.flip: ", "bool"),
+    (("optim.optimizer.lr=fast",), "optim.optimizer: ", "correct"),
+    (("optim.optimizer.lr=-1",), "optim.optimizer: ", "learning rate"),
+    (("optim.schedule.T_max=x",), "optim.schedule: ", "correct"),
+    (("seed=abc",), "seed: ", "whole number"),
+    (("attack_seed=-1",), "attack_seed: ", "whole number"),
+    (("~seed",), "seed: ", "missing"),
+    (("~optim.batch",), "optim.batch: is missing", "Recipe"),
+    (("defense=[noise]", "defense.noise.sigma=-0.1"), "defense.noise.sigma: ", "greater than or equal to 0, got -0.1"),
+    (("split.at=9",), "split.at: 9 is outside 0..", "conv1"),
+    (("split.at=conv9",), "split.at: there is no stage 'conv9'", "conv1"),
+    (("split.bottleneck=5",), "split.bottleneck: ", "null"),
+    (("+split.foo=5",), "split.foo: ", "bottleneck"),
+    (("dataset=null",), "dataset: ", "gaussian"),
+    (("attack=[]",), "attack: is empty", "attack=[decoder]"),
+    (("seed",), "seed: an override reads key=value", "seed"),
+    (("runtime.device=tpu",), "runtime.device: ", "cpu"),
+    (("paths.outputs=null",), "paths.outputs: ", "folder"),
+    (("defense=[cem]",), "defense.cem: CEM needs noise", "defense=[cem,noise]"),
+    (("defense=[noise]", "defense.noise._target_=os.system"), "defense.noise._target_: 'os.system' is refused", "splitpriv."),
+    (("defense=[noise]", "defense.noise._target_=splitpriv.nothing.X"), "defense.noise._target_: cannot import", "path"),
+    (("protocol.slices.aux=[train,0,1]",), "protocol.slices: train and aux share images", "overlap"),
+    (("dataset=images",), "dataset.path: has no value", "dataset.path="),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "remedy"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, tuple) else ""
+)
+def test_a_mistake_in_the_config_names_the_key(
+    overrides: tuple[str, ...], key: str, remedy: str, refused: Refused
+) -> None:
+    message = refused(*overrides)
+    assert key in message
+    assert remedy in message
+    assert not Path(os.environ["SPLITPRIV_OUTPUTS"]).exists()  # refused before anything was begun
+
+
+def test_an_attribute_that_the_data_set_lacks(refused: Refused) -> None:
+    message = refused("dataset=fairface", "dataset.task=height", "dataset.attributes=[hair]", command="check")
+    assert "dataset.task: " in message
+    assert "height" in message
+    assert "dataset.attributes" in message
+
+
+def test_all_problems_at_once(refused: Refused) -> None:
+    message = refused(
+        "defense=[noise]", "defense.noise.sigma=-1", "optim.epochs=0", "attack.decoder.lr=0", "measure.draws=x",
+        "backbone.width=0", "seed=x", "runtime.threads=0", "optim.optimiser.lr=1", "dataset.foo=1",
+    )  # fmt: skip
+    assert [line.split(": ")[1] for line in message.splitlines()][:2] == ["optim.optimiser.lr", "dataset.foo"]
+    for key in ("defense.noise.sigma", "optim.epochs", "attack.decoder.lr", "measure.draws", "backbone.width", "seed",
+                "runtime.threads"):  # fmt: skip
+        assert f"splitpriv: {key}: " in message
+
+
+def test_problems_of_two_parts_at_once(refused: Refused) -> None:
+    message = refused("split.at=9", "attack.decoder.held=0", "optim.optimizer.lr=-1")
+    assert all(key in message for key in ("split.at: ", "attack.decoder.held: ", "optim.optimizer: "))
+
+
+# ---- data ----------------------------------------------------------------------------------------------------------
+
+LABEL_AND_PIXELS = 3073
+
+
+def cifar(root: Path, size: int = LABEL_AND_PIXELS * 10_000) -> Path:
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin", "batches.meta.txt"]:
+        with (folder / name).open("wb") as file:
+            file.truncate(size if name.endswith(".bin") else 61)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPLITPRIV_DATA", str(tmp_path / "own"))
+    return tmp_path / "own"
+
+
+CIFAR = tuple(o for o in BASE if not o.startswith("dataset"))
+
+
+def test_missing_data(data: Path, refused: Refused) -> None:
+    message = refused("dataset=cifar10", *CIFAR)
+    assert "paths.data: " in message
+    assert "missing" in message
+    assert "fetch cifar10" in message or "SPLITPRIV_DATA" in message
+    assert "paths.data: " in refused("verify", "cifar10", command="data")
+
+
+def test_truncated_data(data: Path, refused: Refused) -> None:
+    cifar(data, size=1000)
+    message = refused("dataset=cifar10", *CIFAR)
+    assert "is truncated (1,000 of 30,730,000 bytes)" in message
+    assert "delete it" in message
+
+
+def test_data_with_a_wrong_checksum(data: Path, refused: Refused) -> None:
+    cifar(data)
+    assert "wrong checksum" in refused("verify", "cifar10", command="data")
+
+
+def test_an_unreadable_image_in_a_folder(tmp_path: Path, refused: Refused) -> None:
+    for kind in ("cat", "dog"):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (9, 8), (20 * i, 0, 0)).save(tmp_path / "mine" / kind / f"{i}.png")
+    (tmp_path / "mine" / "dog" / "3.png").write_bytes(b"not a picture")
+    overrides = [o for o in BASE if not o.startswith("dataset")]
+    message = refused("dataset=images", f"dataset.path={tmp_path / 'mine'}", "dataset.size=8", *overrides)
+    assert "dog/3.png" in message
+    assert "dataset" in message
+
+
+# ---- disk ----------------------------------------------------------------------------------------------------------
+
+
+def test_outputs_below_a_file(tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "file").write_text("x")
+    message = refused(*BASE, f"paths.outputs={tmp_path / 'file' / 'outputs'}")
+    assert message.startswith("splitpriv: paths.outputs: ")
+    assert "SPLITPRIV_OUTPUTS" in message
+
+
+def test_outputs_that_may_not_be_written(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/outputs")
+
+    monkeypatch.setattr(Path, "mkdir", deny)
+    message = refused(*BASE)
+    assert message.startswith("splitpriv: paths.outputs: Read-only file system (/outputs)")
+
+
+def test_a_disk_that_fills_up_keeps_what_is_finished(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = store.write_atomic
+
+    def full(path: Path, content: bytes | str) -> None:
+        if "attack" in path.parts:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(path, content)
+
+    with monkeypatch.context() as patch:
+        for module in ("store", "resume", "fit", "pipeline"):
+            patch.setattr(f"splitpriv.{module}.write_atomic", full)
+        message = refused(*BASE)
+    assert "paths.outputs: No space left on device" in message
+    assert "free some space" in message
+    outputs = Path(os.environ["SPLITPRIV_OUTPUTS"])
+    done = {p.parent.parent.name for p in outputs.glob("*/*/done")}
+    assert done == {"fit", "measure"}
+    monkeypatch.setattr("splitpriv.pipeline.train_phase", None)  # not called again
+    assert cli.main(["run", *BASE]) == 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if (
+        not mount
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("this machine lets nobody mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(disk: Path, refused: Refused) -> None:
+    message = refused(*BASE, "backbone.width=64", f"paths.outputs={disk}")
+    assert "paths.outputs: No space left on device" in message
+    assert not list(disk.glob("*/*/done"))
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+
+def test_nan_in_training(refused: Refused) -> None:
+    message = refused(*BASE, "optim.optimizer.lr=1e30")
+    assert message.startswith("splitpriv: optim.optimizer.lr: ")
+    assert "lower" in message
+    assert Store(os.environ["SPLITPRIV_OUTPUTS"]).rows() == []
+
+
+def test_a_malicious_checkpoint_is_not_run(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    from splitpriv import config
+    from splitpriv.plan import assemble, plan
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {tmp_path / 'owned'}",)
+
+    cfg = config.compose(list(BASE))
+    home = Store(cfg["paths"]["outputs"]).home("fit", plan(cfg, assemble(cfg)).fits[0])
+    home.mkdir(parents=True)
+    for content in (pickle.dumps(Evil()), b"", b"PK\x03\x04 half of a zip"):
+        (home / "last.pt").write_bytes(content)
+        message = refused(*BASE)
+        assert f"paths.outputs: {home / 'last.pt'}" in message
+        assert "delete it" in message
+    import torch
+
+    torch.save({"epoch": 1, "parts": Evil(), "notes": None}, home / "last.pt")
+    assert "holds code" in refused(*BASE)
+    assert not (tmp_path / "owned").exists()
+    (home / "last.pt").unlink()
+    assert cli.main(["run", *BASE]) == 0
+
+
+def interrupted(outputs: Path, *arguments: str, ready: str) -> tuple[int, str]:
+    process = spawn(*arguments, outputs=outputs)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None and not list(outputs.glob(ready)):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("stage", ["fit", "attack"])
+def test_ctrl_c_exits_with_130_and_keeps_finished_stages(stage: str, tmp_path: Path) -> None:
+    outputs = tmp_path / "o"
+    code, said = interrupted(
+        outputs, "run", *BASE, "optim.epochs=2000" if stage == "fit" else "attack.decoder.epochs=5000",
+        "attack.decoder.patience=null", ready=f"{stage}/*/last.pt",
+    )  # fmt: skip
+    assert code == 130, said
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert bool(list(outputs.glob("fit/*/done"))) == (stage == "attack")
+    assert list(outputs.glob(f"{stage}/*/last.pt"))
+    assert not list(outputs.glob("*/*/failed"))

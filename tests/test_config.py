@@ -1,0 +1,148 @@
+"""Keys: whatever can change a number changes the key, and nothing else does."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import pytest
+from small import MONITOR, changed, tiny
+
+from splitpriv import config
+from splitpriv.config import fingerprint, flatten, listed
+from splitpriv.defenses.noise import Noise
+from splitpriv.plan import Plan, assemble, plan
+from splitpriv.types import Phase, UserError
+
+FREE = ("paths.", "choices.", "runtime.")  # never in a key, but for the precision
+OVERRIDES = (
+    "defense=[cem,adversarial,noise]", "decoder@defense.adversarial.net=conv", "attack=[decoder,rmle]", *MONITOR,
+    "split=bottleneck", "split.at=1",
+)  # fmt: skip
+
+
+def keys(cfg: config.Config, phases: tuple[Phase, ...] | None = None) -> Plan:
+    parts = assemble(cfg)
+    return plan(cfg, dataclasses.replace(parts, phases=phases) if phases else parts)
+
+
+def other(value: Any) -> Any:
+    """Some other value; no type is kept, since a key does not ask."""
+    return [*value, "more"] if isinstance(value, list) else f"{value}, otherwise"
+
+
+LEAVES = [k for k in flatten(config.compose(list(OVERRIDES))) if not k.startswith(FREE)] + ["runtime.precision"]
+
+
+@pytest.fixture(scope="module")
+def base() -> tuple[config.Config, Any, Plan]:
+    cfg = config.compose(list(OVERRIDES))
+    parts = assemble(cfg)
+    return cfg, parts, plan(cfg, parts)
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_every_setting_changes_the_row_key(key: str, base: tuple[config.Config, Any, Plan]) -> None:
+    cfg, parts, chart = base
+    target = "splitpriv.defenses.dropout.Dropout"  # a key looks up the version of whatever is named
+    altered = changed(cfg, key, target if key.endswith("_target_") else other(flatten(cfg)[key]))
+    if key == "protocol.attacked":
+        parts = copy.copy(parts)
+        parts.protocol = copy.copy(parts.protocol)
+        parts.protocol.attacked = 5
+    assert plan(altered, parts).row != chart.row
+
+
+def test_the_walk_meets_every_group() -> None:
+    assert {key.split(".")[0] for key in LEAVES} == {
+        "dataset", "backbone", "split", "defense", "monitor", "attack", "optim", "protocol", "measure", "runtime",
+        "seed", "attack_seed",
+    }  # fmt: skip
+    assert "attack.decoder.net.blocks" in LEAVES
+    assert "optim.schedule.T_max" in LEAVES
+
+
+def test_one_override_changes_one_key_in_the_command(base: tuple[config.Config, Any, Plan]) -> None:
+    other_key = keys(config.compose([*OVERRIDES, "defense.noise.sigma=0.026"])).row
+    assert len({base[2].row, other_key, keys(config.compose([*OVERRIDES, "runtime.precision=bf16"])).row}) == 3
+    assert keys(config.compose([*OVERRIDES, "defense.noise.sigma=0.025"])).row == base[2].row
+
+
+def test_where_and_how_fast_it_runs_is_not_in_the_key(base: tuple[config.Config, Any, Plan]) -> None:
+    moved = config.compose([
+        *OVERRIDES, "paths.outputs=/elsewhere", "paths.data=/there", "runtime.threads=7", "runtime.device=cpu",
+        "runtime.channels_last=false", "runtime.compile=true",
+    ])  # fmt: skip
+    assert keys(moved) == base[2]
+
+
+def test_one_and_one_point_zero_are_one_number() -> None:
+    assert fingerprint(a=1, b=[2, {"c": 3.0}]) == fingerprint(b=[2.0, {"c": 3}], a=1.0)
+    assert fingerprint(a=True) != fingerprint(a=1)
+    assert fingerprint(a="1") != fingerprint(a=1)
+    cfg = tiny("defense=[noise]", "defense.noise.sigma=1")
+    assert keys(cfg) == keys(changed(cfg, "defense.noise.sigma", 1.0))
+
+
+def test_the_order_of_the_chain_is_in_the_key() -> None:
+    a, b = tiny("defense=[noise,dropout]"), tiny("defense=[dropout,noise]")
+    assert list(a["defense"]) == ["noise", "dropout"]
+    assert list(b["defense"]) == ["dropout", "noise"]
+    assert keys(a).fits != keys(b).fits
+    assert listed(a["defense"]) == listed(b["defense"])[::-1]
+
+
+def test_a_new_version_of_a_class_is_a_new_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_noise, without = tiny("defense=[noise]"), tiny()
+    before = keys(with_noise).fits, keys(without).fits
+    monkeypatch.setattr(Noise, "version", 2)
+    assert keys(with_noise).fits != before[0]
+    assert keys(without).fits == before[1]
+
+
+def test_a_new_version_of_a_data_set_is_a_new_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(tiny())
+    monkeypatch.setattr("splitpriv.data.gaussian.Gaussian.version", 99)
+    assert keys(tiny()).start != before.start
+
+
+def test_idle_phases_are_shared_by_all_chains_and_by_the_undefended_run() -> None:
+    phases = (Phase("fit", idle=True), Phase("tune"))
+    noise, dropout = keys(tiny("defense=[noise]"), phases), keys(tiny("defense=[dropout]"), phases)
+    assert noise.fits[0] == dropout.fits[0] == keys(tiny()).fits[0]
+    assert noise.fits[1] != dropout.fits[1]
+    assert keys(tiny("defense=[noise]"), (Phase("fit"), Phase("tune"))).fits[0] != noise.fits[0]
+
+
+def test_later_phases_hash_the_earlier_ones() -> None:
+    phases = (Phase("fit", idle=True), Phase("tune"))
+    longer = (Phase("fit", epochs=7, idle=True), Phase("tune"))
+    assert keys(tiny("defense=[noise]"), phases).fits[1] != keys(tiny("defense=[noise]"), longer).fits[1]
+
+
+def test_the_ceiling_is_the_undefended_run() -> None:
+    assert keys(tiny("defense=[noise]")).ceiling == keys(tiny()).row == keys(tiny()).ceiling
+
+
+def test_watching_changes_no_seed() -> None:
+    watched, alone = keys(tiny(*MONITOR)), keys(tiny())
+    assert watched.seeds == alone.seeds == alone.fits
+    assert watched.fits != alone.fits
+
+
+def test_start_is_shared_by_chains_so_that_comparisons_are_paired() -> None:
+    assert keys(tiny("defense=[noise]")).start == keys(tiny()).start != keys(tiny("seed=1")).start
+
+
+def test_nested_targets_arrive_as_factories() -> None:
+    attack = config.build(tiny()["attack"]["decoder"], "attack.decoder")()
+    assert attack.net((4, 4, 4), (1, 8, 8)) is not attack.net((4, 4, 4), (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "splitpriv.cli.os", "builtins.eval", "splitprivate.x", "torch.load", 5]
+)
+def test_foreign_targets_are_refused(target: Any) -> None:
+    with pytest.raises(UserError, match=r"defense\.noise\._target_: .*refused"):
+        config.build({"_target_": target}, "defense.noise")

@@ -1,0 +1,265 @@
+"""Runs as a whole: cached, repeatable in any order, resumable after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import DECODER, MONITOR, SMALL, numbers, spawn, tiny
+from torch import Tensor, nn
+
+from splitpriv import config, pipeline
+from splitpriv.attacks.decoder import Decoder
+from splitpriv.defenses.base import Defense
+from splitpriv.pipeline import Run, execute, preview
+from splitpriv.plan import assemble, plan
+from splitpriv.resume import load_tensors, read_state
+from splitpriv.row import read_json
+from splitpriv.store import Store
+from splitpriv.types import Phase, Step
+
+NOISE = ("defense=[noise]", "defense.noise.sigma=0.3")
+
+
+class Forbidden(Exception):
+    pass
+
+
+def forbid(*_: Any, **__: Any) -> None:
+    raise Forbidden
+
+
+# ---- cache ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_warm_run_returns_its_row_and_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, cfg = Store(tmp_path), tiny(*NOISE)
+    row = execute(cfg, store)
+    for place, name in ((pipeline, "train_phase"), (Decoder, "fit"), (Run, "utility"), (Run, "score")):
+        monkeypatch.setattr(place, name, forbid)
+    assert execute(cfg, store) == row == store.row(row["key"])
+    (tmp_path / "rows" / f"{row['key']}.json").unlink()
+    assert numbers(execute(cfg, store)) == numbers(row)  # from the stages
+    with pytest.raises(Forbidden):
+        execute(tiny(*NOISE, "seed=1"), store)
+
+
+def test_another_attack_reuses_the_fit_and_the_first_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    first = execute(tiny(), store)
+    monkeypatch.setattr(pipeline, "train_phase", forbid)
+    monkeypatch.setattr(Decoder, "fit", forbid)
+    both = execute(tiny("attack=[decoder,rmle]", "attack.rmle.steps=2"), store)
+    assert both["key"] != first["key"]
+    assert both["privacy/decoder/mse"] == first["privacy/decoder/mse"]
+    assert both["utility/accuracy"] == first["utility/accuracy"]
+
+
+def test_preview_says_what_is_there_and_builds_nothing(tmp_path: Path) -> None:
+    store, cfg = Store(tmp_path / "s"), tiny()
+    chart, states, row = preview(cfg, store)
+    assert [label for label, _, _ in states] == ["fit fit", "measure utility", "attack decoder", "measure decoder"]
+    assert {state for _, _, state in states} == {row} == {"missing"}
+    assert not store.root.exists()
+    execute(cfg, store)
+    assert {state for _, _, state in preview(cfg, store)[1]} == {preview(cfg, store)[2]} == {"cached"}
+    assert preview(cfg, store)[0] == chart
+
+
+# ---- repeatable ----------------------------------------------------------------------------------------------------
+
+CONFIGS = (
+    ("none", ()), ("noise", NOISE), ("dropout", ("defense=[dropout]",)),
+    ("cem", ("defense=[cem,noise]", "defense.cem.clusters=2", "defense.cem.rate_threshold=null")),
+)  # fmt: skip
+
+
+def test_another_order_and_a_fresh_store_give_equal_numbers(tmp_path: Path) -> None:
+    forth, back = Store(tmp_path / "forth"), Store(tmp_path / "back")
+    torch.manual_seed(1)
+    one = {name: numbers(execute(tiny(*over), forth)) for name, over in CONFIGS}
+    torch.manual_seed(2)
+    two = {name: numbers(execute(tiny(*over), back)) for name, over in reversed(CONFIGS)}
+    assert one == two
+    assert len({row["privacy/worst/mse"] for row in one.values()}) == len(CONFIGS)
+
+
+@pytest.mark.parametrize("lost", ["measure", "attack", "attack measure", "fit"])
+def test_what_was_cached_does_not_change_a_number(lost: str, tmp_path: Path) -> None:
+    """Each stage seeds itself: utility under noise, above all, must not depend on whether the fit was just trained."""
+    import shutil
+
+    store, cfg = Store(tmp_path), tiny(*NOISE, "attack=[decoder,rmle]", "attack.rmle.steps=2")
+    row = execute(cfg, store)
+    shutil.rmtree(tmp_path / "rows")
+    for stage in lost.split():
+        shutil.rmtree(tmp_path / stage)
+    torch.manual_seed(123)
+    assert numbers(execute(cfg, store)) == numbers(row)
+
+
+def test_the_seed_changes_the_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    rows = [execute(tiny(f"seed={s}", f"attack_seed={a}"), store) for s, a in ((0, 0), (1, 0), (0, 1))]
+    assert rows[0]["utility/cross_entropy"] == rows[2]["utility/cross_entropy"] != rows[1]["utility/cross_entropy"]
+    assert len({row["privacy/decoder/mse"] for row in rows}) == 3
+
+
+def weights(store: Store, cfg: config.Config) -> dict[str, Tensor]:
+    chart = plan(cfg, assemble(cfg))
+    return read_state(store.home("fit", chart.fits[-1]) / "weights.pt")["parts"]["model"]
+
+
+def test_a_monitored_run_trains_the_same_target_to_the_bit(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    alone, watched = tiny(*NOISE), tiny(*NOISE, *MONITOR)
+    rows = execute(alone, store), execute(watched, store)
+    a, b = weights(store, alone), weights(store, watched)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert rows[0]["utility/cross_entropy"] == pytest.approx(rows[1]["utility/cross_entropy"], abs=0.2)
+    assert all("monitor/mse" in note for note in rows[1]["trajectory"])
+    assert not any("monitor/mse" in note for note in rows[0]["trajectory"])
+
+
+# ---- phases --------------------------------------------------------------------------------------------------------
+
+
+class Staged(Defense):
+    """Plain training first; then the chain is attached and only the defence and the cloud learn."""
+
+    phases = (Phase("fit", epochs=1, idle=True), Phase("tune", epochs=2, train=("cloud", "defense")))
+    started: list[str] = []
+
+    def __init__(self, *, size: float) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(float(size)))
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + self.shift
+
+    def penalty(self, z: Tensor, step: Step) -> Tensor:
+        assert step.phase == "tune"
+        return self.shift.square()
+
+    def on_phase_start(self, phase: Phase, model: Any) -> None:
+        Staged.started.append(phase.name)
+
+
+def staged(monkeypatch: pytest.MonkeyPatch, size: float) -> config.Config:
+    import splitpriv.defenses.noise as module
+
+    Staged.__module__ = "splitpriv.defenses.noise"
+    monkeypatch.setattr(module, "Staged", Staged, raising=False)
+    monkeypatch.setitem(vars(module), "Any", Any)
+    cfg = tiny("optim.epochs=1")
+    cfg["defense"] = {"staged": {"_target_": "splitpriv.defenses.noise.Staged", "size": size}}
+    return cfg
+
+
+def test_phases_are_chained_and_the_idle_one_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, trained = Store(tmp_path), []
+    real = pipeline.train_phase
+    monkeypatch.setattr(pipeline, "train_phase", lambda m, job, *a: (trained.append(job.phase.name), real(m, job, *a)))
+    cfg = staged(monkeypatch, 1.0)
+    chart = plan(cfg, assemble(cfg))
+    Staged.started.clear()
+    row = execute(cfg, store)
+    assert trained == ["fit", "tune"]
+    assert Staged.started == ["tune"]
+    first, second = (read_state(store.home("fit", key) / "weights.pt")["parts"]["model"] for key in chart.fits)
+    edges = [name for name in first if name.startswith("net.edge")]
+    assert edges
+    assert all(torch.equal(first[name], second[name]) for name in edges)
+    assert "chain.staged.shift" not in first
+    assert 0 < second["chain.staged.shift"] < 1
+    assert [(n["phase"], n["epoch"]) for n in row["trajectory"]] == [("fit", 0), ("tune", 0), ("tune", 1)]
+    execute(staged(monkeypatch, 2.0), store)  # the idle phase is cached
+    assert trained == ["fit", "tune", "tune"]
+
+
+def test_an_idle_phase_like_the_plain_one_is_the_undefended_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, trained = Store(tmp_path), []
+    real = pipeline.train_phase
+    monkeypatch.setattr(pipeline, "train_phase", lambda m, job, *a: (trained.append(job.phase.name), real(m, job, *a)))
+    execute(tiny("optim.epochs=1"), store)
+    monkeypatch.setattr(Staged, "phases", (Phase("fit", idle=True), Phase("tune", train=("cloud", "defense"))))
+    execute(staged(monkeypatch, 1.0), store)
+    assert trained == ["fit", "tune"]
+
+
+def test_two_schedules_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = staged(monkeypatch, 1.0)
+    cfg["defense"]["again"] = cfg["defense"]["staged"]
+    assert config.check(cfg) == ["defense: staged and again both bring a training schedule; list only one of them"]
+
+
+# ---- kill ----------------------------------------------------------------------------------------------------------
+
+LONG = (*SMALL, *DECODER, *NOISE, "optim.epochs=60", "attack.decoder.epochs=40", "attack.decoder.patience=null",
+        "protocol.limit.train=128", "protocol.limit.aux=128")  # fmt: skip
+
+
+def kill_when(outputs: Path, stage: str) -> None:
+    """Start the run, and SIGKILL it in the middle of `stage`, after some epochs of it."""
+    process = spawn("run", *LONG, outputs=outputs)
+    deadline = time.monotonic() + 60
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            if list(outputs.glob(f"{stage}/*/last.pt")):
+                time.sleep(0.06)  # some way into one of the next epochs
+                break
+            time.sleep(0.005)
+        assert process.poll() is None, process.communicate()
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert list(outputs.glob(f"{stage}/*/last.pt"))
+    assert not list(outputs.glob("rows/*.json"))
+
+
+def test_a_run_killed_in_the_fit_and_in_the_attack_ends_in_the_same_row(tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    kill_when(killed, "fit")
+    begun = read_state(next(killed.glob("fit/*/last.pt")))["epoch"]
+    assert 0 < begun < 60
+    kill_when(killed, "attack")
+    assert list(killed.glob("fit/*/done"))
+    assert 0 < read_state(next(killed.glob("attack/*/last.pt")))["epoch"] < 40
+    cfg = config.compose(LONG)
+    resumed = execute(cfg, Store(killed))
+    whole = execute(cfg, Store(tmp_path / "whole"))
+    assert numbers(resumed) == numbers(whole)
+    a, b = (load_tensors(next((tmp_path / s).glob("attack/*/reconstructions.safetensors")))["images"]
+            for s in ("killed", "whole"))  # fmt: skip
+    assert torch.equal(a, b)
+
+
+def test_a_stage_that_failed_is_told_and_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, cfg = Store(tmp_path), tiny()
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "fit", forbid)
+        with pytest.raises(Forbidden):
+            execute(cfg, store)
+    states = {label: state for label, _, state in preview(cfg, store)[1]}
+    assert states == {
+        "fit fit": "cached", "measure utility": "cached", "attack decoder": "failed", "measure decoder": "missing",
+    }  # fmt: skip
+    assert "Forbidden" in (store.home("attack", plan(cfg, assemble(cfg)).attacks["decoder"]) / "failed").read_text()
+    execute(cfg, store)
+    assert preview(cfg, store)[2] == "cached"
+
+
+def test_curves_of_every_phase_are_in_the_row(tmp_path: Path) -> None:
+    row = execute(tiny(), Store(tmp_path))
+    assert [note["epoch"] for note in row["trajectory"]] == [0, 1]
+    assert read_json(tmp_path / "fit" / row["fit"][0] / "curve.json") == row["trajectory"]
+    assert dataclasses.asdict(Phase("fit"))["name"] == row["trajectory"][0]["phase"]
