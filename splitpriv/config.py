@@ -87,7 +87,9 @@ def _explain(override: str, error: Exception, good: Sequence[str]) -> str:
     if group.is_dir():
         options = sorted(p.stem for p in group.glob("*.yaml"))
         unknown = [v for v in value.strip("[]").replace("'", "").split(",") if v.strip() and v.strip() not in options]
-        return f"{key}: no option {', '.join(unknown) or value!r}; {nearest((unknown or [value])[0], options)}"
+        if unknown:
+            return f"{key}: no option {', '.join(unknown)}; {nearest(unknown[0], options)}"
+        return f"{key}: {str(error).strip().splitlines()[0]}"
     known = [k for k in flatten(_compose(good)) if not k.startswith("choices.")]
     groups = [p.name for p in CONF.iterdir() if p.is_dir()]
     if "=" not in override:
@@ -147,6 +149,11 @@ def build(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
 
 def _bind(node: Mapping[str, Any], where: str, problems: list[str]) -> functools.partial[Any]:
     try:
+        if "_target_" not in node:
+            group, _, name = where.partition(".")
+            raise UserError(
+                f"{where}: has settings but is not listed; add {name} to {group}=[...] or drop them: ~{where}"
+            )
         target = locate(str(node["_target_"]), where)
     except UserError as error:
         problems += error.problems

@@ -70,8 +70,10 @@ MISTAKES = [
     (("runtime.device=tpu",), "runtime.device: ", "cpu"),
     (("paths.outputs=null",), "paths.outputs: ", "folder"),
     (("defense=[cem]",), "defense.cem: CEM needs noise", "defense=[cem,noise]"),
-    (("defense=[noise]", "defense.noise._target_=os.system"), "defense.noise._target_: 'os.system' is refused", "splitpriv."),
-    (("defense=[noise]", "defense.noise._target_=splitpriv.nothing.X"), "defense.noise._target_: cannot import", "path"),
+    (("defense=[noise]", "defense.noise._target_=os.system"),
+     "defense.noise._target_: 'os.system' is refused", "splitpriv."),
+    (("defense=[noise]", "defense.noise._target_=splitpriv.nothing.X"),
+     "defense.noise._target_: cannot import", "path"),
     (("protocol.slices.aux=[train,0,1]",), "protocol.slices: train and aux share images", "overlap"),
     (("dataset=images",), "dataset.path: has no value", "dataset.path="),
 ]  # fmt: skip

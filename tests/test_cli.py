@@ -68,7 +68,8 @@ def filled() -> Store:
     for i, chain in enumerate(["none", "noise", "noise"]):
         store.add_row({
             "key": f"k{i}", "ceiling": "k0", "chain": chain, "seed": i, "dataset": "d", "backbone": "b", "cut": 1,
-            "utility/accuracy": 0.5, "privacy/worst/mse": 0.1 + i, "privacy/a/mse": 0.1 + i, "floor/mean_image/mse": 0.2,
+            "utility/accuracy": 0.5, "privacy/worst/mse": 0.1 + i, "privacy/a/mse": 0.1 + i,
+            "floor/mean_image/mse": 0.2,
             "picture/a": "x.png", "flags": ["one, thing", "another"] if i else [], "trajectory": [{"epoch": 0}],
         })  # fmt: skip
     return store

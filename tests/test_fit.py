@@ -25,11 +25,11 @@ from splitpriv.types import Epoch, Part, Phase, Spec, Step, UserError
 
 SPEC = Spec(image=(1, 8, 8), classes=2)
 DECODER = functools.partial(conv, width=8, widest=8)
-ADVERSARIAL: dict[str, Any] = dict(
+ADVERSARIAL: dict[str, Any] = dict(  # noqa: C408
     net=DECODER, weight=1.0, loss="mse", threshold=0.5, ceiling=None, inner_loss="mse", padding="zero", lr=0.01,
     steps=1, warmup=0,
 )  # fmt: skip
-CEM: dict[str, Any] = dict(
+CEM: dict[str, Any] = dict(  # noqa: C408
     mode="released", weight=1.0, rate_threshold=None, rate_reference=0.001, clusters=2, iterations=3, samples=None,
     log_entropy=True, floor=0.01, threshold=0.1, boost=10.0, cap=0.99, offset=0.001, covariance="full",
     em_iterations=1, jitter=1e-4,

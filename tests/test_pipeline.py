@@ -6,7 +6,7 @@ import dataclasses
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -26,12 +26,12 @@ from splitpriv.types import Phase, Step
 NOISE = ("defense=[noise]", "defense.noise.sigma=0.3")
 
 
-class Forbidden(Exception):
+class ForbiddenError(Exception):
     pass
 
 
 def forbid(*_: Any, **__: Any) -> None:
-    raise Forbidden
+    raise ForbiddenError
 
 
 # ---- cache ---------------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def test_a_warm_run_returns_its_row_and_trains_nothing(tmp_path: Path, monkeypat
     assert execute(cfg, store) == row == store.row(row["key"])
     (tmp_path / "rows" / f"{row['key']}.json").unlink()
     assert numbers(execute(cfg, store)) == numbers(row)  # from the stages
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenError):
         execute(tiny(*NOISE, "seed=1"), store)
 
 
@@ -134,7 +134,7 @@ class Staged(Defense):
     """Plain training first; then the chain is attached and only the defence and the cloud learn."""
 
     phases = (Phase("fit", epochs=1, idle=True), Phase("tune", epochs=2, train=("cloud", "defense")))
-    started: list[str] = []
+    started: ClassVar[list[str]] = []
 
     def __init__(self, *, size: float) -> None:
         super().__init__()
@@ -247,13 +247,15 @@ def test_a_stage_that_failed_is_told_and_retried(tmp_path: Path, monkeypatch: py
     store, cfg = Store(tmp_path), tiny()
     with monkeypatch.context() as patch:
         patch.setattr(Decoder, "fit", forbid)
-        with pytest.raises(Forbidden):
+        with pytest.raises(ForbiddenError):
             execute(cfg, store)
     states = {label: state for label, _, state in preview(cfg, store)[1]}
     assert states == {
         "fit fit": "cached", "measure utility": "cached", "attack decoder": "failed", "measure decoder": "missing",
     }  # fmt: skip
-    assert "Forbidden" in (store.home("attack", plan(cfg, assemble(cfg)).attacks["decoder"]) / "failed").read_text()
+    assert (
+        "ForbiddenError" in (store.home("attack", plan(cfg, assemble(cfg)).attacks["decoder"]) / "failed").read_text()
+    )
     execute(cfg, store)
     assert preview(cfg, store)[2] == "cached"
 

@@ -26,14 +26,9 @@ def prepared(*overrides: str) -> tuple[config.Config, Parts]:
 
 def chain_of(name: str) -> list[str]:
     """The overrides of a chain with this defence, with noise beside it where it asks for some."""
-    from splitpriv.types import UserError
-
-    try:
-        prepared(f"defense=[{name}]")
-    except UserError as error:
-        assert NEEDS_NOISE in str(error)
-        return [f"defense=[{name},noise]"]
-    return [f"defense=[{name}]"]
+    problems = config.check(config.compose([*SMALL, f"defense=[{name}]"]))
+    assert all(NEEDS_NOISE in problem for problem in problems)
+    return [f"defense=[{name},noise]"] if problems else [f"defense=[{name}]"]
 
 
 def run_steps(cfg: config.Config, parts: Parts, extra: dict[str, Defense] | None = None, phases: int = 9) -> list[str]:

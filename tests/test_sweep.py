@@ -31,7 +31,8 @@ def test_a_point_of_a_sweep_is_the_run_itself(tmp_path: Path) -> None:
 
 def test_lists_are_swept_as_options() -> None:
     assert sweeping.points(["defense=[none],[noise]", "seed=0,1"]) == [
-        ["defense=[none]", "seed=0"], ["defense=[none]", "seed=1"], ["defense=[noise]", "seed=0"], ["defense=[noise]", "seed=1"],
+        ["defense=[none]", "seed=0"], ["defense=[none]", "seed=1"],
+        ["defense=[noise]", "seed=0"], ["defense=[noise]", "seed=1"],
     ]  # fmt: skip
     assert cli.main(["run", "-m", *BASE, "defense=[none],[noise]"]) == 0
     assert [row["chain"] for row in rows()] == ["none", "noise"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from splitpriv import host, progress, resume
 from splitpriv.attacks.base import Access, Attack, Reconstructor, Right, even, flat
 from splitpriv.stats.ssim import Padding, ssim
-from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError
+from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, Shape, UserError
 
 
 class Inverse(Reconstructor):
@@ -31,12 +31,40 @@ class Inverse(Reconstructor):
         return self.net(releases).float().clamp(0, 1)
 
 
+class Standardise(nn.Module):
+    """Releases (N, *shape) less their mean, entry by entry, over their channel's spread; as they are until measured."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("spread", torch.ones(shape[0], *[1] * (len(shape) - 1)))
+
+    def measure(self, releases: Iterable[Tensor]) -> None:
+        """Mean and spread of all `releases`; a channel that hardly varies grows by 1,000 times the others at most."""
+        count, total = 0, torch.zeros_like(self.mean, dtype=torch.float64)  # in fp32 an offset drowns squares
+        squares = total
+        for r in map(Tensor.double, releases):
+            count, total, squares = count + len(r), total + r.sum(0), squares + r.square().sum(0)
+        self.mean.copy_(total / count)
+        variance = (squares / count - (total / count).square()).clamp_min(0).view(len(self.spread), -1).mean(1)
+        floor = 1e-6 * variance.mean() + torch.finfo(variance.dtype).tiny
+        self.spread.copy_(variance.maximum(floor).sqrt().view_as(self.spread))
+
+    def forward(self, releases: Tensor) -> Tensor:
+        return (releases - self.mean) / self.spread
+
+
 class Decoder(Attack):
     """Inverse network (He et al. 2019, ACSAC; the decoder attack of ResSFL and CEM).
 
     Every epoch meets fresh releases of aux, with all noise, dropout and masks of the chain on. `held` is the share of
     aux kept for early stopping (`patience` epochs without a better MSE; null: never) and for `select: best`.
-    Raises UserError where selection has nothing to look at, and when the loss stops being a number.
+    With `standardise` the net sees releases less their mean over aux, in units of each channel's spread: neither an
+    offset nor the scale of a release slows its training. Raises UserError where selection has nothing to look at, and
+    when the loss stops being a number.
     """
 
     requires: frozenset[Right] = frozenset({"query", "aux"})
@@ -44,10 +72,10 @@ class Decoder(Attack):
     def __init__(self, *, net: Callable[..., nn.Module], epochs: Count, batch: Count, lr: Positive, min_lr: NonNegative,
                  weight_decay: NonNegative, loss: Literal["mse", "l1", "ssim", "mixed"], ssim_weight: NonNegative,
                  ssim_padding: Padding, held: Rate, patience: Count | None, select: Literal["best", "last"],
-                 tolerance: Fraction, draws: Count) -> None:  # fmt: skip
+                 tolerance: Fraction, standardise: bool, draws: Count) -> None:  # fmt: skip
         if held == 0 and (select == "best" or patience is not None):
             raise UserError("attack.decoder.held: 0 leaves nothing to select on; use select=last and patience=null")
-        self.net, self.epochs, self.batch, self.draws = net, epochs, batch, draws
+        self.net, self.epochs, self.batch, self.draws, self.standardise = net, epochs, batch, draws, standardise
         self.lr, self.min_lr, self.weight_decay = lr, min_lr, weight_decay
         self.kind, self.ssim_weight, self.ssim_padding = loss, ssim_weight, ssim_padding
         self.held, self.patience, self.select, self.tolerance = held, patience, select, tolerance
@@ -57,7 +85,11 @@ class Decoder(Attack):
         order = torch.randperm(len(access.aux), device=access.device)
         apart = max(1, round(self.held * len(order))) if self.held else 0
         with access.device:
-            net, best = (self.net(access.shape, access.spec.image) for _ in range(2))
+            scale, image = Standardise(access.shape), access.spec.image
+            net = nn.Sequential(scale, self.net(access.shape, image))
+            best = nn.Sequential(Standardise(access.shape), self.net(access.shape, image))
+        if self.standardise:
+            scale.measure(access.aux.release(part, self.draws) for part in order.split(self.batch))
         optimizer = torch.optim.Adam(net.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
         parts = {"net": net, "best": best, "optimizer": optimizer}
         done, curve = resume.load_state(home / "last.pt", parts)

@@ -19,6 +19,7 @@ from splitpriv.resume import load_tensors
 from splitpriv.types import UserError
 
 SETTINGS: dict[str, Any] = {
+    "standardise": False,
     "net": functools.partial(conv, width=8, widest=8),
     "epochs": 3,
     "batch": 16,
@@ -190,3 +191,12 @@ def test_progress_is_shown_once_per_epoch(world, tmp_path, monkeypatch):
     decoder = attack()
     decoder.fit(world().access(decoder), tmp_path)
     assert calls == [("decoder", 3)]
+
+
+def test_an_offset_and_the_scale_of_a_release_do_not_matter(world, tmp_path):
+    held = []
+    for k, edge in enumerate([lambda x: x, lambda x: 40 + 1e-3 * x]):
+        here, decoder = world(edge=edge), attack(epochs=3, standardise=True)
+        report = decoder.fit(here.access(decoder), folder(tmp_path / str(k) / "key")).report
+        held.append(report["held"][-1])
+    assert held[1] == pytest.approx(held[0], rel=0.05)
