@@ -183,12 +183,22 @@ def _filters(where: Sequence[str]) -> dict[str, str]:
     return dict(w.split("=", 1) for w in where)
 
 
+def _matching(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Any]:
+    """The rows that `--where` keeps, with ceilings, and their store; raise UserError for a key that no row has."""
+    from splitpriv import config, report
+
+    store, wanted = _store(args.overrides), _filters(args.where)
+    known = list(dict.fromkeys(key for row in store.rows() for key in row))
+    if known and (wrong := [key for key in wanted if key not in known]):
+        raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))
+    return report.with_ceilings(store.rows(wanted), store), store
+
+
 def rows(args: argparse.Namespace) -> int:
     """Print finished runs as a table, CSV or JSON."""
     from splitpriv import report
 
-    store = _store(args.overrides)
-    found = report.with_ceilings(store.rows(_filters(args.where)), store)
+    found, store = _matching(args)
     if args.format == "json":
         print(json.dumps(found, indent=1))
     elif args.format == "csv":
@@ -200,10 +210,9 @@ def rows(args: argparse.Namespace) -> int:
 
 def curve(args: argparse.Namespace) -> int:
     """Draw the privacy-utility picture of finished runs."""
-    from splitpriv import curves, report
+    from splitpriv import curves
 
-    store = _store(args.overrides)
-    found = report.with_ceilings(store.rows(_filters(args.where)), store)
+    found, store = _matching(args)
     if not found:
         raise UserError("curve: no finished run matches; make some with `splitpriv run`, or loosen --where")
     out = args.out or store.root / "curve.png"

@@ -26,7 +26,11 @@ from splitpriv.store import write_atomic
 from splitpriv.types import Count, Epoch, Phase, Positive, Step, UserError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between Lightning and torch; nothing to do here
+for _said in (
+    "LeafSpec",
+    "in eval mode at the start",
+):  # Lightning's talk with torch, and what frozen parts are meant to be
+    warnings.filterwarnings("ignore", message=f".*{_said}.*")
 
 CHUNK = 32  # steps per Lightning `training_step`: its bookkeeping costs as much as a small step
 

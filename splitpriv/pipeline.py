@@ -149,7 +149,7 @@ class Run:
 
     def utility(self, home: Path) -> None:
         """What the chain costs, and the floors: what an attacker scores who never looks at a release."""
-        settings = self.parts.measure
+        settings, spec = self.parts.measure, self.parts.dataset.spec
         model = self.model  # trained or loaded, which leaves the generator in different states
         seed_epoch(self.chart.utility, -1)
         found = measure.utility(model, self.splits["victims"], draws=settings.draws, batch=settings.batch)
@@ -157,13 +157,11 @@ class Run:
         facts = {
             **{f"utility/{k}": v for k, v in found.items()},
             **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
-            **{
-                f"cost/{k}": v
-                for k, v in measure.cost(self.model, self.parts.dataset.spec, settings.latency_repeats).items()
-            },
+            **{f"cost/{k}": v for k, v in measure.cost(model, spec, settings.latency_repeats).items()},
+            **{f"bound/{k}": v for k, v in measure.bounds(model, self.splits["train"], spec).items()},
             "signal": measure.signal(self.releases(0), self.releases(1)),
             "overlaps": overlaps(self.splits),
-            "certificates": {n: d.certificate for n, d in self.model.defenses() if hasattr(d, "certificate")},
+            "certificates": {n: d.certificate for n, d in model.defenses() if hasattr(d, "certificate")},
         }
         write_atomic(home / "facts.json", json.dumps(facts))
 

@@ -58,7 +58,7 @@ def print_row(row: Row, store: Store) -> None:
     lines += [("floor: mean image", "floor/mean_image"), ("floor: random image", "floor/random_image")]
     for label, prefix in lines:
         style = "dim" if label.startswith("floor") or label.endswith("undefended") else None
-        cells = [METRICS[m][1].format(row[f"{prefix}/{m}"]) if f"{prefix}/{m}" in row else "" for m in metrics]
+        cells = [_cell(row, f"{prefix}/{m}", m) for m in metrics]
         table.add_row(label, *cells, style=style)
     out.print(table)
     for flag in row["flags"]:
@@ -73,32 +73,39 @@ def attacks_of(row: Row) -> list[str]:
 
 
 def print_rows(rows: Sequence[Row], store: Store) -> None:
-    """Many runs, one line each; the arrows say which way is more private."""
+    """Many runs, one line each; the arrows say which way is more private. What all rows share stands above them."""
     if not rows:
         console().print(f"no finished run under {store.root}; make one with: splitpriv run")
         return
-    table = Table(pad_edge=False)
-    for column in ("chain", "dataset", "backbone", "cut", "seed"):
-        table.add_column(column)
-    table.add_column("accuracy", justify="right")
+    context = ("dataset", "backbone", "cut", "optim", "protocol", "attacks", "seed")
+    told = [{name: _context(row, name) for name in context} for row in rows]
+    shared = [name for name in context if len({line[name] for line in told}) == 1]
+    varying = [name for name in context if name not in shared]
+    title = " · ".join(f"{name} {told[0][name]}" for name in shared)
+    table = Table(title=title, title_justify="left", pad_edge=False)
     metrics = [m for m in METRICS if any(f"privacy/worst/{m}" in row for row in rows)]
-    for metric in metrics:
-        table.add_column(f"worst {METRICS[metric][0]}", justify="right")
-    table.add_column("undef. MSE", justify="right")
-    table.add_column("floor MSE", justify="right")
-    for column in ("attacks", "flags", "key"):
-        table.add_column(column)
-    for row in rows:
-        cells = [
-            METRICS[m][1].format(row[f"privacy/worst/{m}"]) if f"privacy/worst/{m}" in row else "" for m in metrics
-        ]
-        ceiling = row.get("ceiling/worst/mse")
-        table.add_row(
-            row["chain"], row["dataset"], row["backbone"], str(row["cut"]), str(row["seed"]),
-            f"{row['utility/accuracy']:.2%}", *cells, f"{ceiling:.4f}" if ceiling is not None else "",
-            f"{row['floor/mean_image/mse']:.4f}", ",".join(attacks_of(row)), str(len(row["flags"]) or ""), row["key"],
-        )  # fmt: skip
+    for column in ("chain", *varying):
+        table.add_column(column, overflow="fold")
+    for column in ("accuracy", *(METRICS[m][0] for m in metrics), "MSE undefended", "MSE of mean image", "flags"):
+        table.add_column(column, justify="right")
+    table.add_column("key", no_wrap=True)
+    for row, line in zip(rows, told, strict=True):
+        cells = [f"{row['utility/accuracy']:.2%}"]
+        cells += [_cell(row, f"privacy/worst/{m}", m) for m in metrics]
+        cells += [_cell(row, "ceiling/worst/mse", "mse"), _cell(row, "floor/mean_image/mse", "mse")]
+        table.add_row(row["chain"], *(line[name] for name in varying), *cells, str(len(row["flags"])), row["key"])
     console().print(table)
+    console().print(
+        "[dim]privacy is the worst case over the attacks, per image; ↑ higher or ↓ lower is more private[/]"
+    )
+
+
+def _context(row: Row, name: str) -> str:
+    return ",".join(attacks_of(row)) if name == "attacks" else str(row.get(name, ""))
+
+
+def _cell(row: Row, key: str, metric: str) -> str:
+    return METRICS[metric][1].format(row[key]) if row.get(key) is not None else ""
 
 
 def print_csv(rows: Sequence[Row]) -> None:

@@ -1,0 +1,318 @@
+"""Every YAML of a defence, as it ships: it acts, composes, trains, refuses wrong settings, and reads nothing back."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import annotated_types as limits
+import pytest
+import torch
+from small import MONITOR, changed
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from splitpriv import config, host
+from splitpriv.data.base import Split
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.fit import Job, Recipe, SplitFit
+from splitpriv.plan import make_model, make_monitor, schedule
+from splitpriv.types import Epoch, Step, UserError
+
+NAMES = sorted(p.stem for p in (config.CONF / "defense").glob("*.yaml"))
+ACTS = {  # what a defence does; a new one must do something, and says what in a line of its own here
+    "none": set(), "noise": {"release"}, "laplace": {"release"}, "ldp": {"release"}, "dropout": {"release"},
+    "topk": {"release"}, "quantize": {"release"}, "nopeek": {"penalty"}, "adversarial": {"penalty"},
+    "ressfl": {"penalty"}, "cem": {"penalty"}, "cem_compat": {"penalty"}, "cem_paper": {"penalty"},
+}  # fmt: skip
+EAGER = {"ressfl": {"defense.ressfl.threshold": 0.0}}  # so that it acts on a network that has learnt nothing yet
+SMALL = {f"defense.{name}.net.{key}": size for name in ("adversarial", "ressfl")
+         for key, size in (("blocks", 1), ("width", 8))}  # fmt: skip
+RAW, CONV = {"at": 0, "bottleneck": None}, {"at": 1, "bottleneck": None}
+RECIPE = Recipe(
+    epochs=2, batch=12, clip=None, optimizer=functools.partial(torch.optim.SGD, lr=0.05), schedule=None
+)  # fmt: skip
+
+
+@functools.cache
+def composed(*overrides: str) -> config.Config:
+    return config.compose(("dataset=gaussian", "backbone=tiny", "backbone.width=2", "split.at=1", *overrides))
+
+
+def settings(name: str, *chain: str) -> config.Config:
+    """The config of defence `name`, with those of `chain` around its "*" if given."""
+    cfg = copy.deepcopy(composed(f"defense=[{name}]"))
+    for key, value in {**SMALL, **EAGER.get(name, {})}.items():
+        if key.split(".")[1] in cfg["defense"]:
+            cfg = changed(cfg, key, value)
+    if chain:
+        links = {c: composed(f"defense=[{c}]")["defense"] for c in chain if c != "*"} | {"*": cfg["defense"]}
+        cfg["defense"] = copy.deepcopy(functools.reduce(lambda a, b: a | b, [links[c] for c in chain]))
+    return cfg
+
+
+def alone(name: str) -> config.Config:
+    """Defence `name` with no more beside it than it demands."""
+    cfg = settings(name)
+    try:
+        model(cfg)
+    except UserError:
+        return settings(name, "*", "noise")
+    return cfg
+
+
+@functools.cache
+def dataset(size: int = 8) -> Any:
+    node = {**composed()["dataset"], "size": size}
+    return config.build(node, "dataset")()
+
+
+def model(cfg: config.Config, size: int = 8) -> Defended:
+    torch.manual_seed(0)
+    return make_model(cfg, dataset(size))
+
+
+def images(size: int = 8) -> Split:
+    torch.manual_seed(7)
+    return Split(0.5 + 0.05 * torch.randn(24, 1, size, size), torch.arange(24) % 2, torch.arange(24))
+
+
+def step_of(module: Defended, data: Split, epoch: int = 1) -> Step:
+    return Step(data.images, data.y, {}, module.net.edge, "fit", epoch, 0.5, 0.05)
+
+
+def trained(cfg: config.Config, size: int = 8, watch: bool = False) -> SplitFit:
+    """Two epochs of two steps, as the engine takes them."""
+    data, target = images(size), model(cfg, size)
+    for phase in (p for p in schedule(target) if not p.idle):
+        for _, defense in target.defenses():
+            defense.on_phase_start(phase, target)
+        job = Job("key", phase, RECIPE, dataset(size), data, data)
+        module = SplitFit(target, job, make_monitor(cfg, target) if watch else None)
+        for epoch in range(2):
+            torch.manual_seed(epoch)
+            module.epoch, module.order = epoch, module.batches()
+            module._set_modes()
+            for i, index in enumerate(module.order):
+                module.step(index, i / 2)
+            target.eval()
+            for name, defense in target.defenses():
+                defense.on_epoch_end(Epoch(phase.name, epoch, 0.05, lambda name=name: module.features(name)))
+    return module
+
+
+def weights(module: SplitFit, part: str = "net") -> list[Tensor]:
+    return [v.clone() for k, v in module.model.state_dict().items() if k.startswith(part)]
+
+
+def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) > 0 and all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def own(name: str, module: Defended) -> list[Defense]:
+    """The links that the YAML brings, not the noise it demands."""
+    return [d for key, d in module.defenses() if key in composed(f"defense=[{name}]")["defense"]]
+
+
+# ---- switched on ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_defence_changes_the_release_or_the_loss(name: str) -> None:
+    """At deployment what leaves the device; in training what the edge learns."""
+    target = trained(alone(name)).model.eval()
+    data, acts = images(), set()
+    step = step_of(target, data)
+    x = data.images
+    for defense in own(name, target):
+        for place, _, z in target.walk(x):
+            if place and target.chain[place] is defense:
+                received = z
+        if not torch.equal(defense.before_edge(x), x) or not torch.equal(defense.after_edge(received), received):
+            acts.add("release")
+        penalty = defense.penalty(received, step)
+        if penalty is not None:
+            gradients = torch.autograd.grad(penalty, list(target.net.edge.parameters()), allow_unused=True)
+            assert torch.isfinite(penalty)
+            assert any(g is not None and g.abs().max() > 1e-8 for g in gradients)
+            acts.add("penalty")
+    assert acts == ACTS.get(name, acts)
+    assert acts or name == "none"
+    assert ("release" in acts) == (not torch.equal(target.net.edge(x), target.release(x))) or len(target.chain) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_switched_off_it_trains_the_undefended_network_bit_by_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So comparisons are paired: to build a defence, or to train its adversary, consumes no random number."""
+    cfg, plain = alone(name), settings("none")
+    reference = weights(trained(plain))
+    on = weights(trained(cfg))
+    for defense in model(cfg).chain.values():
+        for hook in ("before_edge", "after_edge", "penalty"):
+            monkeypatch.setattr(type(defense), hook, getattr(Defense, hook))
+    assert equal(weights(trained(cfg)), reference)
+    assert equal(on, reference) == (name == "none")
+
+
+# ---- composed ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", ["raw", "flat"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_defence_takes_a_raw_image_and_a_flat_feature(name: str, cut: str) -> None:
+    cfg, size = alone(name), 8
+    cfg["split"] = dict(RAW)
+    if cut == "flat":
+        cfg["backbone"], cfg["split"]["at"], size = composed("backbone=linear")["backbone"], "linear", 8
+    module = trained(cfg, size)
+    assert module.model.shape == ((8,) if cut == "flat" else (1, 8, 8))
+    assert all(torch.isfinite(value) for value in module.sums.values())
+    assert module.model.eval().release(images(size).images).shape == (24, *module.model.shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_defence_takes_the_fully_connected_feature_of_lenet5(name: str) -> None:
+    cfg = alone(name)
+    cfg["backbone"], cfg["split"] = {"_target_": "splitpriv.nets.small.lenet5"}, {"at": "fc1", "bottleneck": None}
+    target, data = model(cfg, 28), images(28)
+    assert target.shape == (84,)
+    for place, defense, z in target.walk(data.images):
+        if defense is not None:
+            for _ in range(bool(defense.adversary_parameters())):
+                defense.adversary_loss(z.detach(), step_of(target, data)).backward()
+            penalty = defense.penalty(z, step_of(target, data))
+            assert penalty is None or torch.isfinite(penalty), place
+    assert target.classify(z).shape == (24, dataset(28).spec.classes)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["cem first", "cem second"])
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("cem")])
+def test_cem_works_on_top_of_every_other_defence(name: str, first: bool) -> None:
+    order = ("cem", "*", "noise") if first else ("*", "cem", "noise")
+    cfg = settings(name, *order)
+    assert list(cfg["defense"])[0 if first or name == "none" else -2 if name != "noise" else 1] == "cem"
+    module = trained(cfg)
+    assert all(torch.isfinite(value) for value in module.sums.values())
+    assert module.sums["penalty/cem"] != 0
+    off = changed(cfg, "defense.cem.weight", 0)
+    assert not equal(weights(module, "net.edge"), weights(trained(off), "net.edge"))
+
+
+def test_a_defence_meets_z_where_it_is_listed() -> None:
+    x = images().images
+    for order in (("cem", "*"), ("*", "cem")):
+        target = model(settings("noise", *order)).eval()
+        met = {place: z for place, _, z in target.walk(x)}
+        clean = target.features(x)
+        assert torch.equal(met["cem"], clean) == (order[0] == "cem")
+        last = met["cem"] if order[0] == "*" else met[""]
+        assert (last - clean).std().item() == pytest.approx(0.025, rel=0.1)
+        assert torch.equal(met["noise"], clean)
+        assert target.chain["cem"].sigma == pytest.approx(0.025)
+
+
+def test_topk_after_noise_is_sparse_and_noise_after_topk_is_not() -> None:
+    x = images().images
+    for order, share in ((("noise", "*"), 0.6), (("*", "noise"), 0.0)):
+        release = model(settings("topk", *order)).eval().release(x)
+        assert (release == 0).float().mean().item() == pytest.approx(share, abs=0.02)
+
+
+def test_independent_noises_add_in_variance() -> None:
+    target = model(settings("laplace", "noise", "*", "ldp"))
+    parts = 0.025, 0.1 * 2**0.5, target.chain["ldp"].noise_std
+    assert target.noise_std == pytest.approx(math.hypot(*parts))
+    bare = model(settings("laplace", "noise", "*")).eval()
+    x = images().images
+    noise = torch.cat([bare.release(x) - bare.features(x) for _ in range(8)])
+    assert noise.std().item() == pytest.approx(bare.noise_std, rel=0.05)
+
+
+def test_two_chains_of_co_trained_decoders_and_a_monitor_train_together() -> None:
+    cfg = settings("adversarial", "*", "noise")
+    cfg["defense"]["ressfl"] = settings("ressfl")["defense"]["ressfl"]
+    cfg["monitor"] = composed(*MONITOR)["monitor"]
+    module = trained(cfg, watch=True)
+    assert {"adversary/adversarial", "adversary/ressfl", "monitor/loss"} <= module.sums.keys()
+    assert equal(weights(module), weights(trained(cfg)))
+
+
+# ---- on an accelerator ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_reads_nothing_from_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake tensor has no data: whatever asks for a value fails."""
+    monkeypatch.setattr(host, "to_host", lambda values: [12.0] * values.numel())
+    dataset()
+    with FakeTensorMode():
+        module = trained(alone(name))
+    assert module.sums
+
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+
+
+def wrong(annotation: Any) -> Iterator[Any]:
+    """Values that a setting of this type must refuse: just outside each of its limits, and another type."""
+    yield "no such value"
+    whole = False
+    for part in (annotation, *typing.get_args(annotation)):
+        whole |= part is int
+        for limit in getattr(part, "__metadata__", ()):
+            whole |= typing.get_args(part)[0] is int
+            for bound in limit if isinstance(limit, limits.GroupedMetadata) else (limit,):
+                match bound:
+                    case limits.Ge(v):
+                        yield v - (1 if whole else 0.1)
+                    case limits.Gt(v) | limits.Lt(v):
+                        yield v
+                    case limits.Le(v):
+                        yield v + (1 if whole else 0.1)
+    if whole:
+        yield 1.5
+    if typing.get_origin(annotation) is Literal:
+        yield 3
+
+
+def mistakes() -> Iterator[Any]:
+    for name in NAMES:
+        for key, node in composed(f"defense=[{name}]")["defense"].items():
+            target = config.locate(node["_target_"], key)
+            hints = typing.get_type_hints(target.__init__, include_extras=True)
+            for setting in config.settings(target):
+                for value in wrong(hints[setting]):
+                    yield pytest.param(name, f"{key}.{setting}", value, id=f"{name}.{setting}={value}")
+
+
+@pytest.mark.parametrize(("name", "key", "value"), mistakes())
+def test_a_setting_out_of_its_range_is_refused_by_name(name: str, key: str, value: Any) -> None:
+    cfg = changed(settings(name), f"defense.{key}", value)
+    link = key.split(".")[0]
+    with pytest.raises(UserError, match=rf"^defense\.{key}: .*got {value!r}$"):
+        config.build(cfg["defense"][link], f"defense.{link}")
+
+
+@pytest.mark.parametrize(("name", "key", "value", "said"), [
+    ("noise", "noise.sigma", -0.1, "greater than or equal to 0"),
+    ("laplace", "laplace.scale", -1, "greater than or equal to 0"),
+    ("dropout", "dropout.rate", 1.0, "less than 1"),
+    ("topk", "topk.keep", 0.0, "greater than 0"),
+    ("topk", "topk.by", "size", "'value' or 'magnitude'"),
+    ("quantize", "quantize.bits", 17, "less than or equal to 16"),
+    ("ldp", "ldp.delta", 1.0, "less than 1"),
+    ("ldp", "ldp.epsilon", 0.0, "greater than 0"),
+    ("nopeek", "nopeek.weight", -1.0, "greater than or equal to 0"),
+    ("ressfl", "ressfl.threshold", 1.1, "less than or equal to 1"),
+    ("adversarial", "adversarial.steps", 0, "greater than or equal to 1"),
+    ("adversarial", "adversarial.net.width", 0, "greater than or equal to 1"),
+])  # fmt: skip
+def test_the_refusal_says_the_range(name: str, key: str, value: Any, said: str) -> None:
+    link = key.split(".")[0]
+    node = changed(settings(name), f"defense.{key}", value)["defense"][link]
+    with pytest.raises(UserError, match=rf"^defense\.{key}: .*{said}"):
+        config.build(node, f"defense.{link}")
