@@ -17,7 +17,8 @@ help:  ## show this list
 setup: $(VENV)/.ready  ## create .venv and install splitpriv with its development tools
 
 $(VENV)/.ready: pyproject.toml constraints/cpu.txt
-	$(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV): a few minutes, once"
+	@$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
 

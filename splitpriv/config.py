@@ -250,16 +250,17 @@ def _shape(cfg: Config) -> list[str]:
 def check(cfg: Config) -> list[str]:
     """All problems of a config that can be known before data is touched: signatures, types, ranges, cross rules."""
     problems = _shape(cfg)
+    misshapen = bool(problems)
     for where, node in targets(cfg):
         _bind(node, where, problems)
-    if not problems:
+    if not misshapen:
         from splitpriv.plan import assemble
 
         try:
             assemble(cfg)
         except UserError as error:
             problems += error.problems
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 # ---- fingerprint ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,7 @@ class Runtime:
     def start(self) -> torch.device:
         """Set threads and determinism for this process and return the device; raise UserError if there is none."""
         torch.set_num_threads(self.threads)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
         if self.device == "cuda" and not torch.cuda.is_available():
