@@ -28,8 +28,8 @@ def test_a_scaled_shifted_copy_has_one():
 def test_sees_dependence_without_correlation():
     """Squared distances would give 0 here."""
     s = torch.linspace(-1, 1, 41, dtype=torch.float64)[:, None]
-    assert dcor(s, s**2).item() == pytest.approx(0.4919084907917174, abs=1e-10)
-    assert dcor(s.float(), s.float() ** 2).item() == pytest.approx(0.4919084907917174, abs=1e-5)
+    assert dcor(s, s**2).item() == pytest.approx(0.4919084917907174, abs=1e-10)
+    assert dcor(s.float(), s.float() ** 2).item() == pytest.approx(0.4919084917907174, abs=1e-5)
 
 
 def test_is_the_plain_definition():
