@@ -88,7 +88,7 @@ def _explain(override: str, error: Exception, good: Sequence[str]) -> str:
         options = sorted(p.stem for p in group.glob("*.yaml"))
         unknown = [v for v in value.strip("[]").replace("'", "").split(",") if v.strip() and v.strip() not in options]
         if unknown:
-            return f"{key}: no option {', '.join(unknown)}; {nearest(unknown[0], options)}"
+            return f"{key}: no option {', '.join(map(repr, unknown))}; {nearest(unknown[0], options)}"
         return f"{key}: {str(error).strip().splitlines()[0]}"
     known = [k for k in flatten(_compose(good)) if not k.startswith("choices.")]
     groups = [p.name for p in CONF.iterdir() if p.is_dir()]
