@@ -203,7 +203,8 @@ class SplitFit(pl.LightningModule):
             self.schedule.step()
         self.curve.append(note)
         self.epoch += 1
-        self.ticker.set_postfix(acc=f"{note['accuracy/val']:.3f}", refresh=False)
+        shown = ("accuracy/val", "monitor/mse")
+        self.ticker.set_postfix({k: f"{note[k]:.4f}" for k in shown if k in note}, refresh=False)
         if note["accuracy/val"] > self.best:
             self.best = note["accuracy/val"]
             self.on_best()
@@ -266,6 +267,7 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
     try:
         if module.epoch < job.epochs:
             trainer.fit(module, list(range(math.ceil(steps / CHUNK))))
+            model.to(job.train.y.device)  # Lightning leaves what it trained on the CPU
     except SystemExit:
         if interrupted.seen:  # Lightning turns Ctrl-C into exit(1)
             raise KeyboardInterrupt from None

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitpriv import host
@@ -233,7 +234,9 @@ def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
         latency = _latency(lambda: model.release(x), repeats, device)
     idle = {id(p) for _, d in model.defenses() for p in d.adversary_parameters()}
     kept = {id(p): p.numel() for part in (model.net.edge, model.chain) for p in part.parameters() if id(p) not in idle}
-    bits = min([d.bits for _, d in model.defenses()], default=32.0)
+    bits = 32.0
+    for _, defense in model.defenses():  # noise after a grid leaves the grid
+        bits = min(bits, defense.bits) if defense.noise_std == 0 else defense.bits
     return {
         "edge_parameters": float(sum(kept.values())),
         "edge_macs": edge_macs,
@@ -244,8 +247,13 @@ def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
 
 
 def _macs(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    with FlopCounterMode(display=False) as counter:
-        call(x)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into fused attention
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            call(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() / 2
 
 

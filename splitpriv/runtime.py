@@ -28,6 +28,7 @@ class Runtime:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 would mean 10 bits of mantissa in convolutions
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("runtime.device: torch sees no CUDA device; use runtime.device=auto or cpu")
         on_gpu = self.device != "cpu" and torch.cuda.is_available()

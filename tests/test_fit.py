@@ -353,6 +353,17 @@ def test_a_fit_killed_anywhere_ends_in_the_same_weights(
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == ["curve.json", "weights.pt"]
 
 
+def test_the_model_is_back_on_its_device_when_lightning_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves: list[str] = []
+    cpu, to = SplitFit.cpu, Defended.to
+    monkeypatch.setattr(SplitFit, "cpu", lambda self: [moves.append("lightning"), cpu(self)][1])
+    monkeypatch.setattr(Defended, "to", lambda self, device: [moves.append(str(device)), to(self, device)][1])
+    fitted(make(), tmp_path)
+    assert moves == ["lightning", str(TRAIN.y.device)]
+
+
 def test_select_best_restores_the_best_epoch_on_val(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots: list[dict[str, Tensor]] = []
     accuracies = iter([0.3, 0.9, 0.9, 0.5])

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from splitpriv import measure
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.noise import Noise as Gauss
+from splitpriv.defenses.quantize import Quantize
 from splitpriv.types import Spec, UserError
 
 PLAIN: dict[str, Any] = {"ssim_padding": "reflect", "lpips": None}
@@ -155,6 +157,22 @@ def test_cost_in_closed_form():
     assert found["release_bytes"] == 4 * 64 and measure.cost(defended(), model.spec, 1)["release_bytes"] == 4 * 4 * 64
     assert found["edge_latency_ms"] > 0
     assert measure.METRICS["edge_latency_ms"].machine and set(found) < set(measure.METRICS)
+
+
+def test_macs_of_attention_are_counted_in_its_fused_form_too():
+    layer = nn.MultiheadAttention(8, 2, batch_first=True).eval().requires_grad_(False)
+    tokens, dims = 5, 8
+    projections, products = 4 * tokens * dims * dims, 2 * tokens * tokens * dims
+    found = measure._macs(lambda x: layer(x, x, x, need_weights=False)[0], torch.rand(1, tokens, dims))
+    assert found == projections + products
+
+
+def test_noise_after_a_grid_is_sent_in_full():
+    grid = Quantize(bits=4, lo=0.0, hi=1.0)
+    noise = Gauss(sigma=0.1)
+    for chain, size in (({"a": grid}, 4), ({"a": grid, "b": noise}, 32), ({"b": noise, "a": grid}, 4)):
+        model = defended(**chain)
+        assert measure.cost(model, model.spec, 1)["release_bytes"] == 4 * 64 * size / 8
 
 
 def test_signal_tells_a_constant_release_from_a_noisy_one():
