@@ -44,11 +44,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
     rows = commands.add_parser("rows", help="list finished runs")
-    rows.add_argument("--where", action="append", default=[], metavar="key=value", help="keep rows with this value")
+    rows.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
     rows.add_argument("--format", choices=["table", "csv", "json"], default="table")
 
     curve = commands.add_parser("curve", help="draw privacy against utility, with reconstructions, from finished runs")
-    curve.add_argument("--where", action="append", default=[], metavar="key=value", help="keep rows with this value")
+    curve.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
     curve.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
     curve.add_argument("--out", type=Path, help="file to write (default: <paths.outputs>/curve.png)")
 
@@ -187,7 +187,9 @@ def _matching(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Any]:
     """The rows that `--where` keeps, with ceilings, and their store; raise UserError for a key that no row has."""
     from splitpriv import config, report
 
-    store, wanted = _store(args.overrides), _filters(args.where)
+    places = [word for word in args.where if word.startswith("paths.")]  # argparse cannot tell them from filters
+    store = _store([*args.overrides, *places])
+    wanted = _filters([word for word in args.where if word not in places])
     known = list(dict.fromkeys(key for row in store.rows() for key in row))
     if known and (wrong := [key for key in wanted if key not in known]):
         raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))

@@ -1,14 +1,12 @@
-"""Training: one step in one place for every defence, and phases that survive a kill."""
+"""Training: one step in one place for every defence."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,8 +19,7 @@ from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.progress import bar
-from splitpriv.resume import load_state, read_state, save_state, seed_epoch
-from splitpriv.store import write_atomic
+from splitpriv.resume import seed_epoch
 from splitpriv.types import Count, Epoch, Phase, Positive, Step, UserError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -57,6 +54,7 @@ class Job:
     train: Split
     val: Split
     select: str = "last"
+    select_after: float = 0.0
     label: str = "fit"
 
     @property
@@ -205,7 +203,7 @@ class SplitFit(pl.LightningModule):
         self.epoch += 1
         shown = ("accuracy/val", "monitor/mse")
         self.ticker.set_postfix({k: f"{note[k]:.4f}" for k in shown if k in note}, refresh=False)
-        if note["accuracy/val"] > self.best:
+        if note["accuracy/val"] > self.best and self.epoch > self.job.select_after * self.job.epochs:
             self.best = note["accuracy/val"]
             self.on_best()
         self.after_epoch()
@@ -232,67 +230,3 @@ class SplitFit(pl.LightningModule):
             for name, value in found.items():
                 sums[name] = sums.get(name, 0) + value.sum()
         return dict(zip(sums, host.to_host(torch.stack(list(sums.values())) / len(self.job.val)), strict=True))
-
-
-def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> None:
-    """Train `model` for one phase and write `weights.pt` and `curve.json` into `home`.
-
-    An interrupted phase continues from its last epoch and ends in the numbers it would have had. Raise UserError when a
-    loss becomes NaN.
-    """
-    for _, defense in model.defenses():
-        defense.on_phase_start(job.phase, model)
-    module = SplitFit(model, job, monitor)
-    parts: dict[str, Any] = {"model": model, "main": module.main, **{f"own/{k}": o for k, o in module.own.items()}}
-    if module.schedule is not None:
-        parts["schedule"] = module.schedule
-    if monitor is not None:
-        parts["monitor"] = monitor
-    module.epoch, notes = load_state(home / "last.pt", parts)
-    if notes:
-        module.curve, module.best = notes["curve"], notes["best"]
-    steps = len(module.batches())
-    module.ticker = bar(job.label, job.epochs * steps, unit="step", initial=module.epoch * steps)
-    if job.select == "best":
-        module.on_best = lambda: save_state(home / "best.pt", module.epoch, {"model": model}, None)
-    module.after_epoch = lambda: save_state(
-        home / "last.pt", module.epoch, parts, {"curve": module.curve, "best": module.best}
-    )
-    interrupted = _Interrupted()
-    trainer = pl.Trainer(
-        max_epochs=job.epochs - module.epoch, accelerator="gpu" if job.train.y.is_cuda else "cpu", devices=1,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=str(home), callbacks=[interrupted],
-    )  # fmt: skip
-    try:
-        if module.epoch < job.epochs:
-            trainer.fit(module, list(range(math.ceil(steps / CHUNK))))
-            model.to(job.train.y.device)  # Lightning leaves what it trained on the CPU
-    except SystemExit:
-        if interrupted.seen:  # Lightning turns Ctrl-C into exit(1)
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        module.ticker.close()
-    if job.select == "best":
-        load_state(home / "best.pt", {"model": model})
-    save_state(home / "weights.pt", job.epochs, {"model": model}, None)
-    write_atomic(home / "curve.json", json.dumps(module.curve))
-    for scratch in ("last.pt", "best.pt"):
-        (home / scratch).unlink(missing_ok=True)
-
-
-class _Interrupted(pl.Callback):
-    seen = False
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.seen = isinstance(exception, KeyboardInterrupt)
-
-
-def load_weights(model: Defended, home: Path, net_only: bool = False) -> None:
-    """Load what `train_phase` wrote; `net_only` leaves the chain as it is (the phase before was idle)."""
-    state: Mapping[str, Any] = read_state(home / "weights.pt")["parts"]["model"]
-    if net_only:
-        model.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
-    else:
-        model.load_state_dict(state)

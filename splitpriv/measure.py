@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -77,9 +77,7 @@ class Measure:
 
 
 @torch.no_grad()
-def utility(
-    model: Defended, split: Split, *, draws: int, batch: int, autocast: Callable[[], Any] = contextlib.nullcontext
-) -> dict[str, float]:
+def utility(model: Defended, split: Split, *, draws: int, batch: int) -> dict[str, float]:
     """Accuracy and cross-entropy (nats) of `model` on `split`, in evaluation mode, averaged over `draws` releases."""
     sums = []
     with evaluating(model):
@@ -87,9 +85,7 @@ def utility(
             part = slice(start, start + batch)
             x, y = split.x(part), split.y[part]
             for _ in range(draws):
-                with autocast():
-                    logits = model(x)
-                logits = logits.float()
+                logits = model(x)
                 right = (logits.argmax(1) == y).float().sum()
                 sums.append(torch.stack([right, F.cross_entropy(logits, y, reduction="sum")]))
     values = host.to_host(torch.stack(sums))
@@ -203,12 +199,12 @@ def signal(first: Tensor, second: Tensor) -> float:
 
 @torch.no_grad()
 def bounds(model: Defended, split: Split, spec: Spec) -> dict[str, float]:
-    """CEM's lower bound on the MSE of any attack, where H(x) is known and the chain adds noise of fixed size.
+    """CEM's lower bound on the MSE of any attack, where H(x) is known and the chain only adds Gaussian noise.
 
     One Gaussian is fitted to the noise-free features of `split`: exact for a linear edge on Gaussian images, for any
     other an estimate that grows more cautious.
     """
-    if spec.entropy is None or model.noise_std == 0:
+    if spec.entropy is None or not model.is_gaussian_channel:
         return {}
     with evaluating(model):
         z = torch.cat([model.features(split.x(slice(i, i + CHUNK))) for i in range(0, len(split), CHUNK)])

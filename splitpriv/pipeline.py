@@ -17,12 +17,13 @@ from splitpriv.attacks.base import Access, Attack, Aux, mean_of
 from splitpriv.config import Config, build
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.fit import Job, load_weights, train_phase
+from splitpriv.fit import Job
 from splitpriv.plan import Parts, Plan, assemble, make_model, make_monitor, plan
 from splitpriv.resume import load_tensors, save_tensors, seed_epoch
 from splitpriv.row import make_row, overlaps, read_json
 from splitpriv.store import Row, State, Store, write_atomic
-from splitpriv.types import Phase
+from splitpriv.train import load_weights, train_phase
+from splitpriv.types import Phase, blame
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Run:
         node = {**self.cfg["optim"], **phase.optim}
         job = Job(
             seed, phase, build(node, "optim")(), self.parts.dataset, self.splits["train"], self.splits["val"],
-            self.parts.protocol.select, f"fit {phase.name}",
+            self.parts.protocol.select, self.parts.protocol.select_after, f"fit {phase.name}",
         )  # fmt: skip
         monitor = make_monitor(self.cfg, model)
         train_phase(model, job, home, monitor.to(self.device) if monitor is not None else None)
@@ -122,11 +123,12 @@ class Run:
         attack, key = self.parts.attacks[name], self.chart.attacks[name]
         access = self.access(attack)
         seed_epoch(key, -1)
-        reconstructor = attack.fit(access, home)
-        releases = access.intercept(attack.draws)
-        seed_epoch(key, -2)
-        with torch.no_grad():
-            images = torch.cat([reconstructor(part) for part in releases.split(256)])
+        with blame(f"attack.{name}"):
+            reconstructor = attack.fit(access, home)
+            releases = access.intercept(attack.draws)
+            seed_epoch(key, -2)
+            with torch.no_grad():
+                images = torch.cat([reconstructor(part) for part in releases.split(256)])
         save_tensors(home / "reconstructions.safetensors", {"images": images})
         write_atomic(home / "report.json", json.dumps(reconstructor.report))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from splitpriv.fit import Recipe
 from splitpriv.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.runtime import Runtime
-from splitpriv.types import Phase, UserError
+from splitpriv.types import Phase, UserError, blame
 
 WHOLE = (Phase("fit"),)
 
@@ -48,7 +47,8 @@ def assemble(cfg: Config) -> Parts:
             return None
 
     def made(node: Mapping[str, Any], where: str) -> Any:
-        return build(node, where)()
+        with blame(where):
+            return build(node, where)()
 
     groups = ("dataset", "protocol", "optim", "runtime", "measure")
     parts = {name: attempt(made, cfg[name], name) for name in groups}
@@ -85,10 +85,8 @@ def _try_optim(recipe: Recipe) -> None:
 
 def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
     """The defended network of a config, freshly initialised from torch's random state; without its chain on demand."""
-    backbone = build(cfg["backbone"], "backbone")(dataset.spec)
-    net = SplitNet(backbone, dataset.spec, at=cfg["split"]["at"], bottleneck=cfg["split"]["bottleneck"])
-    links: dict[str, Defense] = {}
     problems: list[str] = []
+    links: dict[str, Defense] = {}
     for name, node in listed(cfg["defense"] if chain else {}):
         try:
             links[name] = build(node, f"defense.{name}")()
@@ -99,6 +97,11 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
             link.validate(links)
         except UserError as error:
             problems += error.problems
+    try:
+        backbone = build(cfg["backbone"], "backbone")(dataset.spec)
+        net = SplitNet(backbone, dataset.spec, at=cfg["split"]["at"], bottleneck=cfg["split"]["bottleneck"])
+    except UserError as error:
+        problems += error.problems
     if problems:
         raise UserError(*problems)
     model = Defended(net, links, dataset.spec)
@@ -150,24 +153,25 @@ class Plan:
 
 
 def plan(cfg: Config, parts: Parts) -> Plan:
-    """Chain the keys: a fit's key hashes all that came before it, so undefended phases are shared without saying so."""
-    undefended = {**cfg, "defense": {}}
+    """Chain the keys: a fit's key hashes all that came before it, so undefended phases are shared without saying so.
+
+    Attacks and measures hang on the fit without its monitor, which changes no weight: they are shared, too.
+    """
     start, *fits = _fit_keys(cfg, parts.phases, parts.dataset)
-    run = partial(_run_keys, cfg, victims=parts.protocol.attacked)
-    bare = _fit_keys(undefended, WHOLE, parts.dataset)[-1]
-    utility, attacks, scores, row = run(fits[-1])
-    seeds = _fit_keys({**cfg, "monitor": {}}, parts.phases, parts.dataset)[1:]
-    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, row, run(bare)[-1])
+    quiet = {**cfg, "monitor": {}}
+    seeds = _fit_keys(quiet, parts.phases, parts.dataset)[1:]
+    bare = _fit_keys({**quiet, "defense": {}}, WHOLE, parts.dataset)[-1]
+    utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1])
+    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, row,
+                _run_keys(cfg, bare, bare)[-1])  # fmt: skip
 
 
 def _fit_keys(cfg: Config, phases: tuple[Phase, ...], dataset: Dataset) -> list[str]:
     """The key of the untrained network, then that of every phase."""
-    data = {**cfg["dataset"], "content": dataset.version}
-    protocol = {k: v for k, v in cfg["protocol"].items() if k != "attacked"}
     keys = [
         fingerprint(
-            data=data, backbone=cfg["backbone"], split=cfg["split"], protocol=protocol, seed=cfg["seed"],
-            precision=cfg["runtime"]["precision"],
+            data={**cfg["dataset"], "content": dataset.version}, backbone=cfg["backbone"], split=cfg["split"],
+            protocol=_played(cfg, "train", "val"), seed=cfg["seed"], precision=cfg["runtime"]["precision"],
         )
     ]  # fmt: skip
     for phase in phases:
@@ -178,11 +182,21 @@ def _fit_keys(cfg: Config, phases: tuple[Phase, ...], dataset: Dataset) -> list[
     return keys
 
 
-def _run_keys(cfg: Config, fit: str, victims: Any) -> tuple[str, dict[str, str], dict[str, str], str]:
+def _played(cfg: Config, *roles: str) -> Config:
+    """What a protocol says of some splits: more aux is another attack on the same target."""
+    protocol = cfg["protocol"]
+    chosen = {name: {role: (protocol[name] or {}).get(role) for role in roles} for name in ("slices", "limit")}
+    others = {"train": ("attacked", "overlap"), "aux": ("select", "select_after")}[roles[0]]
+    return {**{k: v for k, v in protocol.items() if k not in others}, **chosen}
+
+
+def _run_keys(cfg: Config, target: str, fit: str) -> tuple[str, dict[str, str], dict[str, str], str]:
+    """Keys of utility, attacks, scores and row of the weights called `target`, trained in the stage called `fit`."""
+    protocol, measured = _played(cfg, "aux", "victims"), cfg["measure"]
     attacks = {
-        name: fingerprint(fit=fit, attack=node, seed=cfg["attack_seed"], victims=victims)
+        name: fingerprint(fit=target, attack=node, seed=cfg["attack_seed"], protocol=protocol)
         for name, node in listed(cfg["attack"])
     }
-    scores = {name: fingerprint(attack=key, measure=cfg["measure"]) for name, key in attacks.items()}
-    utility = fingerprint(fit=fit, measure=cfg["measure"], victims=victims)
-    return utility, attacks, scores, fingerprint(fit=fit, scores=listed(scores), measure=cfg["measure"])
+    scores = {name: fingerprint(attack=key, measure=measured) for name, key in attacks.items()}
+    utility = fingerprint(fit=target, measure=measured, protocol=protocol)
+    return utility, attacks, scores, fingerprint(fit=fit, scores=scores, measure=measured)

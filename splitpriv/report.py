@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from splitpriv.checks import above_ceiling
 from splitpriv.store import Row, Store
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     for row in rows:
         twin = store.row(row["ceiling"]) if row["ceiling"] != row["key"] else None
         found = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
-        out.append({**row, **found})
+        flags = [flag for name in attacks_of(row) if f"ceiling/{name}/mse" in found
+                 for flag in above_ceiling(name, row[f"privacy/{name}/mse"], found[f"ceiling/{name}/mse"])]  # fmt: skip
+        out.append({**row, **found, "flags": row["flags"] + flags})
     return out
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Interval
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # Ranges a YAML value may take. Signatures use them; `config.check` reports every violation at once.
-NonNegative = Annotated[float, Ge(0)]
-Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Interval(ge=0, lt=inf)]
+Positive = Annotated[float, Interval(gt=0, lt=inf)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Rate = Annotated[float, Interval(ge=0, lt=1)]  # a share that must leave something over
 Count = Annotated[int, Ge(1)]
@@ -29,6 +31,15 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = list(problems)
+
+
+@contextmanager
+def blame(where: str) -> Iterator[None]:
+    """Complete problems that begin with a dot by the key of whoever raised them: the same class may have two names."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(*(where + p if p.startswith(".") else p for p in error.problems)) from error
 
 
 @dataclass(frozen=True)

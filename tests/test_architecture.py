@@ -21,6 +21,7 @@ LAYERS = [  # each may import from those before it, and from itself only where i
     {"defenses"},
     {"attacks"},
     {"measure", "checks", "pictures", "fit"},
+    {"train"},
     {"plan"},
     {"row"},
     {"pipeline"},
@@ -68,7 +69,7 @@ def test_imports_point_one_way(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("pytorch_lightning", {"fit"}),
+        ("pytorch_lightning", {"fit", "train"}),
         ("hydra", {"config", "sweeping"}),
         ("matplotlib", {"curves"}),
         ("wandb", {"track"}),

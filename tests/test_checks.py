@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from splitpriv.checks import Facts, doubts
+from splitpriv.checks import Facts, above_ceiling, doubts
 
 FLOORS: dict[str, Any] = {"mean_image": {"mse": 0.08}, "random_image": {"mse": 0.15}}
 
@@ -24,7 +24,7 @@ FINE = {"decoder": BLACK, "rmle": WHITE}
 def test_a_sound_evaluation_has_no_flags():
     assert doubts(FINE, **FLOORS) == []
     assert (
-        doubts(FINE, **FLOORS, signal=50.0, overlaps={"train/aux": 0}, ceiling={"decoder": {"mse": 0.001}},
+        doubts(FINE, **FLOORS, signal=50.0, overlaps={"train/aux": 0},
                utility={"accuracy": 0.9}) == []
     )  # fmt: skip
 
@@ -49,7 +49,6 @@ def test_a_sound_evaluation_has_no_flags():
         ({"signal": 0.0}, "release is constant: it does not depend on the image"),
         ({"signal": math.nan}, "release is constant: it does not depend on the image"),
         ({"overlaps": {"train/aux": 9000, "val/aux": 0}}, "splits overlap: train/aux (9000 images)"),
-        ({"ceiling": {"decoder": {"mse": 0.05}}}, "decoder: better than on the undefended network"),
         ({"utility": {"accuracy": math.nan}}, "utility: accuracy is nan"),
     ],
 )
@@ -61,3 +60,8 @@ def test_twins_differ_in_one_setting_only():
     other = facts(0.05, draws=16, settings={"loss": "l1"})
     assert doubts({**FINE, "other": other}, **FLOORS) == []
     assert doubts({**FINE, "better": facts(0.02, draws=16)}, **FLOORS) == []
+
+
+def test_an_attack_above_its_ceiling() -> None:
+    assert above_ceiling("decoder", 0.01, 0.05) == ["decoder: better than on the undefended network"]
+    assert above_ceiling("decoder", 0.0499, 0.05) == []

@@ -17,10 +17,11 @@ from splitpriv.defenses.adversarial import Adversarial, Monitor
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.cem import Cem
 from splitpriv.defenses.noise import Noise
-from splitpriv.fit import Job, Recipe, SplitFit, load_weights, train_phase
+from splitpriv.fit import Job, Recipe, SplitFit
 from splitpriv.measure import utility
 from splitpriv.nets.decoders import conv
 from splitpriv.nets.split import Backbone, SplitNet
+from splitpriv.train import load_weights, train_phase
 from splitpriv.types import Epoch, Part, Phase, Spec, Step, UserError
 
 SPEC = Spec(image=(1, 8, 8), classes=2)

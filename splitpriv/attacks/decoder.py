@@ -74,7 +74,7 @@ class Decoder(Attack):
                  ssim_padding: Padding, held: Rate, patience: Count | None, select: Literal["best", "last"],
                  tolerance: Fraction, standardise: bool, draws: Count) -> None:  # fmt: skip
         if held == 0 and (select == "best" or patience is not None):
-            raise UserError("attack.decoder.held: 0 leaves nothing to select on; use select=last and patience=null")
+            raise UserError(".held: 0 leaves nothing to select on; use select=last and patience=null")
         self.net, self.epochs, self.batch, self.draws, self.standardise = net, epochs, batch, draws, standardise
         self.lr, self.min_lr, self.weight_decay = lr, min_lr, weight_decay
         self.kind, self.ssim_weight, self.ssim_padding = loss, ssim_weight, ssim_padding
@@ -104,9 +104,7 @@ class Decoder(Attack):
                 for name, value in zip(curve, host.to_host(torch.stack(losses)), strict=False):
                     curve[name].append(value)
                 if not math.isfinite(curve["train"][-1]):
-                    raise UserError(
-                        f"attack.decoder.lr: the loss became {curve['train'][-1]} in epoch {epoch + 1}; lower lr"
-                    )
+                    raise UserError(f".lr: the loss became {curve['train'][-1]} in epoch {epoch + 1}; lower lr")
                 if self.select == "last" or curve["held"][-1] <= min(curve["held"]):
                     best.load_state_dict(net.state_dict())
                 resume.save_state(home / "last.pt", epoch + 1, parts, curve)

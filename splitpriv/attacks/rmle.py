@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ GREY_LEVEL = 1 / 255
 
 
 class Rmle(Attack):
-    """rMLE (He et al. 2019, ACSAC): argmin over x of E[|release(x) - r|^2] + tv * TV(x), by Adam from a grey image.
+    """rMLE (He et al. 2019, ACSAC): argmin over x of |E[release(x)] - r|^2 + tv * TV(x), by Adam from a grey image.
 
     E is the mean over `eot` fresh releases. Both terms are means per image, summed over the batch, so that an image's
     result does not depend on who shares its batch. TV is the mean of (dx^2 + dy^2)^(tv_power / 2): 1 as in the paper,
@@ -35,7 +35,7 @@ class Rmle(Attack):
                  tune: Count, tv_power: Positive, relative: bool, box: Literal["clamp", "sigmoid"], restarts: Count,
                  eot: Count, draws: Count, batch: Count, tolerance: Fraction) -> None:  # fmt: skip
         if not tv:
-            raise UserError("attack.rmle.tv: is empty; give at least one weight, as in [1.0]")
+            raise UserError(".tv: is empty; give at least one weight, as in [1.0]")
         self.steps, self.lr, self.amsgrad, self.eps, self.tv, self.tune = steps, lr, amsgrad, eps, tv, tune
         self.tv_power, self.relative, self.box, self.restarts = tv_power, relative, box, restarts
         self.eot, self.draws, self.batch, self.tolerance = eot, draws, batch, tolerance
@@ -74,6 +74,7 @@ class Search(Reconstructor):
         self.tuning: dict[str, Any] = {}
         self.report: dict[str, Any] = {}
         self._curves: list[Tensor] = []
+        self._batches = 0
 
     def forward(self, releases: Tensor) -> Tensor:
         parts = releases.split(self.attack.batch)
@@ -85,13 +86,13 @@ class Search(Reconstructor):
         return torch.cat(images)
 
     def _kept(self, r: Tensor, bar: Any) -> tuple[Tensor, Tensor]:
-        marks = host.to_host(r.flatten(1).square().sum(1))
-        name = hashlib.sha256(repr((self.home.name, self.tv, vars(self.attack), marks)).encode()).hexdigest()[:16]
-        _, kept = resume.load_state(self.home / f"{name}.pt", {})
+        self._batches += 1
+        path = self.home / f"batch{self._batches}.pt"
+        _, kept = resume.load_state(path, {})
         if kept is None:
-            resume.seed_epoch(name, 0)
+            resume.seed_epoch(self.home.name, self._batches)
             kept = self._best(r, bar)
-            resume.save_state(self.home / f"{name}.pt", 1, {}, kept)
+            resume.save_state(path, 1, {}, kept)
         else:
             bar.update(self.attack.restarts * self.attack.steps)
         return kept[0].to(r.device), kept[1].to(r.device)
@@ -133,10 +134,12 @@ class Search(Reconstructor):
             return x, torch.stack([*curve, self._distance(x, r)])
 
     def _distance(self, x: Tensor, r: Tensor) -> Tensor:
-        return mean_of(lambda: (self.access.edge(x) - r).square().flatten(1).mean(1), self.attack.eot)
+        return (mean_of(lambda: self.access.edge(x), self.attack.eot) - r).square().flatten(1).mean(1)
 
     def _summarise(self) -> None:
         curve = host.to_host(torch.cat(self._curves, dim=1).mean(1))
+        if not all(map(math.isfinite, curve)):
+            raise UserError(f".lr: the feature loss became {curve[-1]}; lower it, or the weight of the prior, tv")
         late, tolerance = curve[3 * (len(curve) - 1) // 4], self.attack.tolerance
         # A loss far below its start has nothing left to gain, however fast it still falls in relative terms.
         settled = late - curve[-1] <= tolerance * max(late, tolerance * curve[0])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from splitpriv.data.base import Split
-from splitpriv.types import Count, Fraction, UserError, Whole
+from splitpriv.types import Count, Fraction, Rate, UserError, Whole
 
 Role = Literal["train", "val", "aux", "victims"]
 Pool = Literal["train", "test"]
@@ -24,7 +24,7 @@ class Protocol:
     `slices` gives each as [pool, from, to], shares of that published pool, in the order drawn from `seed` if `shuffle`.
     `limit` keeps the first so many of a split (None: all). No image may play two parts unless `overlap` says so, as
     published protocols at times do. `attacked` victims have their releases attacked (None: all); `select` keeps the
-    target of the last epoch, or that of the best accuracy on val.
+    target of the last epoch, or that of the best accuracy on val among the epochs past the share `select_after`.
     """
 
     def __init__(
@@ -37,10 +37,11 @@ class Protocol:
         limit: Mapping[Role, Count | None],
         attacked: Count | None,
         select: Literal["last", "best"],
+        select_after: Rate,
     ) -> None:
         self.slices = {role: slices[role] for role in ROLES if role in slices}
         self.shuffle, self.seed, self.overlap, self.limit = shuffle, seed, overlap, dict(limit)
-        self.attacked, self.select = attacked, select
+        self.attacked, self.select, self.select_after = attacked, select, select_after
         problems = [
             f"protocol.slices: lacks {role}; add {role}: [pool, from, to]" for role in ROLES if role not in slices
         ]

@@ -24,6 +24,7 @@ class Defense(nn.Module):
 
     version: ClassVar[int] = 1  # bump when an edit changes the numbers, so that stored results are not reused
     bits: float = 32.0  # per released value
+    additive_gaussian: ClassVar[bool] = False  # whether `after_edge` adds N(0, noise_std^2 I), and does nothing else
     adversary_steps: int = 1
     phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
 
@@ -142,6 +143,12 @@ class Defended(nn.Module):
         with self.autocast():
             logits = self.net.cloud(released)
         return logits.float()
+
+    @property
+    def is_gaussian_channel(self) -> bool:
+        """Whether the release is the edge's z plus Gaussian noise and nothing else, as bounds on I(x; z) assume."""
+        changing = [d for _, d in self.defenses() if type(d).after_edge is not Defense.after_edge]
+        return self.input_is_fixed and self.noise_std > 0 and all(d.additive_gaussian for d in changing)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""

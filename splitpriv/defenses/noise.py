@@ -16,6 +16,8 @@ class Noise(Defense):
     `sigma` is the standard deviation in units of z.
     """
 
+    additive_gaussian = True
+
     def __init__(self, *, sigma: NonNegative) -> None:
         super().__init__()
         self.sigma = sigma

@@ -1,0 +1,76 @@
+"""Every setting of every defence: a value out of its range, or of another type, is refused by name."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import annotated_types as limits
+import pytest
+from shipped import NAMES, composed
+from small import changed
+
+from splitpriv import config
+from splitpriv.types import UserError
+
+
+def wrong(annotation: Any) -> Iterator[Any]:
+    """Values that a setting of this type must refuse: just outside each of its limits, and another type."""
+    yield "no such value"
+    whole = False
+    for part in (annotation, *typing.get_args(annotation)):
+        whole |= part is int
+        for limit in getattr(part, "__metadata__", ()):
+            whole |= typing.get_args(part)[0] is int
+            for bound in limit if isinstance(limit, limits.GroupedMetadata) else (limit,):
+                match bound:
+                    case limits.Ge(v):
+                        yield v - (1 if whole else 0.1)
+                    case limits.Gt(v) | limits.Lt(v):
+                        yield v
+                    case limits.Le(v):
+                        yield v + (1 if whole else 0.1)
+    if whole:
+        yield 1.5
+    if typing.get_origin(annotation) is Literal:
+        yield 3
+
+
+def mistakes() -> Iterator[Any]:
+    for name in NAMES:
+        for key, node in composed(f"defense=[{name}]")["defense"].items():
+            target = config.locate(node["_target_"], key)
+            hints = typing.get_type_hints(target.__init__, include_extras=True)
+            for setting in config.settings(target):
+                for value in wrong(hints[setting]):
+                    yield pytest.param(name, f"{key}.{setting}", value, id=f"{name}.{setting}={value}")
+
+
+@pytest.mark.parametrize(("name", "key", "value"), list(mistakes()))
+def test_a_setting_out_of_its_range_is_refused_by_name(name: str, key: str, value: Any) -> None:
+    cfg = changed(composed(f"defense=[{name}]"), f"defense.{key}", value)
+    link = key.split(".")[0]
+    with pytest.raises(UserError, match=rf"^defense\.{key}: .*got {value!r}$"):
+        config.build(cfg["defense"][link], f"defense.{link}")
+
+
+@pytest.mark.parametrize(("name", "key", "value", "said"), [
+    ("noise", "noise.sigma", -0.1, "greater than or equal to 0"),
+    ("laplace", "laplace.scale", -1, "greater than or equal to 0"),
+    ("dropout", "dropout.rate", 1.0, "less than 1"),
+    ("topk", "topk.keep", 0.0, "greater than 0"),
+    ("topk", "topk.by", "size", "'value' or 'magnitude'"),
+    ("quantize", "quantize.bits", 17, "less than or equal to 16"),
+    ("ldp", "ldp.delta", 1.0, "less than 1"),
+    ("ldp", "ldp.epsilon", 0.0, "greater than 0"),
+    ("nopeek", "nopeek.weight", -1.0, "greater than or equal to 0"),
+    ("ressfl", "ressfl.threshold", 1.1, "less than or equal to 1"),
+    ("adversarial", "adversarial.steps", 0, "greater than or equal to 1"),
+    ("adversarial", "adversarial.net.width", 0, "greater than or equal to 1"),
+])  # fmt: skip
+def test_the_refusal_says_the_range(name: str, key: str, value: Any, said: str) -> None:
+    link = key.split(".")[0]
+    node = changed(composed(f"defense=[{name}]"), f"defense.{key}", value)["defense"][link]
+    with pytest.raises(UserError, match=rf"^defense\.{key}: .*{said}"):
+        config.build(node, f"defense.{link}")
