@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(refused: Refused, monkeypat
         real(path, content)
 
     with monkeypatch.context() as patch:
-        for module in ("store", "resume", "fit", "pipeline"):
+        for module in ("store", "resume", "train", "pipeline"):
             patch.setattr(f"splitpriv.{module}.write_atomic", full)
         message = refused(*BASE)
     assert "paths.outputs: No space left on device" in message

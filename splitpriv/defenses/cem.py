@@ -65,15 +65,9 @@ class Cem(Defense):
         self._paper = {"covariance": covariance, "iterations": em_iterations, "jitter": jitter}
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
-        links = list(chain.items())
-        noisy = [name for name, link in links if link.noise_std]
-        if not noisy:
+        if not any(link.noise_std for link in chain.values()):
             raise UserError("defense.cem: CEM needs noise of fixed size in the chain, and there is none; "
                             "list noise beside it: defense=[cem,noise]")  # fmt: skip
-        first = next(name for name, link in links if link.noise_std or link is self)
-        if first == noisy[0]:
-            raise UserError(f"defense.cem: its statistics are those of z before the noise, and {first} comes first; "
-                            f"list cem before it: defense=[cem,{first}]")  # fmt: skip
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self.sigma = model.noise_std

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from splitpriv import config
 from splitpriv.nets import pretrained, small, vgg
 from splitpriv.nets.bottleneck import bottleneck_pair
 from splitpriv.nets.layers import Normalise
@@ -32,6 +33,9 @@ def options(group: str) -> list[str]:
 
 
 def node(group: str, name: str) -> dict[str, Any]:
+    if group == "decoder":  # one option may build on another
+        composed = config.compose([f"decoder@attack.decoder.net={name}"])
+        return typing.cast(dict[str, Any], composed["attack"]["decoder"]["net"])
     return typing.cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml")))
 
 
