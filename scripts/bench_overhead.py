@@ -12,11 +12,13 @@ import argparse
 import statistics
 import time
 
+from splitpriv import config  # before Lightning: it lets torchvision import beside a CPU torch
+
+# isort: split
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
-from splitpriv import config
 from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended
