@@ -9,6 +9,7 @@ What is inside is checked by SHA-256 and stored unchanged, compressed so that eq
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 import sys
@@ -58,6 +59,6 @@ def main(folder: Path, assets: Path = ASSETS) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("folder", type=Path)
+    main(arguments.parse_args().folder)
