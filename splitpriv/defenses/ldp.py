@@ -49,19 +49,6 @@ class LDP(Defense):
         return dp.gaussian_epsilon(self.delta, self.scale, self.sensitivity, releases)
 
     @property
-    def facts(self) -> dict[str, float | str]:
-        """The guarantee as plain values."""
-        return {
-            "mechanism": self.mechanism,
-            "epsilon": self.epsilon,
-            "delta": self.delta,
-            "sensitivity": self.sensitivity,
-            "scale": self.scale,
-            "epsilon_16_releases": self.total_epsilon(16),
-            "epsilon_256_releases": self.total_epsilon(256),
-        }
-
-    @property
     def certificate(self) -> str:
         """The guarantee in words, for the row."""
         m16, m256 = self.total_epsilon(16), self.total_epsilon(256)

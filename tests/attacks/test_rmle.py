@@ -184,3 +184,12 @@ def test_the_weight_of_the_prior_is_chosen_on_aux(world, tmp_path):
     assert len(errors) == 3
     assert errors[1] == min(errors)
     assert attack(tv=[1.0]).requires == {"edge"}
+
+
+def test_it_matches_the_mean_release_not_each_release(world, tmp_path):
+    """Dropout makes the two differ: at the truth the mean release is met, while every single one is far off."""
+    here, search = world(noise=lambda z: 2 * z * (torch.rand_like(z) < 0.5)), attack(eot=400)
+    x = here.aux[:2]
+    reconstructor = search.fit(here.access(search), tmp_path)
+    each = (here.release(x) - x).square().mean()
+    assert reconstructor._distance(x, x).mean() < 0.02 * each

@@ -126,12 +126,11 @@ def test_releases_compose() -> None:
 
 def test_the_certificate_says_what_holds() -> None:
     for defense in (ldp(epsilon=4.0), ldp(mechanism="laplace", epsilon=4.0)):
-        facts = defense.facts
-        assert facts["epsilon"] == 4.0
-        assert facts["delta"] == (1e-5 if defense.mechanism == "gaussian" else 0.0)
-        assert facts["scale"] == defense.scale
-        assert facts["sensitivity"] == 1.0
+        assert defense.epsilon == 4.0
+        assert defense.delta == (1e-5 if defense.mechanism == "gaussian" else 0.0)
+        assert defense.sensitivity == 1.0
         said = defense.certificate
-        assert said.startswith(f"(4, {facts['delta']:g})-LDP per release ({defense.mechanism}, clipped to 0.5, ")
+        assert f"scale {defense.scale:.4g}" in said
+        assert said.startswith(f"(4, {defense.delta:g})-LDP per release ({defense.mechanism}, clipped to 0.5, ")
         assert f"{defense.total_epsilon(16):.4g} for 16" in said
         assert f"{defense.total_epsilon(256):.4g} for 256" in said
