@@ -24,6 +24,7 @@ from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended
 from splitpriv.fit import CHUNK, Job, Recipe, SplitFit
 from splitpriv.plan import make_model
+from splitpriv.tasks.classify import Classify
 from splitpriv.types import Phase
 
 
@@ -44,7 +45,13 @@ def bare(model: Defended, split: Split, dataset: Dataset, recipe: Recipe, steps:
 def framework(model: Defended, split: Split, dataset: Dataset, recipe: Recipe, steps: int) -> float:
     """CPU seconds per step of one epoch of SplitFit under Lightning's Trainer."""
     job = Job(
-        "bench", Phase("fit", 1), recipe, dataset, split.take(slice(0, steps * recipe.batch)), split.take(slice(0))
+        "bench",
+        Phase("fit", 1),
+        recipe,
+        dataset,
+        Classify(smoothing=0.0),
+        split.take(slice(0, steps * recipe.batch)),
+        split.take(slice(0)),
     )
     module = SplitFit(model, job)
     clock: dict[str, float] = {}

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors
+ADAPTIVE = {"draws": "how to average repeated releases (draws > 1)", "mask": "what the chain keeps (mask)"}
+
+STRENGTH = {"image": ("mse", -1), "attribute": ("balanced_accuracy", 1), "identity": ("map", 1)}
 
 Means = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks know of one image attack: its mean scores, and how it was made.
+    """What the checks know of one attack: its mean scores, and how it was made.
 
     `kind` names its class; `settings` holds every setting besides `draws` and `eot`, so that twins can be told;
-    `converged` is None where an attack cannot say.
+    `converged` is None where an attack cannot say; `adapts` is `Attack.adapts`.
     """
 
     means: Means
@@ -28,6 +31,7 @@ class Facts:
     draws: int = 1
     eot: int = 1
     converged: bool | None = None
+    adapts: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -39,12 +43,15 @@ def doubts(
     signal: float | None = None,
     overlaps: Mapping[str, int] | None = None,
     utility: Means | None = None,
+    adaptive: Mapping[str, Sequence[str]] | None = None,
+    bounds: Means | None = None,
 ) -> list[str]:
     """Flags of one run, most serious first.
 
     `mean_image` and `random_image`: the floors' mean scores. `ceiling`: mean scores of the same attacks on the
     undefended network, if known. `signal`: `measure.signal` of the release. `overlaps`: images shared, per pair of
-    splits.
+    splits. `adaptive`: the attacks that each defence must be measured by. `bounds`: lower bounds on the MSE of any
+    attack, under names that end in "_mse".
     """
     flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
     flags += [f"splits overlap: {pair} ({count} images)" for pair, count in (overlaps or {}).items() if count]
@@ -57,11 +64,36 @@ def doubts(
         elif value >= mean_image["mse"] * (1 - MARGIN):
             flags.append(f"{name}: no better than the mean image of aux")
     flags += [f"{name}: not converged" for name, f in attacks.items() if f.converged is False]
+    flags += [
+        f"non-adaptive: {name} needs an attack that knows {ADAPTIVE[kind]}"
+        for name, kinds in (adaptive or {}).items()
+        for kind in kinds
+        if not any(kind in f.adapts for f in attacks.values())
+    ]
+    flags += [
+        f"{name}: beats the bound {bound} ({value:.4g})"
+        for bound, value in (bounds or {}).items()
+        if bound.endswith("_mse")
+        for name in mse
+        if mse[name] < value and attacks[name].draws == 1  # the bounds are on one release
+    ]
     flags += _twins(attacks, mse)
     flags += _boxes(attacks, mse)
     if len(attacks) == 1:
         flags.append("only one attack was run")
     return flags
+
+
+def binding(attacks: Mapping[str, Any], means: Mapping[str, Means]) -> dict[str, str]:
+    """The strongest attack on each thing that attacks recover: "image", an attribute by its name, "identity"."""
+    best: dict[str, tuple[float, str]] = {}
+    for name, attack in attacks.items():
+        what = attack.attribute if attack.recovers == "attribute" else attack.recovers
+        key, sign = STRENGTH[attack.recovers]
+        strength = sign * means[name].get(key, math.nan)
+        if math.isfinite(strength) and (what not in best or strength > best[what][0]):
+            best[what] = strength, name
+    return {what: name for what, (_, name) in best.items()}
 
 
 def above_ceiling(name: str, mse: float, undefended: float) -> list[str]:

@@ -21,7 +21,16 @@ Config = dict[str, Any]
 CONF = next(p for p in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if p.is_dir())
 MISSING = "???"  # OmegaConf's mark of a value that the user must give
 TRUSTED = ("splitpriv.", "torch.optim.")
-SINGLE = ("dataset", "backbone", "optim", "protocol", "measure", "runtime")  # groups that are one target
+SINGLE = (
+    "dataset",
+    "backbone",
+    "task",
+    "optim",
+    "protocol",
+    "knowledge",
+    "measure",
+    "runtime",
+)  # groups that are one target
 LISTS = ("defense", "attack")  # groups of named targets
 SEEDS = ("seed", "attack_seed")
 SPLIT = ("at", "bottleneck")

@@ -27,6 +27,7 @@ SHOWN = 8  # chains whose reconstructions fit beside the plot
 
 def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str) -> None:
     """Write one picture: accuracy against the worst-case `metric` of every row, and what the best attacker saw."""
+    rows = [row for row in rows if f"privacy/worst/{metric}" in row]
     chains = list(dict.fromkeys(row["chain"] for row in rows))
     strips = [next(row for row in rows if row["chain"] == chain) for chain in chains[:SHOWN]]
     figure = plt.figure(figsize=(13, max(4.5, 1 + 0.85 * (len(strips) + 1))), layout="constrained")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitpriv import host
@@ -20,6 +19,7 @@ from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.progress import bar
 from splitpriv.resume import seed_epoch
+from splitpriv.tasks.base import Task
 from splitpriv.types import Count, Epoch, Phase, Positive, Step, UserError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -51,6 +51,7 @@ class Job:
     phase: Phase
     recipe: Recipe
     dataset: Dataset
+    task: Task
     train: Split
     val: Split
     select: str = "last"
@@ -65,7 +66,7 @@ class Job:
 class SplitFit(pl.LightningModule):
     """Trains a defended split network for one phase.
 
-    The main optimiser descends cross-entropy plus the chain's penalties in one backward pass. Each co-trained
+    The main optimiser descends the task's loss plus the chain's penalties in one backward pass. Each co-trained
     adversary, and the watching `monitor`, has an optimiser of its own and sees detached features only.
     """
 
@@ -136,8 +137,8 @@ class SplitFit(pl.LightningModule):
             penalty = defense.penalty(z, step)
             if penalty is not None:
                 terms[f"penalty/{name}"] = penalty
-        logits = model.classify(released)
-        terms["task"] = F.cross_entropy(logits, step.y)
+        found, right = job.task.terms(model, released, step)
+        terms |= found
         main = [value for name, value in terms.items() if not name.startswith("adversary/")]
         self._descend(self.main, torch.stack(main).sum(), job.recipe.clip)
         if self.monitor is not None:
@@ -145,7 +146,7 @@ class SplitFit(pl.LightningModule):
                 terms["monitor/loss"] = self._descend(self.own["monitor"], self.monitor.step_loss(released.detach(), x))
         for defense, z in received:
             defense.on_step_end(z, step)
-        terms["accuracy/train"] = (logits.detach().argmax(1) == step.y).float().mean()
+        terms["accuracy/train"] = right.float().mean()
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
 
@@ -172,10 +173,8 @@ class SplitFit(pl.LightningModule):
         self._set_modes()
 
     def batches(self) -> Tensor:
-        """A fresh order of the training images, (steps, batch); what does not fill a batch waits for another epoch."""
-        n, device = len(self.job.train), self.job.train.y.device
-        batch = min(self.job.recipe.batch, n)
-        return torch.randperm(n)[: n // batch * batch].view(-1, batch).to(device)
+        """The training images of one epoch, (steps, batch)."""
+        return self.job.task.batches(self.job.train, self.job.recipe.batch)
 
     def on_train_epoch_end(self) -> None:
         note: dict[str, Any] = {

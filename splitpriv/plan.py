@@ -11,13 +11,15 @@ import torch
 from splitpriv.attacks.base import Attack
 from splitpriv.config import Config, build, fingerprint, listed
 from splitpriv.data.base import Dataset
+from splitpriv.data.knowledge import Knowledge
 from splitpriv.data.protocol import Protocol
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.fit import Recipe
 from splitpriv.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.runtime import Runtime
-from splitpriv.types import Phase, UserError, blame
+from splitpriv.tasks.base import Task
+from splitpriv.types import Phase, Spec, UserError, blame
 
 WHOLE = (Phase("fit"),)
 
@@ -27,7 +29,9 @@ class Parts:
     """What a config names, built; the networks come later, from `make_model`."""
 
     dataset: Dataset
+    task: Task
     protocol: Protocol
+    knowledge: Knowledge
     optim: Recipe
     runtime: Runtime
     measure: Measure
@@ -50,7 +54,7 @@ def assemble(cfg: Config) -> Parts:
         with blame(where):
             return build(node, where)()
 
-    groups = ("dataset", "protocol", "optim", "runtime", "measure")
+    groups = ("dataset", "task", "protocol", "knowledge", "optim", "runtime", "measure")
     parts = {name: attempt(made, cfg[name], name) for name in groups}
     if parts["optim"]:
         attempt(_try_optim, parts["optim"])
@@ -64,9 +68,22 @@ def assemble(cfg: Config) -> Parts:
             if model:
                 attempt(make_monitor, cfg, model)
                 phases = attempt(schedule, model)
+                if parts["task"]:
+                    attempt(parts["task"].validate, model, parts["dataset"].spec)
+        _know(attacks, parts["dataset"].spec, problems)
     if problems:
         raise UserError(*problems)
     return Parts(**parts, attacks=attacks, phases=phases)
+
+
+def _know(attacks: Mapping[str, Attack | None], spec: Spec, problems: list[str]) -> None:
+    """Attacks on an attribute that the data set does not have."""
+    names = ["y", *spec.attributes]
+    for name, attack in attacks.items():
+        if attack and attack.recovers == "attribute" and attack.attribute not in names:
+            problems.append(
+                f"attack.{name}.attribute: the data set has no {attack.attribute!r}; choose one of {', '.join(names)}"
+            )
 
 
 def _try_optim(recipe: Recipe) -> None:
@@ -141,6 +158,7 @@ class Plan:
     utility: str
     attacks: Mapping[str, str]
     scores: Mapping[str, str]
+    clean: Mapping[str, tuple[str, str]]  # (attack, scores) of the same attack where the device sends x itself
     row: str
     ceiling: str  # the row of the same run without its chain
 
@@ -149,7 +167,12 @@ class Plan:
         fits = [(f"fit {p.name}", "fit", k) for p, k in zip(self.phases, self.fits, strict=True)]
         attacks = [(f"attack {name}", "attack", k) for name, k in self.attacks.items()]
         scores = [(f"measure {name}", "measure", k) for name, k in self.scores.items()]
-        return [*fits, ("measure utility", "measure", self.utility), *attacks, *scores]
+        ceilings = [
+            (f"{label} {name} on clean x", stage, key)
+            for name, keys in self.clean.items()
+            for label, stage, key in zip(("attack", "measure"), ("attack", "measure"), keys, strict=True)
+        ]
+        return [*fits, ("measure utility", "measure", self.utility), *attacks, *scores, *ceilings]
 
 
 def plan(cfg: Config, parts: Parts) -> Plan:
@@ -162,7 +185,14 @@ def plan(cfg: Config, parts: Parts) -> Plan:
     seeds = _fit_keys(quiet, parts.phases, parts.dataset)[1:]
     bare = _fit_keys({**quiet, "defense": {}}, WHOLE, parts.dataset)[-1]
     utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1])
-    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, row,
+    clean: dict[str, tuple[str, str]] = {}
+    for name, attack in parts.attacks.items():
+        if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
+            seen = {k: cfg[k] for k in ("dataset", "knowledge", "attack_seed")}
+            key = fingerprint(clean=seen, content=parts.dataset.version, attack=cfg["attack"][name],
+                              protocol=_played(cfg, "aux", "victims"), task=cfg["task"])  # fmt: skip
+            clean[name] = key, fingerprint(attack=key, measure=cfg["measure"])
+    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, row,
                 _run_keys(cfg, bare, bare)[-1])  # fmt: skip
 
 
@@ -171,7 +201,8 @@ def _fit_keys(cfg: Config, phases: tuple[Phase, ...], dataset: Dataset) -> list[
     keys = [
         fingerprint(
             data={**cfg["dataset"], "content": dataset.version}, backbone=cfg["backbone"], split=cfg["split"],
-            protocol=_played(cfg, "train", "val"), seed=cfg["seed"], precision=cfg["runtime"]["precision"],
+            task=cfg["task"], protocol=_played(cfg, "train", "val"), seed=cfg["seed"],
+            precision=cfg["runtime"]["precision"],
         )
     ]  # fmt: skip
     for phase in phases:
@@ -192,7 +223,8 @@ def _played(cfg: Config, *roles: str) -> Config:
 
 def _run_keys(cfg: Config, target: str, fit: str) -> tuple[str, dict[str, str], dict[str, str], str]:
     """Keys of utility, attacks, scores and row of the weights called `target`, trained in the stage called `fit`."""
-    protocol, measured = _played(cfg, "aux", "victims"), cfg["measure"]
+    protocol = {**_played(cfg, "aux", "victims"), "knowledge": cfg["knowledge"]}
+    measured = cfg["measure"]
     attacks = {
         name: fingerprint(fit=target, attack=node, seed=cfg["attack_seed"], protocol=protocol)
         for name, node in listed(cfg["attack"])

@@ -33,7 +33,7 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     for row in rows:
         twin = store.row(row["ceiling"]) if row["ceiling"] != row["key"] else None
         found = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
-        flags = [flag for name in attacks_of(row) if f"ceiling/{name}/mse" in found
+        flags = [flag for name in images_of(row) if f"ceiling/{name}/mse" in found
                  for flag in above_ceiling(name, row[f"privacy/{name}/mse"], found[f"ceiling/{name}/mse"])]  # fmt: skip
         out.append({**row, **found, "flags": row["flags"] + flags})
     return out
@@ -45,15 +45,33 @@ def print_row(row: Row, store: Store) -> None:
     out = console()
     out.print(
         f"\n[bold]{row['chain']}[/]  {row['dataset']} · {row['backbone']} cut at {row['cut']} · seed {row['seed']} · "
-        f"accuracy [bold]{row['utility/accuracy']:.2%}[/] · edge {row['cost/edge_parameters']:,.0f} parameters, "
+        f"{_headline(row)} [bold]{row['utility/' + _headline(row)]:.2%}[/] · "
+        f"edge {row['cost/edge_parameters']:,.0f} parameters, "
         f"{row['cost/release_bytes']:,.0f} bytes released · key {row['key']}"
     )
+    names = images_of(row)
+    if names:
+        out.print(_images(row, names))
+    for name in attacks_of(row):
+        if name not in names:
+            out.print(_inference(row, name))
+    if bound := {k[6:]: v for k, v in row.items() if k.startswith("bound/")}:
+        out.print("[dim]bounds: " + ", ".join(f"{name} {value:.4g}" for name, value in bound.items()) + "[/]")
+    if binds := {k[6:]: v for k, v in row.items() if k.startswith("binds/")}:
+        out.print("binds: " + ", ".join(f"{name} on the {what}" for what, name in binds.items()))
+    for flag in row["flags"]:
+        out.print(f"[yellow]! {flag}[/]", markup=True)
+    for name in images_of(row):
+        out.print(f"[dim]pictures: {store.root / row[f'picture/{name}']}[/]", soft_wrap=True)
+
+
+def _images(row: Row, names: Sequence[str]) -> Table:
+    """What the attacks `names` rebuilt, between the floors and the undefended ceiling."""
     metrics = [m for m in METRICS if f"privacy/worst/{m}" in row]
     table = Table(box=None, pad_edge=False)
     table.add_column("reconstruction by")
     for metric in metrics:
         table.add_column(METRICS[metric][0], justify="right")
-    names = attacks_of(row)
     lines = [(name, f"privacy/{name}") for name in names]
     lines += [("worst case per image", "privacy/worst")] if len(names) > 1 else []
     lines += [(f"{name}, undefended", f"ceiling/{name}") for name in [*names, "worst"]
@@ -61,18 +79,33 @@ def print_row(row: Row, store: Store) -> None:
     lines += [("floor: mean image", "floor/mean_image"), ("floor: random image", "floor/random_image")]
     for label, prefix in lines:
         style = "dim" if label.startswith("floor") or label.endswith("undefended") else None
-        cells = [_cell(row, f"{prefix}/{m}", m) for m in metrics]
-        table.add_row(label, *cells, style=style)
-    out.print(table)
-    for flag in row["flags"]:
-        out.print(f"[yellow]! {flag}[/]", markup=True)
-    for name in names:
-        out.print(f"[dim]pictures: {store.root / row[f'picture/{name}']}[/]", soft_wrap=True)
+        table.add_row(label, *(_cell(row, f"{prefix}/{m}", m) for m in metrics), style=style)
+    return table
+
+
+def _inference(row: Row, name: str) -> Table:
+    """What an attack on an attribute or an identity found, beside the same attack on clean x and on no defence."""
+    target = row.get(f"attack.{name}.attribute")
+    table = Table(box=None, pad_edge=False)
+    metrics = [k.split("/")[2] for k in row if k.startswith(f"privacy/{name}/")]
+    for column in (f"{target} inferred by" if target else "identity found by", *metrics):
+        table.add_column(column.replace("_", " "))
+    for label, prefix in ((name, "privacy"), (f"{name}, undefended", "ceiling"), (f"{name} of clean x", "clean")):
+        if f"{prefix}/{name}/{metrics[0]}" in row:
+            table.add_row(label, *(f"{row[f'{prefix}/{name}/{m}']:.3f}" for m in metrics),
+                          style=None if prefix == "privacy" else "dim")  # fmt: skip
+    return table
 
 
 def attacks_of(row: Row) -> list[str]:
     """The attacks of a row, in the order in which they were listed."""
-    return [key.split("/")[1] for key in row if key.startswith("picture/")]
+    names = dict.fromkeys(key.split("/")[1] for key in row if key.startswith("privacy/"))
+    return [name for name in names if name != "worst"]
+
+
+def images_of(row: Row) -> list[str]:
+    """Those of them that rebuild images."""
+    return [name for name in attacks_of(row) if f"picture/{name}" in row]
 
 
 def print_rows(rows: Sequence[Row], store: Store) -> None:
@@ -80,7 +113,7 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
     if not rows:
         console().print(f"no finished run under {store.root}; make one with: splitpriv run")
         return
-    context = ("dataset", "backbone", "cut", "optim", "protocol", "attacks", "seed")
+    context = ("dataset", "backbone", "cut", "task", "optim", "protocol", "knowledge", "attacks", "seed")
     told = [{name: _context(row, name) for name in context} for row in rows]
     shared = [name for name in context if len({line[name] for line in told}) == 1]
     varying = [name for name in context if name not in shared]
@@ -89,18 +122,32 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
     metrics = [m for m in METRICS if any(f"privacy/worst/{m}" in row for row in rows)]
     for column in ("chain", *varying):
         table.add_column(column, overflow="fold")
-    for column in ("accuracy", *(METRICS[m][0] for m in metrics), "MSE undefended", "MSE of mean image", "flags"):
+    inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
+    told_by = {name: next(m for m in ("advantage", "map") if any(f"privacy/{name}/{m}" in row for row in rows))
+               for name in inferred}  # fmt: skip
+    headlines = " or ".join(dict.fromkeys(map(_headline, rows)))
+    images = ("MSE undefended", "MSE of mean image") if metrics else ()
+    for column in (headlines, *(METRICS[m][0] for m in metrics), *images,
+                   *(f"{name} {metric} ↓" for name, metric in told_by.items()), "flags"):  # fmt: skip
         table.add_column(column, justify="right")
     table.add_column("key", no_wrap=True)
     for row, line in zip(rows, told, strict=True):
-        cells = [f"{row['utility/accuracy']:.2%}"]
+        cells = [f"{row['utility/' + _headline(row)]:.2%}"]
         cells += [_cell(row, f"privacy/worst/{m}", m) for m in metrics]
-        cells += [_cell(row, "ceiling/worst/mse", "mse"), _cell(row, "floor/mean_image/mse", "mse")]
+        cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
+        for name, metric in told_by.items():
+            value = row.get(f"privacy/{name}/{metric}")
+            cells.append("" if value is None else f"{value:.3f}")
         table.add_row(row["chain"], *(line[name] for name in varying), *cells, str(len(row["flags"])), row["key"])
     console().print(table)
     console().print(
         "[dim]privacy is the worst case over the attacks, per image; ↑ higher or ↓ lower is more private[/]"
     )
+
+
+def _headline(row: Row) -> str:
+    """The name of the number that says what the service is worth."""
+    return str(row.get("headline", "accuracy"))
 
 
 def _context(row: Row, name: str) -> str:

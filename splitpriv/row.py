@@ -18,7 +18,17 @@ from splitpriv.plan import Parts, Plan
 from splitpriv.resume import load_tensors
 from splitpriv.store import Row, Store
 
-NAMED = ("dataset", "backbone", "split", "optim", "protocol", "monitor", "setting")  # groups whose option a row names
+NAMED = (
+    "dataset",
+    "backbone",
+    "split",
+    "task",
+    "optim",
+    "protocol",
+    "knowledge",
+    "monitor",
+    "setting",
+)  # groups whose option a row names
 FLOORS = ("mean_image", "random_image")
 
 
@@ -28,13 +38,14 @@ def make_row(
 ) -> Row:  # fmt: skip
     """The flat record of a run: config, utility, privacy per attack and in the worst case, floors, cost, flags."""
     choices = {k: v for k, v in cfg["choices"].items() if k in NAMED}
-    scores = {name: load_tensors(home / "scores.safetensors") for name, home in scored.items()}
-    means = {name: measure.summary(found) for name, found in {**scores, "worst": measure.worst(scores)}.items()}
+    means = {name: read_json(home / "means.json") for name, home in scored.items()}
     reports = {name: read_json(home / "report.json") for name, home in homes.items()}
+    images = [name for name, attack in parts.attacks.items() if attack.recovers == "image"]
+    per_image = {name: load_tensors(scored[name] / "scores.safetensors") for name in images}
     attacks = {
         name: checks.Facts(
             means[name], cfg["attack"][name]["_target_"], attack.requires, attack.draws,
-            cfg["attack"][name].get("eot", 1), reports[name].get("converged"),
+            cfg["attack"][name].get("eot", 1), reports[name].get("converged"), attack.adapts,
             {k: v for k, v in cfg["attack"][name].items() if k not in ("draws", "eot")},
         )
         for name, attack in parts.attacks.items()
@@ -42,7 +53,12 @@ def make_row(
     plain = {k: v for k, v in facts.items() if "/" in k}
     floors = {n: {k.split("/")[2]: v for k, v in plain.items() if k.startswith(f"floor/{n}/")} for n in FLOORS}
     utility = {k[8:]: v for k, v in plain.items() if k.startswith("utility/")}
-    flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=facts["overlaps"], utility=utility)
+    bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
+    flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=facts["overlaps"], utility=utility,
+                          adaptive=facts["adaptive"], bounds=bounds)  # fmt: skip
+    if images:
+        means["worst"] = measure.summary(measure.worst(per_image))
+    clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
     settings = {k: v for k, v in cfg.items() if k not in ("choices", "paths", "runtime", "seed", "attack_seed")}
     return {
@@ -51,10 +67,12 @@ def make_row(
         "precision": cfg["runtime"]["precision"], "fit": list(chart.fits), "ceiling": chart.ceiling,
         **{k: v for k, v in flatten(settings).items() if v != {}}, **plain,
         **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},
+        **{f"{name}/{metric}": value for name, found in clean.items() for metric, value in found.items()},
+        **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
-        **{f"picture/{name}": f"measure/{key}/grid.png" for name, key in chart.scores.items()},
-        **{f"defense/{name}/certificate": text for name, text in facts["certificates"].items()},
-        "victims": len(next(iter(scores.values()))["mse"]), "trajectory": curves, "flags": flags, **provenance(),
+        **{f"picture/{name}": f"measure/{chart.scores[name]}/grid.png" for name in images},
+        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, "flags": flags,
+        **provenance(),
     }  # fmt: skip
 
 

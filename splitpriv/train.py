@@ -24,8 +24,6 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
     An interrupted phase continues from its last epoch and ends in the numbers it would have had. Raise UserError when a
     loss becomes NaN.
     """
-    for _, defense in model.defenses():
-        defense.on_phase_start(job.phase, model)
     module = SplitFit(model, job, monitor)
     parts: dict[str, Any] = {"model": model, "main": module.main, **{f"own/{k}": o for k, o in module.own.items()}}
     if module.schedule is not None:

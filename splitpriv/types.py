@@ -47,7 +47,8 @@ class Spec:
     """All that is known about a data set before it is read.
 
     `image` is (C, H, W); `classes` the number of task labels; `attributes` maps each private attribute to its number of
-    values; `mean` and `std` are per channel, of pixels in [0, 1]; `entropy` is H(x) in nats where it is known.
+    values; `mean` and `std` are per channel, of pixels in [0, 1]; `entropy` is H(x) in nats and `fisher` the trace of
+    the Fisher information of p(x) under translation, where they are known.
     """
 
     image: tuple[int, int, int]
@@ -56,6 +57,7 @@ class Spec:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     entropy: float | None = None
+    fisher: float | None = None
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ def test_every_setting_changes_the_row_key(key: str, base: tuple[config.Config, 
 
 def test_the_walk_meets_every_group() -> None:
     assert {key.split(".")[0] for key in LEAVES} == {
-        "dataset", "backbone", "split", "defense", "monitor", "attack", "optim", "protocol", "measure", "runtime",
-        "seed", "attack_seed",
+        "dataset", "backbone", "split", "task", "defense", "monitor", "attack", "optim", "protocol", "knowledge",
+        "measure", "runtime", "seed", "attack_seed",
     }  # fmt: skip
     assert "attack.decoder.net.blocks" in LEAVES
     assert "optim.schedule.T_max" in LEAVES

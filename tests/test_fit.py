@@ -21,6 +21,7 @@ from splitpriv.fit import Job, Recipe, SplitFit
 from splitpriv.measure import utility
 from splitpriv.nets.decoders import conv
 from splitpriv.nets.split import Backbone, SplitNet
+from splitpriv.tasks.classify import Classify
 from splitpriv.train import load_weights, train_phase
 from splitpriv.types import Epoch, Part, Phase, Spec, Step, UserError
 
@@ -71,6 +72,9 @@ def make(chain: dict[str, Defense] | None = None) -> Defended:
     return Defended(SplitNet(Backbone(stages), SPEC, at=1, bottleneck=None), chain or {}, SPEC)
 
 
+CLASSIFY = Classify(smoothing=0.0)
+
+
 def recipe(epochs: int = 2, lr: float = 0.05, clip: float | None = None) -> Recipe:
     return Recipe(
         epochs=epochs, batch=16, clip=clip, optimizer=functools.partial(torch.optim.SGD, lr=lr, momentum=0.9),
@@ -79,7 +83,7 @@ def recipe(epochs: int = 2, lr: float = 0.05, clip: float | None = None) -> Reci
 
 
 def job(train: tuple[Part, ...] = ("edge", "cloud", "defense"), select: str = "last", **settings: Any) -> Job:
-    return Job("key", Phase("fit", train=train), recipe(**settings), Small(), TRAIN, VAL, select)
+    return Job("key", Phase("fit", train=train), recipe(**settings), Small(), CLASSIFY, TRAIN, VAL, select)
 
 
 def watcher(model: Defended) -> Monitor:

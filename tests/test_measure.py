@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv import measure
+from splitpriv import cost, measure
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise as Gauss
@@ -143,18 +143,18 @@ def test_evaluation_leaves_buffers_and_modes_as_they_were():
     before = {k: v.clone() for k, v in model.state_dict().items()}
     split = Split(torch.rand(40, 3, 8, 8), torch.zeros(40, dtype=torch.int64), torch.arange(40))
     measure.utility(model, split, draws=2, batch=16)
-    measure.cost(model, model.spec, 2)
+    cost.cost(model, model.spec, 2)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert model.net.edge[1].training and not model.net.edge[0].training
 
 
 def test_cost_in_closed_form():
     model = defended(noise=Noise(), watcher=Watcher())
-    found = measure.cost(model, model.spec, 5)
+    found = cost.cost(model, model.spec, 5)
     conv, norm, own = 3 * 4 * 9 + 4, 8, 3 * 2 + 2
     assert found["edge_parameters"] == conv + norm + own
     assert found["edge_macs"] == 3 * 4 * 9 * 64 and found["total_macs"] == found["edge_macs"] + 4 * 64 * 5
-    assert found["release_bytes"] == 4 * 64 and measure.cost(defended(), model.spec, 1)["release_bytes"] == 4 * 4 * 64
+    assert found["release_bytes"] == 4 * 64 and cost.cost(defended(), model.spec, 1)["release_bytes"] == 4 * 4 * 64
     assert found["edge_latency_ms"] > 0
     assert measure.METRICS["edge_latency_ms"].machine and set(found) < set(measure.METRICS)
 
@@ -163,7 +163,7 @@ def test_macs_of_attention_are_counted_in_its_fused_form_too():
     layer = nn.MultiheadAttention(8, 2, batch_first=True).eval().requires_grad_(False)
     tokens, dims = 5, 8
     projections, products = 4 * tokens * dims * dims, 2 * tokens * tokens * dims
-    found = measure._macs(lambda x: layer(x, x, x, need_weights=False)[0], torch.rand(1, tokens, dims))
+    found = cost._macs(lambda x: layer(x, x, x, need_weights=False)[0], torch.rand(1, tokens, dims))
     assert found == projections + products
 
 
@@ -172,7 +172,7 @@ def test_noise_after_a_grid_is_sent_in_full():
     noise = Gauss(sigma=0.1)
     for chain, size in (({"a": grid}, 4), ({"a": grid, "b": noise}, 32), ({"b": noise, "a": grid}, 4)):
         model = defended(**chain)
-        assert measure.cost(model, model.spec, 1)["release_bytes"] == 4 * 64 * size / 8
+        assert cost.cost(model, model.spec, 1)["release_bytes"] == 4 * 64 * size / 8
 
 
 def test_signal_tells_a_constant_release_from_a_noisy_one():

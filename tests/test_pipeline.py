@@ -238,7 +238,7 @@ def test_a_run_killed_in_the_fit_and_in_the_attack_ends_in_the_same_row(tmp_path
     resumed = execute(cfg, Store(killed))
     whole = execute(cfg, Store(tmp_path / "whole"))
     assert numbers(resumed) == numbers(whole)
-    a, b = (load_tensors(next((tmp_path / s).glob("attack/*/reconstructions.safetensors")))["images"]
+    a, b = (load_tensors(next((tmp_path / s).glob("attack/*/reconstructions.safetensors")))["image"]
             for s in ("killed", "whole"))  # fmt: skip
     assert torch.equal(a, b)
 

@@ -87,7 +87,7 @@ def test_two_attacks_of_a_run_intercept_the_same_releases(tmp_path: Path, monkey
     def attack(self: Run, name: str, home: Path) -> None:
         real(self, name, home)
         torch.manual_seed(len(met))
-        met[name] = self.intercept(1)
+        met[name] = self.access(self.parts.attacks[name]).intercept(1)
 
     monkeypatch.setattr(Run, "attack", attack)
     execute(tiny(*TWO, "defense=[noise]", "defense.noise.sigma=0.3"), Store(tmp_path))
@@ -97,9 +97,10 @@ def test_two_attacks_of_a_run_intercept_the_same_releases(tmp_path: Path, monkey
 def test_more_draws_average_the_first_ones(tmp_path: Path) -> None:
     run = begun(tmp_path, "defense=[noise]", "defense.noise.sigma=0.3")
     one, two = run.releases(0), run.releases(1)
+    intercept = run.access(run.parts.attacks["decoder"]).intercept
     assert not torch.equal(one, two)
-    assert torch.allclose(run.intercept(2), (one + two) / 2)
-    assert torch.equal(run.intercept(1), one)
+    assert torch.allclose(intercept(2), (one + two) / 2)
+    assert torch.equal(intercept(1), one)
 
 
 # ---- what the adversary may hold -----------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def test_touching_an_undeclared_right_raises(tmp_path: Path) -> None:
     run = begun(tmp_path, *TWO)
     for attack in run.parts.attacks.values():
         access = run.access(attack)
-        for right in {"query", "edge", "clean", "cloud", "aux"} - attack.requires:
+        for right in {"query", "edge", "clean", "cloud", "mask", "aux"} - attack.requires:
             with pytest.raises(PermissionError, match=f"uses access.{right} but declares"):
                 getattr(access, right)
         assert all(getattr(access, right) is not None for right in attack.requires)
@@ -145,7 +146,7 @@ def test_no_attack_looks_at_a_victim_s_image(tmp_path: Path, monkeypatch: pytest
         home = tmp_path / name
         home.mkdir()
         run.attack(name, home)
-        assert len(load_tensors(home / "reconstructions.safetensors")["images"]) == 8
+        assert len(load_tensors(home / "reconstructions.safetensors")["image"]) == 8
     with pytest.raises(AssertionError, match="was read"):
         run.victims.x(slice(None))
 
@@ -163,7 +164,7 @@ def test_reconstructions_do_not_depend_on_the_victims_images(tmp_path: Path) -> 
             home = tmp_path / str(turn) / name
             home.mkdir(parents=True)
             run.attack(name, home)
-            images.append(load_tensors(home / "reconstructions.safetensors")["images"])
+            images.append(load_tensors(home / "reconstructions.safetensors")["image"])
     assert torch.equal(images[0], images[2])
     assert torch.equal(images[1], images[3])
 

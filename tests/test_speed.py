@@ -47,7 +47,7 @@ def run_steps(cfg: config.Config, parts: Parts, extra: dict[str, Defense] | None
             )
             for _, defense in model.defenses():
                 defense.on_phase_start(phase, model)
-            job = Job("key", phase, parts.optim, parts.dataset, split, split)
+            job = Job("key", phase, parts.optim, parts.dataset, parts.task, split, split)
             module = SplitFit(model, job, make_monitor(cfg, model))
             module.order = module.batches()
             assert len(module.order) == 2

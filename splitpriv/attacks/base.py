@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitpriv.data.base import Split
 from splitpriv.types import Shape, Spec
 
-Right = Literal["query", "edge", "clean", "cloud", "aux"]
+Right = Literal["query", "edge", "clean", "cloud", "mask", "aux"]
+Observed = Literal["release", "logits", "softmax", "topk", "label"]
+Recovered = Literal["image", "attribute", "identity"]
 
 
 class Aux:
@@ -51,11 +54,14 @@ class Aux:
 class Access:
     """What the adversary holds. Touching a right that the attack does not declare raises PermissionError.
 
+    Where the attack observes outputs, "release" below reads "what the server answers to it", `shape` (classes,).
+
     Always there: `spec`, `shape` (of one release), `device`, `autocast`, `intercept`. By right:
     `query(x)`  release of the adversary's own images, (N, C, H, W) -> (N, *shape), fresh randomness, no gradient;
     `edge(x)`   the same, differentiable (white box);
     `clean(x)`  the edge's z without the chain, differentiable;
     `cloud(r)`  logits that the server computes from a release;
+    `mask`      (*shape), 1 where an entry of the release varies and 0 where the chain made it a constant;
     `aux`       the adversary's own labelled data (`Aux`), never a victim.
     """
 
@@ -76,25 +82,54 @@ class Access:
 
 
 class Reconstructor(nn.Module):
-    """Release (N, *shape) -> image in [0, 1] (N, C, H, W). `report` holds what the row says about its making."""
+    """Release (N, *shape) -> what the attack recovers. `report` holds what the row says about its making.
+
+    An image is (N, C, H, W) in [0, 1]; an attribute, logits (N, values); an identity, an embedding (N, E) whose cosine
+    tells identities apart. There `enrol`, if given, embeds clean images (N, C, H, W) as the gallery; without it victims
+    are sought among each other's releases.
+    """
 
     report: dict[str, Any]
+    enrol: Callable[[Tensor], Tensor] | None = None
 
 
 class Attack:
     """Never sees a victim's image, and never asks which defence is on.
 
     `draws`: releases of each victim that are averaged (a repeated-query attacker); its own training uses as many.
+    `observe`: what it gets to see, the release or what the server answers to it (`top` entries of a softmax for topk).
+    `attribute`: where it recovers one, its name; "y" is the task's label.
     """
 
     version: ClassVar[int] = 1
     requires: frozenset[Right] = frozenset()
-    recovers: ClassVar[str] = "image"
+    recovers: ClassVar[Recovered] = "image"
+    observe: Observed = "release"
+    top: int = 1
+    attribute: str = "y"
     draws: int = 1
+
+    @property
+    def adapts(self) -> frozenset[str]:
+        """To which kinds of defence it adapts: draws (it averages repeated releases), mask (it knows what is kept)."""
+        return frozenset({"draws"} if self.draws > 1 else ())
 
     def fit(self, access: Access, home: Path) -> Reconstructor:
         """Prepare the attack; `home` is a folder where an interrupted fit finds its last epoch again."""
         raise NotImplementedError
+
+
+def answer(logits: Tensor, observe: Observed, top: int) -> Tensor:
+    """What the server shows of `logits` (N, classes): all, their softmax, its `top` largest entries, or the label."""
+    if observe in ("release", "logits"):
+        return logits
+    if observe == "label":
+        return F.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
+    shown = logits.softmax(1)
+    if observe == "topk":
+        values, places = shown.topk(min(top, shown.shape[1]), 1)
+        shown = torch.zeros_like(shown).scatter(1, places, values)
+    return shown
 
 
 def mean_of(draw: Callable[[], Tensor], draws: int) -> Tensor:

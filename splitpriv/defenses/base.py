@@ -25,6 +25,9 @@ class Defense(nn.Module):
     version: ClassVar[int] = 1  # bump when an edit changes the numbers, so that stored results are not reused
     bits: float = 32.0  # per released value
     additive_gaussian: ClassVar[bool] = False  # whether `after_edge` adds N(0, noise_std^2 I), and does nothing else
+    adaptive: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # attacks it must be measured by: "draws", "mask" (`Attack.adapts`)
     adversary_steps: int = 1
     phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
 
@@ -38,6 +41,16 @@ class Defense(nn.Module):
     def noise_std(self) -> float:
         """Standard deviation of the fixed-size noise this defence adds to every entry of z; 0 if it adds none."""
         return 0.0
+
+    @property
+    def keep(self) -> Tensor | None:
+        """1 where an entry of z passes at deployment, 0 where a constant replaces it; None if nothing is fixed so."""
+        return None
+
+    @property
+    def facts(self) -> Mapping[str, float | str]:
+        """What the row says of this defence beyond its settings, once it is trained."""
+        return {}
 
     def before_edge(self, x: Tensor) -> Tensor:
         """Change the image x (N, C, H, W) on the device, before the edge."""
@@ -63,7 +76,11 @@ class Defense(nn.Module):
         """What the adversary minimises; z arrives detached."""
         raise TypeError(f"{type(self).__name__} has adversary parameters but no adversary_loss")
 
-    def on_phase_start(self, phase: Phase, model: Defended) -> None: ...
+    def on_phase_start(self, phase: Phase, model: Defended) -> None:
+        """Called whenever a phase's model is made, trained or only loaded, with the weights of the phase before.
+
+        What it changes in the model must follow from those weights. It may change shapes; then call `model.refresh`.
+        """
 
     def on_step_end(self, z: Tensor, step: Step) -> None: ...
 
@@ -86,14 +103,20 @@ class Defended(nn.Module):
         shapes = self._shapes()
         for name, defense in self.defenses():
             defense.attach(self, spec, shapes[name])
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again at the shape of a release, after the architecture changed."""
         self.shape = self._shapes()[""]
 
     def _shapes(self) -> dict[str, Shape]:
         """The shape of z where each defence receives it; under "" that of the release."""
         mode = self.training
         self.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            shapes = {name: tuple(z.shape[1:]) for name, _, z in self.walk(torch.full((2, *self.spec.image), 0.5))}
+        device = next(self.net.parameters()).device
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            x = torch.full((2, *self.spec.image), 0.5, device=device)
+            shapes = {name: tuple(z.shape[1:]) for name, _, z in self.walk(x)}
         self.train(mode)
         return shapes
 
@@ -105,6 +128,15 @@ class Defended(nn.Module):
     def noise_std(self) -> float:
         """Standard deviation of all fixed-size noise in the release; independent noises add in variance."""
         return sum(d.noise_std**2 for _, d in self.defenses()) ** 0.5
+
+    @property
+    def keep(self) -> Tensor:
+        """(*shape), 1 where an entry of the release varies and 0 where some defence made it a constant."""
+        keep = torch.ones(self.shape, device=next(self.net.parameters()).device)
+        for _, defense in self.defenses():
+            if defense.keep is not None:
+                keep = keep * defense.keep
+        return keep
 
     def features(self, x: Tensor) -> Tensor:
         """z before any `after_edge`: what the edge computes from x (N, C, H, W) in [0, 1]."""

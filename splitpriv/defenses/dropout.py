@@ -15,6 +15,8 @@ class Dropout(Defense):
     A fresh mask for every release, at deployment too, whatever the module's mode: the loss of information is the point.
     """
 
+    adaptive = frozenset({"draws"})
+
     def __init__(self, *, rate: Rate) -> None:
         super().__init__()
         self.rate = rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -20,6 +21,8 @@ class LDP(Defense):
     for ε <= 1 and by the analytic one above (Balle & Wang 2018). The guarantee is per release, between any two images,
     and holds in exact arithmetic; later parts of the chain only post-process.
     """
+
+    adaptive = frozenset({"draws"})
 
     def __init__(
         self,
@@ -49,13 +52,14 @@ class LDP(Defense):
         return dp.gaussian_epsilon(self.delta, self.scale, self.sensitivity, releases)
 
     @property
-    def certificate(self) -> str:
-        """The guarantee in words, for the row."""
+    def facts(self) -> Mapping[str, float | str]:
+        """`certificate`: the guarantee in words."""
         m16, m256 = self.total_epsilon(16), self.total_epsilon(256)
-        return (
+        said = (
             f"({self.epsilon:g}, {self.delta:g})-LDP per release ({self.mechanism}, clipped to {self.clip:g}, "
             f"scale {self.scale:.4g}); m releases of one image compose: ε = {m16:.4g} for 16, {m256:.4g} for 256"
         )
+        return {"certificate": said}
 
     def after_edge(self, z: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(z.flatten(1), 2 if self.mechanism == "gaussian" else 1, dim=1)

@@ -17,6 +17,7 @@ class Noise(Defense):
     """
 
     additive_gaussian = True
+    adaptive = frozenset({"draws"})
 
     def __init__(self, *, sigma: NonNegative) -> None:
         super().__init__()
@@ -32,6 +33,8 @@ class Noise(Defense):
 
 class Laplace(Defense):
     """Laplace noise of scale b on z, fresh for every release (He et al. 2020); its standard deviation is b·√2."""
+
+    adaptive = frozenset({"draws"})
 
     def __init__(self, *, scale: NonNegative) -> None:
         super().__init__()

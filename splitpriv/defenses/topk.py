@@ -26,11 +26,11 @@ class TopK(Defense):
         scope: Literal["sample", "batch"],
     ) -> None:
         super().__init__()
-        self.keep, self.by, self.scope = keep, by, scope
+        self.share, self.by, self.scope = keep, by, scope
 
     def after_edge(self, z: Tensor) -> Tensor:
         score = z.detach().abs() if self.by == "magnitude" else z.detach()
         score = score.flatten(1) if self.scope == "sample" else score.reshape(1, -1)
-        kept = score.topk(max(1, round(self.keep * score.shape[1])), dim=1, sorted=False).indices
+        kept = score.topk(max(1, round(self.share * score.shape[1])), dim=1, sorted=False).indices
         dropped = torch.ones_like(score, dtype=torch.bool).scatter(1, kept, False)
         return z.masked_fill(dropped.view(z.shape), 0.0)

@@ -19,6 +19,7 @@ from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.fit import Job, Recipe, SplitFit
 from splitpriv.plan import make_model, make_monitor, schedule
+from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Step, UserError
 
 ACTS = {  # what a defence does; a new one must do something, and says what in a line of its own here
@@ -84,7 +85,7 @@ def trained(cfg: config.Config, watch: bool = False, epochs: int = 2) -> SplitFi
     for phase in (p for p in schedule(target) if not p.idle):
         for _, defense in target.defenses():
             defense.on_phase_start(phase, target)
-        job = Job("key", phase, RECIPE, dataset(), data, data)
+        job = Job("key", phase, RECIPE, dataset(), Classify(smoothing=0.0), data, data)
         module = SplitFit(target, job, make_monitor(cfg, target) if watch else None)
         for epoch in range(epochs):
             torch.manual_seed(epoch)

@@ -129,7 +129,7 @@ def test_the_certificate_says_what_holds() -> None:
         assert defense.epsilon == 4.0
         assert defense.delta == (1e-5 if defense.mechanism == "gaussian" else 0.0)
         assert defense.sensitivity == 1.0
-        said = defense.certificate
+        said = str(defense.facts["certificate"])
         assert f"scale {defense.scale:.4g}" in said
         assert said.startswith(f"(4, {defense.delta:g})-LDP per release ({defense.mechanism}, clipped to 0.5, ")
         assert f"{defense.total_epsilon(16):.4g} for 16" in said

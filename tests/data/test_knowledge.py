@@ -1,0 +1,87 @@
+"""What the adversary knows is what the group says, and nothing of a victim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from splitpriv.data.base import Split
+from splitpriv.data.fashion_tint import FashionTint
+from splitpriv.data.knowledge import Disjoint, Knowledge, Nothing, OtherSet, Shifted, TrainSet
+from splitpriv.types import Spec, UserError
+
+SPEC = Spec((3, 8, 8), 4, {"side": 2})
+HERE = Path()
+
+
+def split(first: int, count: int) -> Split:
+    dice = torch.Generator().manual_seed(first)
+    images = torch.randint(256, (count, 3, 8, 8), generator=dice, dtype=torch.uint8)
+    return Split(images, torch.arange(count) % 4, torch.arange(first, first + count), {"side": torch.arange(count) % 2})
+
+
+SPLITS = {"train": split(0, 40), "val": split(100, 8), "aux": split(200, 32), "victims": split(300, 16)}
+
+
+def ids(s: Split) -> set[int]:
+    return {int(i) for i in s.ids}
+
+
+def test_same_is_the_protocol_s_aux_cut_to_size() -> None:
+    assert Knowledge(size=None).apply(SPLITS, SPEC, HERE)["aux"] is SPLITS["aux"]
+    assert ids(Knowledge(size=5).apply(SPLITS, SPEC, HERE)["aux"]) == {200, 201, 202, 203, 204}
+
+
+def test_the_train_set_is_the_target_s() -> None:
+    assert ids(TrainSet(size=None).apply(SPLITS, SPEC, HERE)["aux"]) == ids(SPLITS["train"])
+
+
+def test_none_holds_no_real_image() -> None:
+    known = Nothing(size=None, seed=7).apply(SPLITS, SPEC, HERE)["aux"]
+    real = torch.cat([s.images for s in SPLITS.values()])
+    assert not (known.images[:, None] == real).flatten(2).all(2).any()
+    assert not ids(known) & {i for s in SPLITS.values() for i in ids(s)}
+    assert set(known.attributes) == {"side"} and abs(float(known.x(slice(None)).mean()) - 0.5) < 0.02
+
+
+def test_shifted_images_are_the_same_seen_differently() -> None:
+    shifted = Shifted(size=None, blur=1.0, contrast=0.5, brightness=0.1, swap=True)
+    known = shifted.apply(SPLITS, SPEC, HERE)["aux"]
+    assert torch.equal(known.y, SPLITS["aux"].y) and known.images.dtype == torch.uint8
+    assert not torch.equal(known.images, SPLITS["aux"].images)
+    flat = torch.full((1, 3, 8, 8), 0.5)
+    flat[:, 0] = 0.9
+    seen: Tensor = shifted.shift(flat)
+    assert torch.allclose(seen[:, 2], torch.tensor(0.8)) and torch.allclose(seen[:, 0], torch.tensor(0.6))
+
+
+def test_another_set_arrives_in_the_victims_shape() -> None:
+    known = OtherSet(size=20, source=lambda: _tint()).apply(SPLITS, SPEC, HERE)["aux"]
+    assert known.images.shape == (20, 3, 8, 8) and known.images.float().std() > 10
+    assert int(known.y.max()) < 4 and set(known.attributes) == {"side"}
+    grey = OtherSet(size=20, source=lambda: _tint()).apply(SPLITS, Spec((1, 8, 8), 4), HERE)["aux"]
+    assert grey.images.shape == (20, 1, 8, 8)
+
+
+def _tint() -> FashionTint:
+    from splitpriv import config
+
+    return config.build(config.compose(["dataset=fashion_tint"])["dataset"], "dataset")()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("by", ["y", "side"])
+def test_disjoint_shares_no_value_between_aux_and_victims(by: str) -> None:
+    known = Disjoint(size=None, by=by, share=0.5, seed=0).apply(SPLITS, SPEC, HERE)
+    values = [{int(v) for v in (s.y if by == "y" else s.attributes[by])} for s in (known["aux"], known["victims"])]
+    assert values[0] and values[1] and not values[0] & values[1]
+    assert ids(known["victims"]) < ids(SPLITS["victims"])
+
+
+def test_an_unknown_attribute_or_an_empty_aux_is_refused() -> None:
+    with pytest.raises(UserError, match=r"knowledge\.by: .*'race'.*y, side"):
+        Disjoint(size=None, by="race", share=0.5, seed=0).apply(SPLITS, SPEC, HERE)
+    with pytest.raises(UserError, match="no aux or no victims"):
+        Disjoint(size=None, by="side", share=0.9, seed=0).apply({**SPLITS, "victims": split(0, 1)}, SPEC, HERE)
