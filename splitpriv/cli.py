@@ -52,10 +52,14 @@ def parser() -> argparse.ArgumentParser:
     curve.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
     curve.add_argument("--out", type=Path, help="file to write (default: <paths.outputs>/curve.png)")
 
+    track = commands.add_parser("track", help="hand finished runs, or a report of them, to trackers")
+    track.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
+    track.add_argument("--report", action="store_true", help="one W&B run that compares them: scatter, picture, table")
+
     data = commands.add_parser("data", help="list, fetch or verify data sets")
     data.add_argument("action", choices=["list", "fetch", "verify"])
     data.add_argument("name", nargs="?", help="a data set, as in `dataset=NAME`")
-    for command in (rows, curve, data):
+    for command in (rows, curve, track, data):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="paths.outputs=… or paths.data=…")
     return top
 
@@ -119,14 +123,16 @@ def run(args: argparse.Namespace) -> int:
     return sweep(args.overrides)
 
 
-def point(cfg: dict[str, Any]) -> dict[str, Any]:
-    """Run one config and print its result."""
-    from splitpriv import pipeline, report
+def point(cfg: dict[str, Any], wait: bool = True) -> dict[str, Any]:
+    """Run one config, print its result, and hand it to the trackers, for which a sweep does not `wait`."""
+    from splitpriv import pipeline, report, track
     from splitpriv.store import Store
 
     store = Store(cfg["paths"]["outputs"])
     row = pipeline.execute(cfg, store)
     report.print_row(row, store)
+    for said in track.start(row, cfg["track"], store, wait):
+        print(f"splitpriv: {said}", file=sys.stderr)
     return row
 
 
@@ -223,6 +229,37 @@ def curve(args: argparse.Namespace) -> int:
     return 0
 
 
+def track(args: argparse.Namespace) -> int:
+    """Record finished runs with the trackers of `track=[...]`, or compare them in one W&B run."""
+    import tempfile
+
+    from splitpriv import config, curves, track
+
+    overrides = list(args.overrides)
+    args.overrides = [o for o in overrides if o.startswith("paths.")]
+    cfg = config.compose(overrides)
+    if problems := config.check(cfg):
+        raise UserError(*problems)
+    if not cfg["track"]:
+        raise UserError("track: lists no tracker; add for example 'track=[wandb]'")
+    found, store = _matching(args)
+    if not found:
+        raise UserError("track: no finished run matches; make some with `splitpriv run`, or loosen --where")
+    if args.report:
+        node = cfg["track"].get("wandb")
+        if node is None:
+            raise UserError("track: a report is a W&B run; add 'track=[wandb]'")
+        home = store.root / "track" / "wandb"
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            picture = Path(scratch) / "curve.png"
+            curves.draw(found, store, picture, metric="mse")
+            print(f"report: {config.build(node, 'track.wandb')().report(found, store, home, picture, 'mse')}")
+        return 0
+    said = [line for row in found for line in track.start(row, cfg["track"], store, wait=True)]
+    return complain(said) if said else 0
+
+
 def data(args: argparse.Namespace) -> int:
     """List the data sets, or fetch or verify one."""
     from splitpriv import config
@@ -246,4 +283,4 @@ def data(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"run": run, "check": check, "rows": rows, "curve": curve, "data": data}
+COMMANDS = {"run": run, "check": check, "rows": rows, "curve": curve, "track": track, "data": data}

@@ -31,7 +31,7 @@ SINGLE = (
     "measure",
     "runtime",
 )  # groups that are one target
-LISTS = ("defense", "attack")  # groups of named targets
+LISTS = ("defense", "attack", "track")  # groups of named targets
 SEEDS = ("seed", "attack_seed")
 SPLIT = ("at", "bottleneck")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -160,9 +160,14 @@ def _cell(row: Row, key: str, metric: str) -> str:
 
 def print_csv(rows: Sequence[Row]) -> None:
     """Every key of every row; curves and other lists are left to the JSON."""
+    write_csv(rows, sys.stdout)
+
+
+def write_csv(rows: Sequence[Row], file: TextIO) -> None:
+    """The same into any open file."""
     plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict) or k == "flags"} for row in rows]
     columns = list(dict.fromkeys(key for row in plain for key in row))
-    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: "; ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in plain)
 

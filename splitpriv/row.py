@@ -60,7 +60,7 @@ def make_row(
         means["worst"] = measure.summary(measure.worst(per_image))
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
-    settings = {k: v for k, v in cfg.items() if k not in ("choices", "paths", "runtime", "seed", "attack_seed")}
+    settings = {k: v for k, v in cfg.items() if k not in ("choices", "paths", "runtime", "track", "seed", "attack_seed")}
     return {
         "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
         "attack_seed": cfg["attack_seed"], **choices, "cut": cfg["split"]["at"],

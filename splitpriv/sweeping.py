@@ -54,7 +54,7 @@ def task(composed: Any) -> None:
 
     job = HydraConfig.get()
     try:
-        cli.point(resolve(composed, job.runtime.choices))
+        cli.point(resolve(composed, job.runtime.choices), wait=False)
     except Exception as error:
         problems = cli.problems_of(error) or traceback.format_exc().splitlines()
         label = " ".join(job.overrides.task)

@@ -28,6 +28,7 @@ LAYERS = [  # each may import from those before it, and from itself only where i
     {"row"},
     {"pipeline"},
     {"report", "curves", "sweeping"},
+    {"track"},
     {"cli"},
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
