@@ -50,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
     curve = commands.add_parser("curve", help="draw privacy against utility, with reconstructions, from finished runs")
     curve.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
     curve.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
-    curve.add_argument("--out", type=Path, help="file to write (default: <paths.outputs>/curve.png)")
+    curve.add_argument("--x", metavar="KEY", help="key of a row across (default: the task's headline utility)")
+    curve.add_argument("--y", metavar="KEY", help="key of a row upwards (default: privacy/worst/METRIC)")
+    curve.add_argument("--by", default="chain", metavar="KEY", help="key that colours the points (default: chain)")
+    curve.add_argument("--reference", nargs=2, type=float, metavar=("X", "Y"), help="reference of the hypervolume")
+    curve.add_argument("--out", type=Path, help="PNG, SVG, PDF or JSON file (default: <paths.outputs>/curve.png)")
 
     track = commands.add_parser("track", help="hand finished runs, or a report of them, to trackers")
     track.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
@@ -218,13 +222,19 @@ def rows(args: argparse.Namespace) -> int:
 
 def curve(args: argparse.Namespace) -> int:
     """Draw the privacy-utility picture of finished runs."""
-    from splitpriv import curves
+    from splitpriv import curves, report
 
     found, store = _matching(args)
     if not found:
         raise UserError("curve: no finished run matches; make some with `splitpriv run`, or loosen --where")
     out = args.out or store.root / "curve.png"
-    curves.draw(found, store, out, metric=args.metric)
+    if out.suffix not in (".png", ".svg", ".pdf", ".json"):
+        raise UserError(f"--out {out}: pictures are .png, .svg or .pdf, numbers .json; change its ending")
+    reference = tuple(args.reference) if args.reference else None
+    numbers = curves.draw(
+        found, store, out, metric=args.metric, x=args.x, y=args.y, by=args.by, reference=reference
+    )  # fmt: skip
+    report.print_frontier(numbers)
     print(f"picture: {out}")
     return 0
 

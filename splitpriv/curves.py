@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -15,7 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from splitpriv.resume import load_tensors
-from splitpriv.store import Row, Store
+from splitpriv.stats.frontier import bought_over_seeds, hypervolume, pareto
+from splitpriv.stats.interval import Estimate, interval, over_targets
+from splitpriv.store import Row, Store, write_atomic
+from splitpriv.types import UserError
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in print; markers repeat the distinction.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -23,42 +30,169 @@ MARKERS = "osD^vPX*"
 LABELS = {"mse": "MSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
 RISES = {"mse", "lpips"}  # where more is more private
 SHOWN = 8  # chains whose reconstructions fit beside the plot
+LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
+APART = ("seed", "attack_seed", "key", "fit", "commit", "trajectory", "flags", "ceiling")  # what seeds may change
 
 
-def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str) -> None:
-    """Write one picture: accuracy against the worst-case `metric` of every row, and what the best attacker saw."""
-    rows = [row for row in rows if f"privacy/worst/{metric}" in row]
-    chains = list(dict.fromkeys(row["chain"] for row in rows))
-    strips = [next(row for row in rows if row["chain"] == chain) for chain in chains[:SHOWN]]
-    figure = plt.figure(figsize=(13, max(4.5, 1 + 0.85 * (len(strips) + 1))), layout="constrained")
-    halves = figure.add_gridspec(1, 2, width_ratios=[1, 1.15])
-    _scatter(figure.add_subfigure(halves[0]).subplots(), rows, chains, metric)
-    _strips(figure.add_subfigure(halves[1]), strips, store)
+@dataclass(frozen=True)
+class Point:
+    """One setting of a chain: its rows over target seeds, with mean utility and privacy."""
+
+    group: str
+    rows: list[Row]
+    x: Estimate
+    y: Estimate
+
+
+def points(rows: Sequence[Row], x: str, y: str, by: str) -> list[Point]:
+    """Rows that differ in nothing but their seeds, as one point each; attack seeds are averaged within a target's."""
+    settings: dict[str, list[Row]] = {}
+    for row in rows:
+        told = {k: v for k, v in row.items() if "/" not in k and k not in APART and not isinstance(v, list)}
+        settings.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(row)
+    found = []
+    for same in settings.values():
+        sides = [over_targets({(r["seed"], r["attack_seed"]): r[key] for r in same}) for key in (x, y)]
+        estimates = [interval(list(side.values())) for side in sides]
+        found.append(Point(str(same[0].get(by, "")), same, *estimates))
+    return sorted(found, key=lambda p: (p.group, p.x.mean))
+
+
+def summarise(found: Sequence[Point], x: str, y: str, *, rises: bool, reference: tuple[float, float] | None,
+              losses: Sequence[float] = LOSSES) -> dict[str, Any]:  # fmt: skip
+    """The picture in numbers: points, Pareto front, hypervolume, and the privacy that a loss of utility buys.
+
+    `rises`: whether a higher y is more private; where not, its sign is turned for front and volume. `reference`
+    (utility, y): what a point must exceed to count; default: the least utility and the least private y of all.
+    """
+    sign = 1 if rises else -1
+    means = [(p.x.mean, sign * p.y.mean) for p in found]
+    worst = reference or (min(m[0] for m in means), sign * min(m[1] for m in means))
+    corner = (worst[0], sign * worst[1])
+    bare = [p for p in found if p.rows[0]["chain"] == "none"]
+    starts = _by_seed(bare, x, y, sign)
+    groups: dict[str, Any] = {}
+    for name in dict.fromkeys(p.group for p in found):
+        mine = [p for p in found if p.group == name]
+        lines = _by_seed(mine, x, y, sign)
+        undefended = {seed: at[0] for seed, at in starts.items() if len(at) == 1}
+        gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss) for loss in losses}
+        groups[name] = {
+            "hypervolume": hypervolume([(p.x.mean, sign * p.y.mean) for p in mine], corner),
+            "privacy_at_loss": {loss: _told(e, sign) for loss, e in gained.items()},
+        }
+    return {
+        "x": x, "y": y, "higher_is_more_private": rises, "reference": list(worst),
+        "interpolation": "linear between neighbours on the Pareto front of each seed, from its undefended point; "
+                         "none beyond the measured range",
+        "points": [{"group": p.group, "chain": p.rows[0]["chain"], "x": _told(p.x), "y": _told(p.y),
+                    "keys": [r["key"] for r in p.rows]} for p in found],
+        "pareto": pareto(means), "groups": groups,
+    }  # fmt: skip
+
+
+def _by_seed(found: Sequence[Point], x: str, y: str, sign: int) -> dict[int, list[tuple[float, float]]]:
+    lines: dict[int, list[tuple[float, float]]] = {}
+    for p in found:
+        sides = [over_targets({(r["seed"], r["attack_seed"]): r[key] for r in p.rows}) for key in (x, y)]
+        for seed in sides[0]:
+            lines.setdefault(seed, []).append((sides[0][seed], sign * sides[1][seed]))
+    return lines
+
+
+def _told(e: Estimate | None, sign: int = 1) -> dict[str, Any] | None:
+    if e is None:
+        return None
+    ends = [None if v is None else sign * v for v in (e.low, e.high)]
+    return {"mean": sign * e.mean, "n": e.n, "low": ends[0 if sign > 0 else 1], "high": ends[1 if sign > 0 else 0]}
+
+
+def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str, x: str | None = None, y: str | None = None,
+         by: str = "chain", reference: tuple[float, float] | None = None) -> dict[str, Any]:  # fmt: skip
+    """Write one picture (PNG, SVG or PDF by its ending, or the JSON of its numbers) and return those numbers.
+
+    Every point is a setting, averaged over its target seeds, with intervals; `x` and `y` are keys of a row, by default
+    the headline utility and the worst case of `metric`; `by` is the key that colours. Raises UserError without points.
+    """
+    x = x or f"utility/{rows[0].get('headline', 'accuracy')}"
+    y = y or f"privacy/worst/{metric}"
+    kept = [row for row in rows if isinstance(row.get(x), float) and isinstance(row.get(y), float)]
+    kept = [row for row in kept if math.isfinite(row[x]) and math.isfinite(row[y])]
+    if not kept:
+        raise UserError(f"curve: no matching run has both {x} and {y}; choose others with --x and --y")
+    last = y.rsplit("/", 1)[-1]
+    found = points(kept, x, y, by)
+    rises = last in RISES
+    numbers = summarise(found, x, y, rises=rises, reference=reference)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".json":
+        write_atomic(out, json.dumps(numbers, indent=1) + "\n")
+        return numbers
+    chains = list(dict.fromkeys(row["chain"] for row in kept))
+    strips = [next(row for row in kept if row["chain"] == chain) for chain in chains[:SHOWN]]
+    strips = [row for row in strips if any(key.startswith("picture/") for key in row)]
+    width, height = (13, max(4.5, 1 + 0.85 * (len(strips) + 1))) if strips else (7, 4.8)
+    figure = plt.figure(figsize=(width, height), layout="constrained")
+    halves = figure.add_gridspec(1, 2 if strips else 1, width_ratios=[1, 1.15] if strips else [1])
+    _scatter(figure.add_subfigure(halves[0]).subplots(), found, numbers, kept, last)
+    if strips:
+        _strips(figure.add_subfigure(halves[1]), strips, store)
     figure.savefig(out, dpi=130)
     plt.close(figure)
+    return numbers
 
 
-def _scatter(axes: Axes, rows: Sequence[Row], chains: Sequence[str], metric: str) -> None:
-    for i, chain in enumerate(chains):
-        points = [(row["utility/accuracy"], row[f"privacy/worst/{metric}"]) for row in rows if row["chain"] == chain]
-        x, y = zip(*points, strict=True)
-        axes.scatter(x, y, s=70, color=COLOURS[i % 8], marker=MARKERS[i % 8], edgecolor="black", linewidth=0.5)
-        axes.annotate(chain, (float(np.mean(x)), float(np.mean(y))), xytext=(7, 5), textcoords="offset points")
-    floor = float(np.mean([row[f"floor/mean_image/{metric}"] for row in rows]))
-    axes.axhline(floor, color="grey", linestyle="--", linewidth=1)
-    axes.annotate("mean image: nothing learnt from z", (0.02, floor), xycoords=("axes fraction", "data"),
-                  xytext=(0, 4), textcoords="offset points", color="grey", fontsize=9)  # fmt: skip
+def _scatter(axes: Axes, found: Sequence[Point], numbers: dict[str, Any], rows: Sequence[Row], metric: str) -> None:
+    groups = list(dict.fromkeys(p.group for p in found))
+    for i, group in enumerate(groups):
+        mine = [p for p in found if p.group == group]
+        colour = COLOURS[i % 8]
+        x, y = [p.x.mean for p in mine], [p.y.mean for p in mine]
+        if len(mine) > 1:
+            axes.plot(x, y, color=colour, linewidth=1, alpha=0.7)
+        if any(p.y.low is not None for p in mine):
+            ends = [(p.y.low if p.y.low is not None else p.y.mean, p.y.high if p.y.high is not None else p.y.mean)
+                    for p in mine]  # fmt: skip
+            low, high = zip(*ends, strict=True)
+            if len(mine) > 1:
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            errors = np.abs(np.array([low, high]) - np.array(y))
+            axes.errorbar(x, y, yerr=errors, fmt="none", ecolor=colour, elinewidth=1, capsize=3)
+        axes.scatter(x, y, s=60, color=colour, marker=MARKERS[i % 8], edgecolor="black", linewidth=0.5, zorder=3)
+        axes.annotate(group, (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points")
+    front = [found[i] for i in numbers["pareto"]]
+    axes.plot([p.x.mean for p in front], [p.y.mean for p in front], color="grey", linestyle=":", linewidth=1.2,
+              drawstyle="steps-pre" if numbers["higher_is_more_private"] else "steps-post", zorder=1)  # fmt: skip
+    _levels(axes, rows, metric)
     axes.margins(0.18)
-    axes.set_xlabel("accuracy")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value * 100 % 1 < 1e-6 else f"{value:.1%}")
-    way = "higher" if metric in RISES else "lower"
-    axes.set_ylabel(f"{LABELS[metric]} of the best attack, per image ({way} is more private)")
+    axes.set_xlabel(numbers["x"].split("/", 1)[-1].replace("_", " "))
+    if numbers["x"] in ("utility/accuracy", "utility/map"):
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value * 100 % 1 < 1e-6 else f"{value:.1%}")
+    way = "higher" if numbers["higher_is_more_private"] else "lower"
+    what = "of the best attack, per image" if "/worst/" in numbers["y"] else f"({numbers['y']})"
+    axes.set_ylabel(f"{LABELS.get(metric, metric)} {what} ({way} is more private)")
     attacks = {key.split("/")[1] for row in rows for key in row if key.startswith("picture/")}
-    axes.set_title(
-        f"{', '.join(sorted({row['dataset'] for row in rows}))}: {' and '.join(sorted(attacks))}", fontsize=10
-    )
+    n = sorted({p.y.n for p in found})
+    seeds = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
+    names = ", ".join(sorted({row["dataset"] for row in rows}))
+    axes.set_title(f"{names}: {' and '.join(sorted(attacks))}; {seeds}; dotted: Pareto front", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _levels(axes: Axes, rows: Sequence[Row], metric: str) -> None:
+    """The floor (nothing learnt from z) and the ceiling (no defence), as lines."""
+    bare = [
+        row[f"privacy/worst/{metric}"] for row in rows if row["chain"] == "none" and f"privacy/worst/{metric}" in row
+    ]
+    levels = [("mean image: nothing learnt from z", [row.get(f"floor/mean_image/{metric}") for row in rows], "--"),
+              ("undefended", bare or [row.get(f"ceiling/worst/{metric}") for row in rows], "-.")]  # fmt: skip
+    for label, values, style in levels:
+        known = [v for v in values if v is not None]
+        if known:
+            level = float(np.mean(known))
+            axes.axhline(level, color="grey", linestyle=style, linewidth=1)
+            axes.annotate(label, (0.02, level), xycoords=("axes fraction", "data"), xytext=(0, 4),
+                          textcoords="offset points", color="grey", fontsize=9)  # fmt: skip
 
 
 def _strips(figure: SubFigure, rows: Sequence[Row], store: Store) -> None:
@@ -67,8 +201,11 @@ def _strips(figure: SubFigure, rows: Sequence[Row], store: Store) -> None:
     for row in rows:
         names = [key.split("/")[1] for key in row if key.startswith("picture/")]
         best = min(names, key=lambda name: row[f"privacy/{name}/mse"])
-        shown = load_tensors((store.root / row[f"picture/{best}"]).with_name("shown.safetensors"))
-        found.append((f"{row['chain']}\n{best} {row[f'privacy/{best}/mse']:.4f}", shown))
+        path = (store.root / row[f"picture/{best}"]).with_name("shown.safetensors")
+        if path.exists():  # rows travel without their pictures
+            found.append((f"{row['chain']}\n{best} {row[f'privacy/{best}/mse']:.4f}", load_tensors(path)))
+    if not found:
+        return
     originals = found[0][1]["x"]
     same = [(label, shown["images"]) for label, shown in found if shown["x"].equal(originals)]
     lines = [("victims", originals), *same]

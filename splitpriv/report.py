@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -180,3 +180,27 @@ def print_plan(chart: Plan, states: Sequence[tuple[str, str, State]], row: State
     for label, key, state in [*states, ("row", chart.row, row)]:
         table.add_row(label, key, f"[{COLOURS[state]}]{state}[/]")
     console().print(table)
+
+
+def print_frontier(numbers: Mapping[str, Any]) -> None:
+    """What a curve says in numbers: hypervolume, and the privacy that a loss of utility buys."""
+    losses = list(next(iter(numbers["groups"].values()))["privacy_at_loss"])
+    table = Table(title=f"{numbers['y']} against {numbers['x']}", title_justify="left", pad_edge=False)
+    table.add_column("group")
+    table.add_column("hypervolume", justify="right")
+    for loss in losses:
+        table.add_column(f"at {100 * float(loss):g} points of loss", justify="right")
+    for name, found in numbers["groups"].items():
+        cells = [_estimate(found["privacy_at_loss"][loss]) for loss in losses]
+        table.add_row(name, f"{found['hypervolume']:.3g}", *cells)
+    console().print(table)
+    x, y = numbers["reference"]
+    console().print(f"[dim]reference of the hypervolume: ({x:.4g}, {y:.4g}); {numbers['interpolation']}[/]")
+
+
+def _estimate(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "not reached"
+    if found["low"] is None:
+        return f"{found['mean']:.4g} (n=1)"
+    return f"{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"

@@ -1,0 +1,77 @@
+"""Curves: seeds are one point, the numbers behind the picture are right, every format is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from splitpriv import cli, curves
+from splitpriv.store import Row, Store
+from splitpriv.types import UserError
+
+
+def row(chain: str, seed: int, accuracy: float, mse: float, **settings: Any) -> Row:
+    key = f"{chain}-{seed}-{settings}"
+    return {
+        "key": key, "ceiling": f"none-{seed}-{{}}", "chain": chain, "seed": seed, "attack_seed": 0, "dataset": "d",
+        "backbone": "b", "cut": 1, "headline": "accuracy", "utility/accuracy": accuracy, "privacy/worst/mse": mse,
+        "privacy/a/mse": mse, "floor/mean_image/mse": 0.1, "flags": [], "fit": ["f"], "trajectory": [],
+        "cost/edge_latency_ms": mse * seed, **settings,
+    }  # fmt: skip
+
+
+ROWS = [row("none", s, 0.90 + s / 1000, 0.01) for s in range(3)]
+ROWS += [row("noise", s, 0.89 + s / 1000, 0.02 + s / 100, **{"defense.noise.sigma": 0.1}) for s in range(3)]
+ROWS += [row("noise", s, 0.87 + s / 1000, 0.04 + s / 100, **{"defense.noise.sigma": 0.2}) for s in range(3)]
+
+
+def test_rows_that_differ_in_their_seed_alone_are_one_point() -> None:
+    found = curves.points(ROWS, "utility/accuracy", "privacy/worst/mse", "chain")
+    assert [(p.group, p.y.n) for p in found] == [("noise", 3), ("noise", 3), ("none", 3)]
+    assert found[1].y.mean == pytest.approx(0.03) and found[1].y.low is not None
+
+
+def test_attack_seeds_are_nested_in_target_seeds() -> None:
+    rows = [{**ROWS[3], "attack_seed": a, "privacy/worst/mse": v} for a, v in enumerate((0.1, 0.3))]
+    (point,) = curves.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
+    assert point.y.n == 1 and point.y.mean == pytest.approx(0.2) and point.y.low is None
+
+
+def test_the_numbers_behind_the_picture() -> None:
+    found = curves.points(ROWS, "utility/accuracy", "privacy/worst/mse", "chain")
+    numbers = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0.85, 0.0))
+    at = numbers["groups"]["noise"]["privacy_at_loss"]
+    assert at["0.01"]["mean"] == pytest.approx(0.03) and at["0.02"]["mean"] == pytest.approx(0.04)
+    assert numbers["groups"]["none"]["privacy_at_loss"]["0.01"] is None
+    assert numbers["groups"]["none"]["hypervolume"] == pytest.approx(0.051 * 0.01)
+    falling = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=False, reference=(0.85, 0.1))
+    assert falling["groups"]["none"]["hypervolume"] == pytest.approx(0.051 * 0.09)
+    assert [found[i].group for i in falling["pareto"]] == ["none"]
+
+
+@pytest.mark.parametrize("form", ["png", "svg", "json"])
+def test_every_format_is_written(form: str, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / f"curve.{form}"
+    curves.draw(ROWS, Store(tmp_path), out, metric="mse")
+    if form == "png":
+        assert Image.open(out).width > 500
+    elif form == "svg":
+        assert "<svg" in out.read_text()
+    else:
+        assert json.loads(out.read_text())["reference"]
+
+
+def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="no matching run has both"):
+        curves.draw(ROWS, Store(tmp_path), tmp_path / "a.png", metric="mse", y="privacy/nobody/mse")
+    store = Store(tmp_path / "outputs")
+    for r in ROWS:
+        store.add_row({**r, "key": r["key"].replace(" ", "").replace("'", "")[:40]})
+    assert cli.main(["curve", "--out", str(tmp_path / "x.doc"), f"paths.outputs={store.root}"]) == 2
+    assert "change its ending" in capsys.readouterr().err
+    assert cli.main(["curve", "--out", str(tmp_path / "x.json"), f"paths.outputs={store.root}"]) == 0
+    assert "hypervolume" in capsys.readouterr().out
