@@ -63,6 +63,10 @@ def doubts(
             flags.append(f"{name}: worse than a random image of aux")
         elif value >= mean_image["mse"] * (1 - MARGIN):
             flags.append(f"{name}: no better than the mean image of aux")
+    for name, f in attacks.items():
+        for found, blind in (("map", "chance_map"), ("balanced_accuracy", "label_balanced_accuracy")):
+            if found in f.means and blind in f.means and f.means[found] <= f.means[blind] * (1 + MARGIN):
+                flags.append(f"{name}: {found} is no better than {blind.replace('_', ' ')}")
     flags += [f"{name}: not converged" for name, f in attacks.items() if f.converged is False]
     flags += [
         f"non-adaptive: {name} needs an attack that knows {ADAPTIVE[kind]}"

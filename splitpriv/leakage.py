@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 
 from splitpriv.data.base import Split
-from splitpriv.measure import Scores, summary
+from splitpriv.measure import Scores
 from splitpriv.stats import classification
-from splitpriv.stats.ranking import ranking
+from splitpriv.stats.ranking import chance, ranking, verification
 from splitpriv.types import UserError
+
+FAR = 1e-3  # false accepts at which TAR is told
+NAMES = {"ap": "map"}
 
 
 def attribute(logits: Tensor, victims: Split, aux: Split, name: str) -> tuple[Scores, dict[str, float]]:
@@ -38,20 +41,26 @@ def attribute(logits: Tensor, victims: Split, aux: Split, name: str) -> tuple[Sc
 
 
 def identity(queries: Tensor, gallery: Tensor | None, victims: Split) -> tuple[Scores, dict[str, float]]:
-    """Per victim, average precision, rank-1 and rank-5 of finding the others of its identity.
+    """Per victim, average precision, rank-1, rank-5 and TAR@FAR=1e-3 of finding the others of its identity.
 
     The gallery holds the other victims, clean (`gallery` (N, E)) or as releases (None); never the same image, nor the
-    same identity on the same camera where cameras are known. Victims without a match are left out.
+    same identity on the same camera where cameras are known. Victims without a match are left out. Beside them stands
+    what an order that says nothing gives.
     """
     who = victims.attributes.get("identity", victims.y).cpu()
     camera = victims.attributes.get("camera")
     camera = camera.cpu() if camera is not None else None
-    found = ranking(queries, queries if gallery is None else gallery, who, who, camera, camera, same=True)
+    sought = queries if gallery is None else gallery
+    found = ranking(queries, sought, who, who, camera, camera, same=True)
     valid = found.pop("valid")
     if not valid.any():
         raise UserError(
             "protocol.attacked: no victim has another image of its identity to be found; attack more of them"
         )
-    scores = {name: values[valid].float() for name, values in found.items()}
-    means = summary({("map" if name == "ap" else name): values for name, values in scores.items()})
+    blind = chance(who, who, camera, camera, same=True)
+    found["tar"] = verification(queries, sought, who, who, camera, camera, same=True, far=FAR)["tar"]
+    means = {NAMES.get(name, name): float(values[valid].double().mean()) for name, values in found.items()}
+    means |= {
+        f"chance_{name}": float(blind[key][valid].double().mean()) for key, name in (("ap", "map"), ("rank1", "rank1"))
+    }
     return {"valid": valid.float(), **{k: torch.where(valid, v.float(), 0) for k, v in found.items()}}, means

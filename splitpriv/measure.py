@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.stats.bounds import cem_bound
 from splitpriv.stats.ssim import Padding, ssim
-from splitpriv.types import Count, Spec, UserError
+from splitpriv.types import Count, Spec, UserError, blame
 
 Scores = dict[str, Tensor]  # metric -> (N,), one number per victim
 Backbone = Literal["alex", "vgg", "squeeze"]
@@ -60,19 +60,40 @@ METRICS: dict[str, Metric] = {
 }
 
 
+class Auditor(Protocol):
+    """What `Measure` asks of an audit."""
+
+    def validate(self, spec: Spec) -> None: ...
+
+    def facts(self, model: Defended, splits: Mapping[str, Split], spec: Spec) -> dict[str, float]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """The settings of group `measure`; raises UserError when LPIPS is asked for and its weights are not there."""
+    """The settings of group `measure`; raises UserError when LPIPS is asked for and its weights are not there.
+
+    `audit`: statistics of the release besides attacks, see `splitpriv.audit`.
+    """
 
     ssim_padding: Padding
     lpips: Backbone | None
     draws: Count
     batch: Count
     latency_repeats: Count
+    audit: Callable[[], Auditor] | None
+    auditor: Auditor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.lpips is not None:
             lpips_weights(self.lpips)
+        with blame(".audit"):
+            object.__setattr__(self, "auditor", self.audit() if self.audit else None)
+
+    def validate(self, spec: Spec) -> None:
+        """Raise UserError where the data set of `spec` lacks what the audit asks for; before data is read."""
+        if self.auditor is not None:
+            with blame("measure.audit"):
+                self.auditor.validate(spec)
 
 
 # ---- utility -------------------------------------------------------------------------------------------------------

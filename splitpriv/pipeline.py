@@ -220,11 +220,15 @@ class Run:
         seed_epoch(self.chart.utility, -1)
         found = self.parts.task.utility(model, self.splits, draws=settings.draws, batch=settings.batch)
         floors = measure.floors(self.known["aux"].images, self.victims.x(slice(None)), **self._similarity())
+        audit = settings.auditor
+        with blame("measure.audit"):
+            audited = audit.facts(model, self.splits, spec) if audit else {}
         facts = {
             **{f"utility/{k}": v for k, v in found.items()},
             **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
             **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
             **{f"bound/{k}": v for k, v in measure.bounds(model, self.splits["train"], spec).items()},
+            **audited,
             "signal": measure.signal(self.releases(0), self.releases(1)),
             **{f"defense/{n}/{k}": v for n, d in model.defenses() for k, v in d.facts.items()},
             "adaptive": {name: sorted(d.adaptive) for name, d in model.defenses()},

@@ -71,15 +71,19 @@ def assemble(cfg: Config) -> Parts:
                 if parts["task"]:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
         _know(attacks, parts["dataset"].spec, problems)
+        if parts["measure"]:
+            attempt(parts["measure"].validate, parts["dataset"].spec)
     if problems:
         raise UserError(*problems)
     return Parts(**parts, attacks=attacks, phases=phases)
 
 
 def _know(attacks: Mapping[str, Attack | None], spec: Spec, problems: list[str]) -> None:
-    """Attacks on an attribute that the data set does not have."""
+    """Attacks on an attribute, or on identities, that the data set does not have."""
     names = ["y", *spec.attributes]
     for name, attack in attacks.items():
+        if attack and attack.recovers == "identity" and "identity" not in spec.attributes:
+            problems.append(f"attack.{name}: the data set has no identities; choose one that has, dataset=identities")
         if attack and attack.recovers == "attribute" and attack.attribute not in names:
             problems.append(
                 f"attack.{name}.attribute: the data set has no {attack.attribute!r}; choose one of {', '.join(names)}"

@@ -15,7 +15,7 @@ from splitpriv.defenses.noise import Noise
 from splitpriv.plan import Plan, assemble, plan
 from splitpriv.types import Phase, UserError
 
-FREE = ("paths.", "choices.", "runtime.")  # never in a key, but for the precision
+FREE = ("paths.", "choices.", "runtime.", "track")  # never in a key, but for the precision
 OVERRIDES = (
     "defense=[cem,adversarial,noise]", "decoder@defense.adversarial.net=conv", "attack=[decoder,rmle]", *MONITOR,
     "split=bottleneck", "split.at=1",

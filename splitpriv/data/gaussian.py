@@ -42,7 +42,10 @@ class Gaussian(Dataset):
         self.size, self.samples, self.std, self.length, self.nugget = size, samples, std, length, nugget
         self.test_share, self.seed = test_share, seed
         _, log_det = np.linalg.slogdet(2 * math.pi * math.e * self.covariance())
-        self.spec = Spec((1, size, size), 2, {"side": 2}, (0.5,), (std,), entropy=float(log_det) / 2)
+        fisher = float(np.linalg.inv(self.covariance()).trace())
+        self.spec = Spec(
+            (1, size, size), 2, {"side": 2}, (0.5,), (std,), entropy=float(log_det) / 2, fisher=fisher
+        )  # fmt: skip
 
     def covariance(self) -> NDArray[np.float64]:
         """Sigma (d, d), float64, pixels in row-major order."""

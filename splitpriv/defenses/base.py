@@ -43,6 +43,14 @@ class Defense(nn.Module):
         return 0.0
 
     @property
+    def gaussian_std(self) -> Tensor | float | None:
+        """Per entry, the standard deviation of the Gaussian noise that `after_edge` adds at deployment.
+
+        Infinite where a constant replaces the entry; None if the defence does anything else to z.
+        """
+        return self.noise_std if self.additive_gaussian else None
+
+    @property
     def keep(self) -> Tensor | None:
         """1 where an entry of z passes at deployment, 0 where a constant replaces it; None if nothing is fixed so."""
         return None
