@@ -29,20 +29,29 @@ class Rmle(Attack):
 
     The weight of the prior decides how well the attack does. Of several `tv` the adversary takes the one that rebuilds
     `tune` images of its own best, from their releases; with one there is nothing to choose, and aux is not needed.
+    With `mask` the distance is over the entries alone that the chain's fixed mask keeps: noise in the others would only
+    make the grey image's distance larger, and with it the weight of the prior.
     """
 
     def __init__(self, *, steps: Count, lr: Positive, amsgrad: bool, eps: Positive, tv: list[NonNegative],
                  tune: Count, tv_power: Positive, relative: bool, box: Literal["clamp", "sigmoid"], restarts: Count,
-                 eot: Count, draws: Count, batch: Count, tolerance: Fraction) -> None:  # fmt: skip
+                 eot: Count, mask: bool, draws: Count, batch: Count, tolerance: Fraction) -> None:  # fmt: skip
         if not tv:
             raise UserError(".tv: is empty; give at least one weight, as in [1.0]")
         self.steps, self.lr, self.amsgrad, self.eps, self.tv, self.tune = steps, lr, amsgrad, eps, tv, tune
         self.tv_power, self.relative, self.box, self.restarts = tv_power, relative, box, restarts
-        self.eot, self.draws, self.batch, self.tolerance = eot, draws, batch, tolerance
+        self.eot, self.mask, self.draws, self.batch, self.tolerance = eot, mask, draws, batch, tolerance
 
     @property
     def requires(self) -> frozenset[Right]:  # type: ignore[override]
-        return frozenset({"edge"}) if len(self.tv) == 1 else frozenset({"edge", "query", "aux"})
+        tuned: set[Right] = {"query", "aux"} if len(self.tv) > 1 else set()
+        masked: set[Right] = {"mask"} if self.mask else set()
+        edge: set[Right] = {"edge"}
+        return frozenset(edge | tuned | masked)
+
+    @property
+    def adapts(self) -> frozenset[str]:
+        return super().adapts | ({"mask"} if self.mask else set())
 
     def fit(self, access: Access, home: Path) -> Search:
         resume.seed_epoch(home.name, 0)
@@ -71,6 +80,9 @@ class Search(Reconstructor):
     def __init__(self, attack: Rmle, access: Access, home: Path, starts: Tensor, tv: float) -> None:
         super().__init__()
         self.attack, self.access, self.home, self.starts, self.tv = attack, access, home, starts, tv
+        self.weight: Tensor | float = 1.0  # of each entry in the distance
+        if attack.mask:
+            self.weight = access.mask / access.mask.float().expand(access.shape).mean().clamp_min(1e-12)
         self.tuning: dict[str, Any] = {}
         self.report: dict[str, Any] = {}
         self._curves: list[Tensor] = []
@@ -134,7 +146,8 @@ class Search(Reconstructor):
             return x, torch.stack([*curve, self._distance(x, r)])
 
     def _distance(self, x: Tensor, r: Tensor) -> Tensor:
-        return (mean_of(lambda: self.access.edge(x), self.attack.eot) - r).square().flatten(1).mean(1)
+        gap = (mean_of(lambda: self.access.edge(x), self.attack.eot) - r).square()
+        return (gap * self.weight).flatten(1).mean(1)
 
     def _summarise(self) -> None:
         curve = host.to_host(torch.cat(self._curves, dim=1).mean(1))

@@ -34,10 +34,11 @@ def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, in
 
 
 def decoded(
-    paths: Sequence[Path], root: Path, *, label: str, size: int, channels: int, key: str, remedy: str
+    paths: Sequence[Path], root: Path, *, label: str, size: int | tuple[int, int], channels: int, key: str, remedy: str
 ) -> NDArray[np.uint8]:
     """All `paths` as uint8 (N, channels, size, size), from `root`/.cache where these very files were decoded before.
 
+    Images are cropped to a centred square; with `size` (height, width) they are not, and the whole image is stretched.
     Arrays over 2 GiB come memory-mapped. Where `root` cannot be written, every call decodes again. UserError names
     config key `key`, the unreadable file and `remedy`.
     """
@@ -45,7 +46,7 @@ def decoded(
     listing = [1, size, channels, [[str(p), *s] for p, s in zip(paths, stats, strict=True)]]
     name = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
     path, done = root / ".cache" / f"{label}-{name}.npy", root / ".cache" / f"{label}-{name}.done"
-    shape = (len(paths), channels, size, size)
+    shape = (len(paths), channels, *((size, size) if isinstance(size, int) else size))
     chunks = _chunks(paths, label, size, channels, key, remedy)
     if not _complete(path, done):
         try:
@@ -82,7 +83,7 @@ def _complete(path: Path, done: Path) -> bool:
 
 
 def _chunks(
-    paths: Sequence[Path], label: str, size: int, channels: int, key: str, remedy: str
+    paths: Sequence[Path], label: str, size: int | tuple[int, int], channels: int, key: str, remedy: str
 ) -> Iterator[NDArray[np.uint8]]:
     def one(path: Path) -> NDArray[np.uint8]:
         try:
@@ -97,15 +98,17 @@ def _chunks(
             progress.update(min(_CHUNK, len(paths) - start))
 
 
-def _decode(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
+def _decode(path: Path, size: int | tuple[int, int], channels: int) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     with Image.open(path) as file:
         image = ImageOps.exif_transpose(file).convert(_MODE[channels])
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box)
+    box = (0, 0, image.width, image.height)
+    if isinstance(size, int):
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box, size = (left, top, left + side, top + side), (size, size)
+    if image.size != size[::-1]:
+        image = image.resize(size[::-1], Image.Resampling.BICUBIC, box)
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

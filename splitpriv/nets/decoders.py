@@ -64,7 +64,7 @@ class UNet(nn.Module):
 def conv(shape: Shape, image: Shape, *, width: Count, widest: Count) -> nn.Module:
     """The plain mirror of a convolutional edge: `width` channels at the image's size, twice as many at each halving of
     it, up to `widest`."""
-    layers, channels = _to_image_size(shape, image, width, widest)
+    layers, channels = to_size(shape, image, width, widest)
     return nn.Sequential(*layers, nn.Conv2d(channels, image[0], 3, padding=1), nn.Sigmoid())
 
 
@@ -89,13 +89,13 @@ def unet(shape: Shape, image: Shape, *, width: Count, depth: Whole) -> nn.Module
 
     Tiny images have fewer levels. No layer is wider than the U-Net's lowest: width * 2**depth.
     """
-    layers, channels = _to_image_size(shape, image, width, width << depth)
+    layers, channels = to_size(shape, image, width, width << depth)
     levels = max(0, min(depth, int(log2(min(image[1:]))) - 1))
     return nn.Sequential(*layers, UNet(channels, image[0], width, levels), nn.Sigmoid())
 
 
-def _to_image_size(shape: Shape, image: Shape, width: int, widest: int) -> tuple[list[nn.Module], int]:
-    """Layers from the release to a map of the image's size, and that map's channels."""
+def to_size(shape: Shape, image: Shape, width: int, widest: int) -> tuple[list[nn.Module], int]:
+    """Layers from a release to a map of the image's size, and that map's channels; any two shapes will do."""
     start = FeatureMap(shape, image, widest)
     times = doublings(start.map_shape, image)
     widths = [min(widest, width << max(times - level, 0)) for level in range(abs(times) + 1)]

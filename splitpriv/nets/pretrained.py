@@ -49,13 +49,13 @@ class FirstToken(nn.Module):
 def vgg16(spec: Spec, *, weights: Weights) -> Backbone:
     """VGG-16 without BatchNorm: stages conv1 .. conv13 with pool1 .. pool5 between, head. Images of at least 32x32."""
     require_side("vgg16", spec, 32)
-    net = _model("vgg16", spec, weights)
+    net = torchvision_model("vgg16", spec, weights)
     net.classifier[6] = _head(net.classifier[6], spec)
     stages: dict[str, nn.Module] = {}
     layers = list(net.features)
     for i, layer in enumerate(layers):
         if isinstance(layer, nn.Conv2d):
-            first = {} if stages else {"normalise": _normalise(spec, weights)}
+            first = {} if stages else {"normalise": normalise(spec, weights)}
             number = sum(name.startswith("conv") for name in stages) + 1
             stages[f"conv{number}"] = named(**first, conv=layer, act=layers[i + 1])
         elif isinstance(layer, nn.MaxPool2d):
@@ -66,9 +66,9 @@ def vgg16(spec: Spec, *, weights: Weights) -> Backbone:
 
 def resnet50(spec: Spec, *, weights: Weights) -> Backbone:
     """ResNet-50 with its 7x7 stem: stages stem, block1 .. block16, head."""
-    net = _model("resnet50", spec, weights)
+    net = torchvision_model("resnet50", spec, weights)
     stages: dict[str, nn.Module] = {
-        "stem": named(normalise=_normalise(spec, weights), conv=net.conv1, norm=net.bn1, act=net.relu, pool=net.maxpool)
+        "stem": named(normalise=normalise(spec, weights), conv=net.conv1, norm=net.bn1, act=net.relu, pool=net.maxpool)
     }
     for block in chain(net.layer1, net.layer2, net.layer3, net.layer4):
         stages[f"block{len(stages)}"] = block
@@ -78,9 +78,9 @@ def resnet50(spec: Spec, *, weights: Weights) -> Backbone:
 
 def mobilenet_v2(spec: Spec, *, weights: Weights) -> Backbone:
     """MobileNetV2: stages stem, block1 .. block17, conv (1x1 to 1280 channels), head."""
-    net = _model("mobilenet_v2", spec, weights)
+    net = torchvision_model("mobilenet_v2", spec, weights)
     first, *blocks, last = net.features
-    stages: dict[str, nn.Module] = {"stem": named(normalise=_normalise(spec, weights), conv=first)}
+    stages: dict[str, nn.Module] = {"stem": named(normalise=normalise(spec, weights), conv=first)}
     stages |= {f"block{i}": block for i, block in enumerate(blocks, start=1)}
     stages["conv"] = last
     stages["head"] = named(pool=GlobalMean(), drop=net.classifier[0], fc=_head(net.classifier[1], spec))
@@ -89,21 +89,21 @@ def mobilenet_v2(spec: Spec, *, weights: Weights) -> Backbone:
 
 def vit_b_16(spec: Spec, *, weights: Weights) -> Backbone:
     """ViT-B/16 at 224x224: stages embed, block1 .. block12, head; releases are tokens (N, 197, 768)."""
-    net = _model("vit_b_16", spec, weights)
-    stages: dict[str, nn.Module] = {"embed": PatchEmbedding(_normalise(spec, weights), net)}
+    net = torchvision_model("vit_b_16", spec, weights)
+    stages: dict[str, nn.Module] = {"embed": PatchEmbedding(normalise(spec, weights), net)}
     stages |= {f"block{i}": block for i, block in enumerate(net.encoder.layers, start=1)}
     stages["head"] = named(norm=net.encoder.ln, token=FirstToken(), fc=_head(net.heads.head, spec))
     return Backbone(stages, {"shallow": "block1", "middle": "block4", "deep": "block8"})
 
 
-def _normalise(spec: Spec, weights: Weights) -> Normalise:
+def normalise(spec: Spec, weights: Weights) -> Normalise:
     """Pretrained weights expect ImageNet's statistics; all four networks expect three channels."""
     if spec.image[0] not in (1, 3):
         raise UserError(f"backbone: torchvision's networks take 1 or 3 channels, not {spec.image[0]}; use another one")
     return Normalise(*_IMAGENET, channels=3) if weights == "imagenet" else Normalise.of(spec, channels=3)
 
 
-def _model(name: str, spec: Spec, weights: Weights) -> Any:
+def torchvision_model(name: str, spec: Spec, weights: Weights) -> Any:
     models: Any = import_module("torchvision.models")
     if weights == "none":
         return models.get_model(name, weights=None, num_classes=spec.classes)

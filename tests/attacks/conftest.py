@@ -28,6 +28,11 @@ def _same(t: Tensor) -> Tensor:
     return t
 
 
+def _halves(r: Tensor) -> Tensor:
+    """Logits of a cloud with two classes: whether the first or the second half of a release is larger."""
+    return torch.stack([half.mean(1) for half in r.flatten(1).chunk(2, 1)], 1)
+
+
 @dataclass
 class World:
     """An edge and a noise; everything the adversary touches is counted."""
@@ -51,12 +56,12 @@ class World:
         raise AssertionError("a fit must not look at the victims")
 
     def access(self, attack: Attack) -> Access:
-        y = torch.zeros(len(self.aux), dtype=torch.int64)
+        y = torch.arange(len(self.aux)) % SPEC.classes
         split = Split(self.aux, y, torch.arange(len(y)))
         with torch.no_grad():
             shape = tuple(self.edge(self.aux[:2]).shape[1:])
-        rights: dict[Any, Any] = {"query": self.release, "edge": self.release, "cloud": None, "clean": self.edge}
-        rights["aux"] = Aux(split, self.edge, self._obfuscate, cacheable=True)
+        rights: dict[Any, Any] = {"query": self.release, "edge": self.release, "clean": self.edge, "cloud": _halves}
+        rights |= {"mask": torch.ones(shape), "aux": Aux(split, self.edge, self._obfuscate, cacheable=True)}
         return Access(
             attack.requires, spec=SPEC, shape=shape, device=torch.device("cpu"), intercept=self._intercept,
             rights=rights, autocast=contextlib.nullcontext,

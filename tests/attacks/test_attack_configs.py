@@ -13,13 +13,25 @@ from splitpriv import config, host, resume
 from splitpriv.config import build, locate
 
 NAMES = sorted(path.stem for path in (config.CONF / "attack").glob("*.yaml"))
-SMALL = {"epochs": 2, "steps": 3, "batch": 8, "restarts": 2, "latents": 2}
+SMALL = {"epochs": 2, "pretrain": 2, "steps": 3, "batch": 8, "restarts": 2, "latents": 2}
 NET = {"_target_": "splitpriv.nets.decoders.residual", "blocks": 1, "width": 4}
 
 
 def node(name: str) -> dict[str, Any]:
     loaded: dict[str, Any] = config.compose([f"attack=[{name}]"])["attack"][name]
     return loaded | ({"net": NET} if "net" in loaded else {})
+
+
+def _cut(x: torch.Tensor) -> torch.Tensor:
+    """A release of the shape that the default cut of the default backbone gives, (N, 32, 2, 2)."""
+    return torch.nn.functional.avg_pool2d(x, 4).expand(-1, 32, -1, -1)
+
+
+def small(loaded: dict[str, Any]) -> dict[str, Any]:
+    """The same with few steps and little nets, in attacks within attacks too."""
+    inner = {k: small(v) for k, v in loaded.items() if isinstance(v, dict)}
+    few = {k: v for k, v in SMALL.items() if loaded.get(k)}
+    return loaded | inner | few | ({"net": NET} if "net" in loaded else {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,19 +42,17 @@ def test_yaml_holds_every_setting_and_no_other(name):
     assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("reid")])  # those need identities of their own
 def test_no_step_waits_for_the_device(name, world, tmp_path, monkeypatch):
-    loaded = node(name)
-    loaded |= {k: v for k, v in SMALL.items() if k in loaded}
+    loaded = small(node(name))
     attack = build(loaded, "attack")()
     monkeypatch.setattr(host, "to_host", lambda values: [0.0] * values.numel())
     monkeypatch.setattr(resume, "save_state", lambda *_: None)
     monkeypatch.setattr(resume, "save_tensors", lambda *_: None)
     with FakeTensorMode():
-        here = world(noise=lambda z: z + 0.1 * torch.randn_like(z))
-        if attack.recovers != "image":
-            pytest.skip("recovers attributes")
+        edge = _cut if loaded.get("at") else lambda x: x  # a stand-in of the target's architecture has its shape
+        here = world(edge=edge, noise=lambda z: z + 0.1 * torch.randn_like(z))
         reconstructor = attack.fit(here.access(attack), tmp_path)
         found = reconstructor(here.release(torch.rand(10, 1, 8, 8)))
-    assert found.shape == (10, 1, 8, 8)
+    assert found.shape == ((10, 2) if attack.recovers == "attribute" else (10, 1, 8, 8))
     assert reconstructor.report

@@ -25,6 +25,8 @@ SETTINGS: dict[str, Any] = {
     "batch": 16,
     "lr": 0.01,
     "min_lr": 1e-4,
+    "betas": (0.9, 0.999),
+    "amsgrad": False,
     "weight_decay": 0.0,
     "loss": "mse",
     "ssim_weight": 0.5,
@@ -33,6 +35,9 @@ SETTINGS: dict[str, Any] = {
     "patience": None,
     "select": "best",
     "tolerance": 0.05,
+    "mask": False,
+    "observe": "release",
+    "top": 1,
     "draws": 1,
 }
 
@@ -119,7 +124,7 @@ def test_scored_in_evaluation_mode(world, tmp_path):
 
 def scripted(monkeypatch: pytest.MonkeyPatch, held: list[float]) -> None:
     values = iter(held)
-    monkeypatch.setattr(Decoder, "_held", lambda *_: torch.tensor(next(values)))
+    monkeypatch.setattr(Decoder, "held_mse", lambda *_: torch.tensor(next(values)))
 
 
 def test_the_best_epoch_by_held_out_mse_is_kept_or_the_last(world, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "relative": False,
     "restarts": 1,
     "eot": 1,
+    "mask": False,
     "draws": 1,
     "batch": 8,
     "tolerance": 0.05,

@@ -1,0 +1,125 @@
+"""Query-free inversion: a stand-in for an edge that the adversary cannot even query, and an attack on the stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitpriv import host, resume
+from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right
+from splitpriv.attacks.course import Course, Select, average, cosine, inner_home, learn, losses, require_held, shares
+from splitpriv.nets import standins
+from splitpriv.nets.split import Backbone
+from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError, blame
+
+HELD: frozenset[str] = frozenset({"query", "edge", "clean", "aux"})  # what a stand-in can give
+
+
+class Substitute(Attack):
+    """Query-free attack (He et al. 2019, ACSAC): the adversary holds the cloud's half and labelled aux, and no edge.
+
+    A stand-in edge learns by cross-entropy so that the cloud, which is frozen, classifies its output; then `base`, an
+    image attack, inverts the stand-in as if it were the edge and is given the true releases. The stand-in is cut from
+    `backbone` at `at` with `bottleneck`, or, where that is null, plain convolutions of `width` channels. It ends in
+    `activation`. Raises UserError for a base that needs more than a stand-in can give, for a cut that does not give
+    the release's shape, where selection has nothing to look at, and when the loss stops being a number.
+    """
+
+    requires: frozenset[Right] = frozenset({"cloud", "aux"})
+
+    def __init__(self, *, base: Callable[[], Attack], backbone: Callable[..., Backbone] | None, at: int | str | None,
+                 bottleneck: dict[str, Any] | None, width: Count, activation: Literal["none", "relu"], epochs: Count,
+                 batch: Count, lr: Positive, min_lr: NonNegative, weight_decay: NonNegative, held: Rate,
+                 patience: Count | None, select: Select, tolerance: Fraction) -> None:  # fmt: skip
+        with blame(".base"):
+            self.base = base()
+        if self.base.recovers != "image" or self.base.observe != "release" or not self.base.requires <= HELD:
+            raise UserError(
+                ".base: a stand-in has no mask and serves image attacks; use decoder or rmle with mask=false"
+            )
+        if (backbone is None) != (at is None):
+            raise UserError(".at: and backbone belong together; give both, or neither for plain convolutions")
+        require_held(held, select, patience)
+        self.backbone, self.at, self.bottleneck, self.width = backbone, at, bottleneck, width
+        self.activation, self.epochs, self.batch, self.lr, self.min_lr = activation, epochs, batch, lr, min_lr
+        self.weight_decay, self.held, self.patience = weight_decay, held, patience
+        self.select, self.tolerance, self.draws = select, tolerance, self.base.draws
+
+    def fit(self, access: Access, home: Path) -> Through:
+        edge, report = self._shadow(access, home)
+
+        def release(x: Tensor) -> Tensor:
+            with access.autocast():
+                return edge(x).float()
+
+        rights: dict[Right, Any] = {
+            "query": torch.no_grad()(release),
+            "edge": release,
+            "clean": release,
+            "aux": Aux(access.aux.split, release, lambda z: z, cacheable=True),
+        }
+        view = Access(self.base.requires, spec=access.spec, shape=access.shape, device=access.device,
+                      intercept=access.intercept, autocast=access.autocast, rights=rights)  # fmt: skip
+        with blame(".base"):
+            return Through(self.base.fit(view, inner_home(home, "base")), report)
+
+    def _shadow(self, access: Access, home: Path) -> tuple[nn.Module, dict[str, Any]]:
+        """The trained stand-in, frozen, and what the row says about it."""
+        apart, rest = shares(access, home.name, self.held)
+        with access.device:
+            edge, best = self._edge(access), self._edge(access)
+        optimizer = torch.optim.Adam(edge.parameters(), self.lr, weight_decay=self.weight_decay, fused=True)
+
+        def logits(part: Tensor) -> Tensor:
+            with access.autocast():
+                z = edge(access.aux.split.x(part))
+            return access.cloud(z.float())
+
+        def loss(part: Tensor) -> Tensor:
+            return F.cross_entropy(logits(part), access.aux.split.y[part])
+
+        def right(part: Tensor) -> Tensor:
+            return (logits(part).argmax(1) == access.aux.split.y[part]).float().mean()
+
+        def epoch(index: int) -> dict[str, Tensor]:
+            cosine(optimizer, self.lr, self.min_lr, index / self.epochs)
+            train = learn(edge, optimizer, rest, self.batch, loss)
+            return losses(train, apart, lambda held: average(edge, held, self.batch, loss))
+
+        path, key = home / "shadow.pt", f"{home.name} shadow"
+        course = Course("stand-in", path, key, self.epochs, self.patience, self.select, self.tolerance)
+        curve = course.run(edge, best, {"optimizer": optimizer}, epoch)
+        edge.load_state_dict(best.state_dict())
+        accuracy = host.to_host(average(edge, apart if len(apart) else rest, self.batch, right)[None])[0]
+        resume.save_tensors(home / "standin.safetensors", best.state_dict())
+        report = {f"shadow_{name}": values for name, values in curve.items()}
+        return edge.requires_grad_(False), {**report, "shadow_accuracy": accuracy, "converged": course.settled(curve)}
+
+    def _edge(self, access: Access) -> nn.Module:
+        if self.backbone is None or self.at is None:
+            edge = standins.plain(access.spec, access.shape, self.width)
+        else:
+            edge = standins.cut(access.spec, access.shape, self.backbone, self.at, self.bottleneck)
+        return nn.Sequential(edge, nn.ReLU() if self.activation == "relu" else nn.Identity())
+
+
+class Through(Reconstructor):
+    """The attack on the stand-in, applied to true releases."""
+
+    def __init__(self, inner: Reconstructor, shadow: dict[str, Any]) -> None:
+        super().__init__()
+        self.inner, self.shadow = inner, shadow
+
+    @property
+    def report(self) -> dict[str, Any]:  # type: ignore[override]
+        """The attack's report and the stand-in's; converged if both did."""
+        inner = self.inner.report
+        return {**inner, **self.shadow, "converged": bool(inner.get("converged", True) and self.shadow["converged"])}
+
+    def forward(self, releases: Tensor) -> Tensor:
+        return self.inner(releases)

@@ -1,0 +1,152 @@
+"""Re-identification sets as published: folders for training, queries and gallery, and names that say who and where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from splitpriv.data.base import Dataset, Split
+from splitpriv.data.decode import decoded
+from splitpriv.data.pools import pools
+from splitpriv.types import Count, NonNegative, Spec, UserError, Whole
+
+Part = Literal["train", "query", "gallery"]
+PARTS: tuple[Part, ...] = ("train", "query", "gallery")
+NAME = re.compile(r"(-?\d+)_c(\d+)")  # 0001_c001_00016450_0.jpg (VeRi), 0001_c1s1_001051_00.jpg (Market-1501)
+ITEM = re.compile(r"<Item\s([^>]*)>")
+FIELD = re.compile(r'(\w+)="([^"]*)"')
+JUNK, DISTRACTOR = -1, 0  # Market-1501's identities of boxes that do not count, and of people that nobody seeks
+
+
+class Reidentification(Dataset):
+    """VeRi-776 (Liu et al. 2016), Market-1501 (Zheng et al. 2015), and what is laid out like them.
+
+    Below `folder` each of `parts` is a folder of images called <identity>_c<camera>...; where a list name_<part>.txt is
+    there (VeRi: name_train, name_query, name_test), it says which of them count. Whole images are stretched to `size`
+    (height, width), decoded once and cached. Pool "train" is `parts.train`; "test" holds queries, then gallery, of
+    other identities: the attribute gallery says which (0 asks, 1 is sought). `y` and the attribute identity count
+    training's identities, then those of the test, in the order of their names. Boxes called -1 are left out, as the
+    protocol says; each called 0000, of which there may be `distractors`, is an identity of its own, with one label
+    `y` for all of them. `labels` gives further private attributes and their number of values, as VeRi's
+    {train,test}_label.xml list them: color (10) and type (9).
+    """
+
+    def __init__(self, *, folder: str, parts: dict[Part, str], size: tuple[Count, Count], train_identities: Count,
+                 test_identities: Count, distractors: Whole, cameras: Count, labels: dict[str, Count], source: str,
+                 crop: Whole, flip: bool, rotation: NonNegative) -> None:  # fmt: skip
+        lacking = [name for name in PARTS if name not in parts]
+        if lacking:
+            raise UserError(f".parts: lacks {', '.join(lacking)}; name the folder of each")
+        self.crop, self.flip, self.rotation, self.source = crop, flip, rotation, source
+        self.folder, self.parts, self.size, self.labels = folder, parts, (size[0], size[1]), dict(labels)
+        self.counts = {"train": train_identities, "test": test_identities}
+        self.distractors, self.cameras = distractors, cameras
+        known = train_identities + test_identities
+        private = {"identity": known + distractors, "camera": cameras, "gallery": 2, **self.labels}
+        # Of ImageNet, as the published recipes normalise.
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        self.spec = Spec((3, *self.size), known + bool(distractors), private, mean, std)
+
+    def pools(self, root: Path) -> dict[str, Split]:
+        remedy = f"put the folders {', '.join(self.parts.values())} of {self.source} into {root / self.folder}"
+        found = {part: self._list(root / self.folder, part, remedy) for part in PARTS}
+        train, test = found["train"], [*found["query"], *found["gallery"]]
+        identity = torch.tensor(self._identities(train, test))
+        files = [path for path, _, _ in (*train, *test)]
+        camera = torch.tensor([number - 1 for _, _, number in (*train, *test)])
+        if len(camera) and not 0 <= int(camera.min()) <= int(camera.max()) < self.cameras:
+            most = int(camera.max()) + 1
+            raise UserError(f"dataset.cameras: the names count cameras from 1 to {most}; set dataset.cameras={most}")
+        gallery = torch.tensor([1] * len(train) + [0] * len(found["query"]) + [1] * len(found["gallery"]))
+        private = {"identity": identity, "camera": camera, "gallery": gallery}
+        private |= self._labels(root / self.folder, files, len(train), remedy)
+        images = decoded(files, root, label=self.folder.replace("/", "-"), size=self.size, channels=3, key="paths.data",
+                         remedy=f"restore it, or {remedy}")  # fmt: skip
+        return pools(images, identity.clamp(max=self.spec.classes - 1), private, len(train))
+
+    def _list(self, home: Path, part: Part, remedy: str) -> list[tuple[Path, int, int]]:
+        """(file, identity, camera) of what counts in a part, in the order of names."""
+        place = home / self.parts[part]
+        if not place.is_dir():
+            raise UserError(f"paths.data: {place} is missing; {remedy}")
+        listing = home / f"name_{'test' if part == 'gallery' else part}.txt"
+        if listing.is_file():
+            names = listing.read_text(encoding="utf-8").split()
+        else:
+            names = [path.name for path in place.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+        found = []
+        for name in sorted(names):
+            match = NAME.match(name)
+            if not match:
+                raise UserError(f"paths.data: {place / name} is not called <identity>_c<camera>...; take it out")
+            if int(match[1]) != JUNK:
+                found.append((place / name, int(match[1]), int(match[2])))
+        if not found:
+            raise UserError(f"paths.data: {place} holds no images; {remedy}")
+        return found
+
+    def _identities(self, train: Sequence[tuple[Path, int, int]], test: Sequence[tuple[Path, int, int]]) -> list[int]:
+        """The index of each image's identity: training's, then the test's, then one for every distractor."""
+        names = {
+            "train": sorted({who for _, who, _ in train}),
+            "test": sorted({who for _, who, _ in test} - {DISTRACTOR}),
+        }
+        shared = sorted(set(names["train"]) & set(names["test"]))
+        if shared:
+            raise UserError(f"dataset.parts: identities {shared[:5]} are in training and in the test; keep them apart")
+        for pool, expected in self.counts.items():
+            if len(names[pool]) > expected:
+                key = f"dataset.{pool}_identities"
+                raise UserError(
+                    f"{key}: the names show {len(names[pool])}, not {expected}; set {key}={len(names[pool])}"
+                )
+        strangers = sum(who == DISTRACTOR for _, who, _ in test)
+        if strangers > self.distractors:
+            raise UserError(
+                f"dataset.distractors: {strangers} boxes are called 0000; set dataset.distractors={strangers}"
+            )
+        index = {who: i for i, who in enumerate(names["train"])}
+        index |= {who: i for i, who in enumerate(names["test"], start=self.counts["train"])}
+        nobody = iter(range(sum(self.counts.values()), self.spec.attributes["identity"]))
+        return [index[who] for _, who, _ in train] + [
+            next(nobody) if who == DISTRACTOR else index[who] for _, who, _ in test
+        ]
+
+    def _labels(self, home: Path, files: Sequence[Path], train: int, remedy: str) -> dict[str, Tensor]:
+        """Attributes that VeRi's label files list, counted from 0."""
+        if not self.labels:
+            return {}
+        said: list[dict[str, dict[str, str]]] = []
+        for pool in ("train", "test"):
+            path = home / f"{pool}_label.xml"
+            if not path.is_file():
+                raise UserError(f"dataset.labels: {path} is missing; {remedy}, or set dataset.labels={{}}")
+            items = [dict(FIELD.findall(item)) for item in ITEM.findall(path.read_text(encoding="latin-1"))]
+            said.append({item.get("imageName", ""): item for item in items})  # declared as GB2312, which is no matter
+        found = {}
+        for name, values in self.labels.items():
+            column = []
+            for i, file in enumerate(files):
+                value = said[i >= train].get(file.name, {}).get(f"{name}ID", "")
+                if not value.isdigit() or not 1 <= int(value) <= values:
+                    raise UserError(
+                        f"dataset.labels: {file.name} has {name}ID={value!r}, not 1..{values}; correct the number of "
+                        f"{name} in dataset.labels, or the label file"
+                    )
+                column.append(int(value) - 1)
+            found[name] = torch.tensor(column)
+        return found
+
+    def fetch(self, root: Path) -> None:
+        home = root / self.folder
+        if not all((home / place).is_dir() for place in self.parts.values()):
+            raise UserError(
+                f"paths.data: {self.folder} is given on request only ({self.source}); put its folders "
+                f"{', '.join(self.parts.values())} into {home}"
+            )
+        self.pools(root)

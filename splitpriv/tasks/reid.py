@@ -1,0 +1,105 @@
+"""Re-identification: find the same identity on other cameras, PATROL's task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from splitpriv import host
+from splitpriv.data.base import Split
+from splitpriv.defenses.base import Defended
+from splitpriv.measure import evaluating
+from splitpriv.nets.reid import BNNeck
+from splitpriv.stats.ranking import ranking
+from splitpriv.stats.triplets import batch_hard, identity_batches
+from splitpriv.tasks.base import Task
+from splitpriv.types import Count, NonNegative, Positive, Rate, Spec, Step, UserError
+
+
+class ReID(Task):
+    """Cross-entropy over identities, smoothed, plus the batch-hard triplet loss, around a BNNeck (Luo et al. 2019).
+
+    The triplet loss acts on the features before the neck, with `margin` (None: soft margin); cross-entropy, and the
+    cosine by which identities are told apart, on those after it. A batch holds `instances` images of each identity.
+    Judged on identities that training never saw: each query among the victims is sought in their gallery.
+    """
+
+    headline = "map"
+
+    def __init__(self, *, smoothing: Rate, triplet: NonNegative, margin: Positive | None, instances: Count) -> None:
+        if triplet > 0 and instances < 2:
+            raise UserError(
+                ".instances: 1 leaves the triplet loss no pair of one identity; use 2 or more, or triplet=0"
+            )
+        self.smoothing, self.triplet, self.margin, self.instances = smoothing, triplet, margin, instances
+
+    def validate(self, model: Defended, spec: Spec) -> None:
+        lacking = [name for name in ("identity", "camera", "gallery") if name not in spec.attributes]
+        problems = [f"dataset: has no {', '.join(lacking)}; task=reid needs dataset=identities, veri or market1501"]
+        problems = problems if lacking else []
+        if not isinstance(model.net.cloud[-1], BNNeck):
+            problems.append("backbone: task=reid needs a BNNeck; use backbone=tiny_reid or resnet18_reid")
+        if problems:
+            raise UserError(*problems)
+
+    def batches(self, train: Split, batch: int) -> Tensor:
+        try:
+            return identity_batches(train.y, batch, self.instances)
+        except UserError as error:
+            raise UserError(*(f"task{problem}" for problem in error.problems)) from error
+
+    def terms(self, model: Defended, released: Tensor, step: Step) -> tuple[dict[str, Tensor], Tensor]:
+        features = self._features(model, released)
+        with model.autocast():
+            logits = model.net.cloud[-1](features).float()
+        found = {"task": F.cross_entropy(logits, step.y, label_smoothing=self.smoothing)}
+        if self.triplet:
+            found["triplet"] = self.triplet * batch_hard(features, features, step.y, self.margin)
+        return found, logits.detach().argmax(1) == step.y
+
+    def _features(self, model: Defended, released: Tensor) -> Tensor:
+        """What the cloud computes before the neck, (N, E)."""
+        with model.autocast():
+            features: Tensor = model.net.cloud[:-1](released)
+        return features.float()
+
+    @torch.no_grad()
+    def utility(self, model: Defended, splits: Mapping[str, Split], *, draws: int, batch: int) -> dict[str, float]:
+        """mAP, rank-1 and rank-5 in [0, 1] over the victims' queries, and accuracy on val's identities.
+
+        Each of `draws` releases is embedded and ranked by itself. Raises UserError where no query has a match.
+        """
+        victims, val = splits["victims"], splits["val"]
+        sums: list[Tensor] = []
+        right = []
+        with evaluating(model):
+            for _ in range(draws):
+                found = self._rank(self._embed(model, victims, batch), victims)
+                valid = found.pop("valid")
+                sums.append(torch.stack([valid.sum(), *(values[valid].sum() for values in found.values())]))
+                right += [(model(val.x(part)).argmax(1) == val.y[part]).float().sum() for part in _parts(val, batch)]
+        queries, *totals = host.to_host(torch.stack(sums).double().sum(0))
+        if not queries:
+            raise UserError(
+                "protocol.limit.victims: no query has its identity in the gallery on another camera; take more victims"
+            )
+        means = {name: total / queries for name, total in zip(("map", "rank1", "rank5"), totals, strict=True)}
+        return {**means, "accuracy": sum(host.to_host(torch.stack(right))) / (len(val) * draws)}
+
+    def _embed(self, model: Defended, split: Split, batch: int) -> Tensor:
+        head: BNNeck = model.net.cloud[-1]  # type: ignore[assignment]
+        parts = (self._features(model, model.release(split.x(part))) for part in _parts(split, batch))
+        return torch.cat([head.embed(features) for features in parts])
+
+    def _rank(self, embedded: Tensor, victims: Split) -> dict[str, Tensor]:
+        gallery = victims.attributes["gallery"] == 1
+        identity, camera = victims.attributes["identity"], victims.attributes["camera"]
+        sides = [(t[~gallery], t[gallery]) for t in (embedded, identity, camera)]
+        return ranking(*sides[0], *sides[1], *sides[2], same=False)
+
+
+def _parts(split: Split, batch: int) -> list[slice]:
+    return [slice(i, i + batch) for i in range(0, len(split), batch)]
