@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import __version__
+from splitpriv.dashboard import cli as dashboard_cli
 from splitpriv.types import UserError
 
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
@@ -60,10 +61,12 @@ def parser() -> argparse.ArgumentParser:
     track.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
     track.add_argument("--report", action="store_true", help="one W&B run that compares them: scatter, picture, table")
 
+    page = dashboard_cli.add(commands)
+
     data = commands.add_parser("data", help="list, fetch or verify data sets")
     data.add_argument("action", choices=["list", "fetch", "verify"])
     data.add_argument("name", nargs="?", help="a data set, as in `dataset=NAME`")
-    for command in (rows, curve, track, data):
+    for command in (rows, curve, track, page, data):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="paths.outputs=… or paths.data=…")
     return top
 
@@ -270,6 +273,18 @@ def track(args: argparse.Namespace) -> int:
     return complain(said) if said else 0
 
 
+def dashboard(args: argparse.Namespace) -> int:
+    """Write or serve the page of finished runs and rendered tables."""
+    return dashboard_cli.run(args, lambda: _matching(args), lambda: _rendered(args))
+
+
+def _rendered(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The tables that `splitpriv table show` left in the store."""
+    places = [word for word in args.where if word.startswith("paths.")]
+    folder = _store([*args.overrides, *places]).root / "tables"
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
 def data(args: argparse.Namespace) -> int:
     """List the data sets, or fetch or verify one."""
     from splitpriv import config
@@ -293,4 +308,12 @@ def data(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"run": run, "check": check, "rows": rows, "curve": curve, "track": track, "data": data}
+COMMANDS = {
+    "run": run,
+    "check": check,
+    "rows": rows,
+    "curve": curve,
+    "track": track,
+    "dashboard": dashboard,
+    "data": data,
+}

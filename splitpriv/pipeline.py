@@ -204,7 +204,7 @@ class Run:
         x = self.victims.x(slice(None)).cpu()
         scores = measure.scores(images, x, **self._similarity())
         title = f"{'+'.join(self.cfg['defense']) or 'none'} attacked by {name}"
-        drawn = pictures.grid(home / "grid.png", x, images, scores, seed=self.cfg["seed"], title=title)
+        drawn = pictures.grid(home / "grid.png", x, images, scores, seed=0, title=title)  # the same victims for all
         fixed = drawn[: pictures.FIXED]
         shown = {k: (v[fixed] * 255).round().to(torch.uint8) for k, v in {"x": x, "images": images}.items()}
         save_tensors(home / "shown.safetensors", shown)

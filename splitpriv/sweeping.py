@@ -47,14 +47,15 @@ def launch(overrides: Sequence[str], folder: Path) -> list[str]:
 
 
 def task(composed: Any) -> None:
-    """One point of a sweep, in whatever process the launcher chose; what went wrong is left in its failed.json."""
+    """One point of a sweep, in whatever process the launcher chose; its done.json names the row, failed.json what went wrong."""
     from hydra.core.hydra_config import HydraConfig
 
     from splitpriv import cli
 
     job = HydraConfig.get()
     try:
-        cli.point(resolve(composed, job.runtime.choices), wait=False)
+        row = cli.point(resolve(composed, job.runtime.choices), wait=False)
+        write_atomic(Path(job.runtime.output_dir) / "done.json", json.dumps({"key": row["key"]}))
     except Exception as error:
         problems = cli.problems_of(error) or traceback.format_exc().splitlines()
         label = " ".join(job.overrides.task)

@@ -96,7 +96,7 @@ class Shifted(Knowledge):
 
 
 class OtherSet(Knowledge):
-    """Images of another data set, `source`, in the victims' size and channels; their labels mean nothing to the task."""
+    """Images of another data set, `source`, in the victims' size and channels; their labels mean nothing here."""
 
     def __init__(self, *, size: Count | None, source: Callable[..., Dataset]) -> None:
         super().__init__(size=size)

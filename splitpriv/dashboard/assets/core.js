@@ -1,0 +1,95 @@
+// Names used everywhere: the view library, numbers for people, and what is known of metrics.
+const { html, render, Component, useState, useEffect, useRef, useMemo } = htmPreact;
+
+const PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"];
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down"];
+const MAX_COMPARED = 6;
+
+const isNumber = (v) => typeof v === "number" && Number.isFinite(v);
+const unique = (list) => [...new Set(list)];
+const byText = new Intl.Collator("en", { numeric: true, sensitivity: "base" }).compare;
+const sum = (list) => list.reduce((a, b) => a + b, 0);
+const mean = (list) => (list.length ? sum(list) / list.length : NaN);
+const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+
+/** What is known of a numeric entry of a row: its label, its digits, the arrow of its better direction, its kind. */
+function metricOf(key) {
+  const [head, who, name] = key.split("/");
+  const facts = DATA.facts;
+  if (["privacy", "ceiling", "floor", "clean"].includes(head)) {
+    const known = facts.privacy[name] || { label: name, digits: "4", arrow: "" };
+    return { ...known, kind: "privacy", who, name };
+  }
+  if (head === "utility") return { ...(facts.utility[who] || { label: who, digits: "4", arrow: "" }), kind: "utility", name: who };
+  if (head === "cost") return { ...(facts.cost[who] || { label: who, digits: "3", arrow: "" }), kind: "cost", name: who };
+  return { label: key, digits: "", arrow: "", kind: "other", name: key };
+}
+
+const WHO = { worst: "worst case", mean_image: "mean image", random_image: "random image" };
+const whoLabel = (who) => WHO[who] || who;
+
+/** A column's heading, such as "MSE ↑ worst case". */
+function labelOf(key, arrows = true) {
+  const m = metricOf(key);
+  const head = m.label + (arrows && m.arrow ? ` ${m.arrow}` : "");
+  if (m.kind === "privacy") {
+    const what = key.startsWith("floor/") ? ", floor" : key.startsWith("ceiling/") ? ", undefended" : key.startsWith("clean/") ? " of clean x" : "";
+    return `${head} · ${whoLabel(m.who)}${what}`;
+  }
+  return m.kind === "other" ? key : head;
+}
+
+/** A number as its metric is written; text as it is; nothing as a dash. */
+function show(value, key = "") {
+  if (value === null || value === undefined) return value === null ? "null" : "–";
+  if (!isNumber(value)) return Array.isArray(value) ? value.map((v) => show(v)).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value);
+  const { digits } = key ? metricOf(key) : { digits: "" };
+  if (digits === "%") return `${(100 * value).toFixed(2)} %`;
+  if (digits === "0") return value.toLocaleString("en", { maximumFractionDigits: 0 });
+  if (digits !== "") return value.toFixed(Number(digits));
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(5)));
+}
+
+/** A difference with its sign, and in percent of the first where that says something. */
+function difference(value, base, key) {
+  const d = value - base;
+  const { digits } = metricOf(key);
+  if (d === 0) return "the same";
+  const sign = d > 0 ? "+" : "−";
+  if (digits === "%") return `${sign}${Math.abs(100 * d).toFixed(2)} points`;
+  const share = base ? ` (${sign}${Math.abs((100 * d) / base).toFixed(0)} %)` : "";
+  return `${sign}${show(Math.abs(d), key)}${share}`;
+}
+
+/** +1 where `value` is better than `base` for whoever runs the device, -1 where it is worse, else 0. */
+function gain(value, base, key) {
+  const { arrow } = metricOf(key);
+  return arrow === "" || value === base ? 0 : (value > base) === (arrow === "↑") ? 1 : -1;
+}
+
+/** Plotly reads a few tags in its texts; text out of a row has none. */
+const inert = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+function when(iso) {
+  if (!iso) return "";
+  const date = new Date(iso);
+  return Number.isNaN(date.getTime()) ? iso : date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+}
+
+function download(name, text, type) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+/** Rows as CSV (RFC 4180). A cell that a spreadsheet would run as a formula gets an apostrophe. */
+function toCsv(columns, runs) {
+  const cell = (value) => {
+    let text = value === null || value === undefined ? "" : Array.isArray(value) ? value.map(String).join("; ") : String(value);
+    if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+    return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+  };
+  return [columns.map(cell).join(","), ...runs.map((run) => columns.map((c) => cell(entry(run, c))).join(","))].join("\r\n") + "\r\n";
+}

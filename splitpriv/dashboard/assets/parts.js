@@ -1,0 +1,92 @@
+// Parts that several pages share: pictures, histograms, learning curves, links to runs.
+
+/** Some tiles of a strip. `order` picks them; a gap in it leaves a blank. */
+function Tiles({ strip, count, order, size, label, captions, scale = 64 }) {
+  const url = strip && stripUrl(strip);
+  if (!url) return html`<p class="faint">The pictures are not in this store.</p>`;
+  const [h, w] = size;
+  const height = Math.max(scale, Math.min(h, 96));
+  const width = Math.round((height * w) / h);
+  return html`<div class="tiles">${order.map((at, i) => html`<figure key=${i} style=${`width:${width}px`}>
+    ${at === null ? html`<div class="tile blank" style=${`width:${width}px;height:${height}px`}></div>`
+      : html`<div class="tile" role="img" aria-label=${`${label}, ${captions?.[at] ?? `picture ${at + 1}`}`}
+        style=${`width:${width}px;height:${height}px;background-image:url("${url}");background-size:${count * 100}% 100%;background-position:${count > 1 ? (100 * at) / (count - 1) : 0}% 0`}></div>`}
+    ${captions ? html`<figcaption>${at === null ? "" : captions[at]}</figcaption>` : ""}</figure>`)}</div>`;
+}
+
+const all = (n) => [...Array(n).keys()];
+const fixedOf = (run, attack) => run.shown[attack]?.fixed;
+
+/** The attack that did best against a run on average, of those with pictures: what its thumbnails show. */
+function bestAttack(run) {
+  const names = run.attacks.filter((name) => fixedOf(run, name));
+  const mse = (name) => run.row[`privacy/${name}/mse`] ?? Infinity;
+  return names.sort((a, b) => mse(a) - mse(b))[0];
+}
+
+/** Victims above what the best attack made of them. */
+function Glance({ run }) {
+  const attack = bestAttack(run);
+  const fixed = attack && fixedOf(run, attack);
+  if (!fixed) return html`<p class="faint small">no pictures of this run in the store</p>`;
+  const n = fixed.mse.length;
+  return html`<div class="glance"><p class="small faint">victims, and what ${attack} made of their releases</p>
+    ${[all(n).slice(0, 4), all(n).slice(4)].filter((order) => order.length).map((order, i) => html`<div key=${i} class="block">
+      <${Tiles} strip=${fixed.x} count=${n} order=${order} size=${fixed.size} label="victim" scale=${56} />
+      <${Tiles} strip=${fixed.images} count=${n} order=${order} size=${fixed.size} label=${`reconstruction by ${attack}`} scale=${56} /></div>`)}</div>`;
+}
+
+function nameOf(run) {
+  return `${run.row.chain} · seed ${run.row.seed}`;
+}
+
+function RunLink({ run, children }) {
+  return html`<a href=${linkTo("run", run.key)} data-key=${run.key}>${children || run.row.chain}</a>`;
+}
+
+function TrayBox({ run }) {
+  const on = choice.tray.includes(run.key);
+  return html`<input type="checkbox" class="traybox" aria-label=${`compare ${nameOf(run)}`} title="put into the comparison" checked=${on}
+    onClick=${(e) => { e.preventDefault(); e.stopPropagation(); setTimeout(() => tray(run.key)); }} />`;
+}
+
+/** What all of these runs share of their groups, and the first in which they differ. */
+function sharedGroups(runs) {
+  const names = ["dataset", "backbone", "cut", "optim", "protocol", "setting"].filter((g) => runs.some((run) => g in run.row));
+  return names.filter((g) => unique(runs.map((run) => run.row[g])).length === 1).map((g) => `${g} ${runs[0].row[g]}`).join(" · ");
+}
+
+/** Lines with a legend; `lines`: [{name, at, y, i, faint}]. `log` draws the values on a logarithmic axis. */
+function Lines({ title, lines, phases = [], log = false, x = "epoch", height = 230 }) {
+  const kept = lines.filter((line) => line.y.length);
+  const traces = kept.map((line) => {
+    const s = styleOf(line.i);
+    return { type: "scatter", mode: line.y.length < 30 ? "lines+markers" : "lines", x: line.at, y: line.y, name: inert(line.name), hovertemplate: "%{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+      line: { color: s.colour, dash: s.dash, width: 2 }, marker: { symbol: s.symbol, size: 5 } };
+  });
+  const shapes = phases.slice(1).map((p) => ({ type: "line", x0: p.at - 0.5, x1: p.at - 0.5, yref: "paper", y0: 0, y1: 1, line: { color: css("--faint"), width: 1, dash: "dot" } }));
+  const notes = phases.length > 1 ? phases.map((p) => ({ x: p.at, xanchor: "left", yref: "paper", y: 1.02, yanchor: "bottom", text: inert(p.name), showarrow: false, font: { size: 11, color: css("--faint") } })) : [];
+  const thinned = kept.find((line) => line.of > line.y.length);
+  return html`<figure class="chart"><figcaption>${title}${thinned ? html` <span class="faint small">(${thinned.y.length} of ${thinned.of} points)</span>` : ""}</figcaption>
+    <${Plot} traces=${traces} height=${height} label=${`${title}: ${kept.map((l) => l.name).join(", ")}`} bar=${false}
+      layout=${{ xaxis: { title: { text: inert(x) } }, yaxis: { type: log ? "log" : "linear" }, shapes, annotations: notes, margin: { l: 10, r: 10, t: phases.length > 1 ? 22 : 8, b: 10 } }} />
+    <ul class="legend">${kept.map((line) => html`<li key=${line.name}><${Marker} i=${line.i} line=${true} /> ${line.name}</li>`)}</ul></figure>`;
+}
+
+/** Histograms of per-image scores on common bins; `series`: [{name, found, i}]. */
+function Histogram({ metric, dataset, series, marks = [] }) {
+  const [low, high] = DATA.edges[`${dataset}/${metric}`];
+  const key = `privacy/x/${metric}`;
+  const traces = series.map(({ name, found, i }) => {
+    const n = found.counts.length;
+    const step = (high - low) / n;
+    const s = styleOf(i);
+    return { type: "scatter", mode: "lines", line: { shape: "hvh", color: s.colour, width: 2, dash: s.dash }, fill: "tozeroy", fillcolor: s.colour + "22", name: inert(name),
+      x: found.counts.map((_, k) => low + step * (k + 0.5)), y: found.counts.map((c) => c / Math.max(1, found.n)), hovertemplate: "%{x:.4g}: %{y:.1%} of victims<extra>%{fullData.name}</extra>" };
+  });
+  const shapes = marks.filter((m) => isNumber(m.value)).map((m) => ({ type: "line", x0: m.value, x1: m.value, yref: "paper", y0: 0, y1: 1, line: { color: css("--faint"), width: 1.5, dash: "dash" } }));
+  const notes = marks.filter((m) => isNumber(m.value)).map((m) => ({ x: m.value, yref: "paper", y: 1, yanchor: "bottom", text: inert(m.label), showarrow: false, font: { size: 11, color: css("--faint") } }));
+  return html`<figure class="chart"><figcaption>${labelOf(key).split(" · ")[0]} per image</figcaption>
+    <${Plot} traces=${traces} height=${210} bar=${false} label=${`Histogram of ${metric} per image`} layout=${{ xaxis: { title: { text: inert(metricOf(key).label) } }, yaxis: { tickformat: ".0%", rangemode: "tozero" }, shapes, annotations: notes, margin: { l: 10, r: 10, t: 20, b: 10 } }} />
+    <ul class="legend">${series.map(({ name, found, i }) => html`<li key=${name}><${Marker} i=${i} line=${true} /> ${name} <span class="faint">median ${show(found.median, key)}, middle 90 % ${show(found.low, key)} to ${show(found.high, key)}</span></li>`)}</ul></figure>`;
+}

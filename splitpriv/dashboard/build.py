@@ -1,0 +1,222 @@
+"""From rows to one HTML file: `collect` makes plain data of them, `page` puts it into a page without a network."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitpriv import __version__
+from splitpriv.dashboard import thumbs
+from splitpriv.dashboard.facts import facts
+from splitpriv.dashboard.status import status
+from splitpriv.store import Row, Store
+
+ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("core.js", "state.js", "query.js", "plot.js", "parts.js", "overview.js", "runs.js", "compare.js", "run.js",
+           "tables.js", "status.js", "app.js")  # fmt: skip
+VENDOR = ("plotly-basic.min.js", "htm-preact.min.js")
+LIMIT = 9_600_000  # bytes of a page
+POINTS = 150  # of a curve; longer ones are thinned
+BINS = 40  # of a histogram
+SEEDS = ("seed", "attack_seed")
+OTHER = {"key", "chain", "ceiling", "victims", "commit", "headline"}  # entries at the top of a row that are no setting
+
+Table = Mapping[str, Any]  # name, title, columns, rows, notes
+
+
+# ---- data ----------------------------------------------------------------------------------------------------------
+
+
+def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> tuple[dict[str, Any], thumbs.Strips]:
+    """What the page shows of these rows, as plain data, and the strips that it names.
+
+    `tables` are already rendered: {name, title, columns: [text], rows: [[cell]], notes: [text]}.
+    """
+    strips = thumbs.Strips()
+    measured = {row["key"]: _measured(row, store) for row in rows}
+    edges = _edges(rows, measured)
+    runs = [_run(row, measured[row["key"]], edges, strips, store) for row in rows]
+    data = {
+        "version": __version__, "made": datetime.now(UTC).isoformat(timespec="seconds"), "store": str(store.root),
+        "runs": runs, "edges": {f"{d}/{m}": e for (d, m), e in edges.items()}, "facts": facts(),
+        "tables": [_table(table) for table in tables], "status": status(store),
+    }  # fmt: skip
+    return plain(data), strips
+
+
+def attacks_of(row: Row) -> list[str]:
+    """The attacks of a row in their order, image attacks or not; the worst case is none."""
+    names = [key.split("/")[1] for key in row if key.startswith(("privacy/", "picture/"))]
+    return [name for name in dict.fromkeys(names) if name != "worst"]
+
+
+def group_of(row: Row) -> str:
+    """A name for all runs that differ in their seeds alone."""
+    config = {k: v for k, v in row.items() if "/" not in k and k not in SEEDS and ("." in k or is_setting(k, v))}
+    text = json.dumps([row.get("chain"), config], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def is_setting(key: str, value: Any) -> bool:
+    """Whether an entry at the top of a row says how the run was made."""
+    return key not in OTHER and not isinstance(value, list | dict)
+
+
+def _measured(row: Row, store: Store) -> dict[str, dict[str, Any]]:
+    """What the measure stages of a row hold, by attack; a row without its stages, or with a foreign path, has none."""
+    homes = {name: (store.root / str(row.get(f"picture/{name}", ""))).parent for name in attacks_of(row)
+             if row.get(f"picture/{name}")}  # fmt: skip
+    inside = {n: h for n, h in homes.items() if h.resolve().is_relative_to(store.root.resolve())}
+    found = {name: thumbs.measured(home) for name, home in inside.items()}
+    return {name: stage for name, stage in found.items() if stage}
+
+
+def _edges(rows: Sequence[Row], measured: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], list[float]]:
+    """One range of histograms per data set and metric, so that they can be laid over one another."""
+    ends: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        for stage in measured[row["key"]].values():
+            for metric, values in stage["scores"].items():
+                kept = values[np.isfinite(values)]
+                if len(kept):
+                    low, high = np.quantile(kept, [0.005, 0.995])
+                    span = ends.setdefault((str(row.get("dataset", "")), metric), [low, high])
+                    span[0], span[1] = min(span[0], low), max(span[1], high)
+    return {k: [float(lo), float(hi if hi > lo else lo + 1e-6)] for k, (lo, hi) in ends.items()}
+
+
+def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]], strips: thumbs.Strips,
+         store: Store) -> dict[str, Any]:  # fmt: skip
+    attacks: dict[str, Any] = {}
+    for name, stage in measured.items():
+        found: dict[str, Any] = {"scores": {}}
+        for metric, values in stage["scores"].items():
+            span = edges.get((str(row.get("dataset", "")), metric))
+            if span:
+                found["scores"][metric] = _histogram(values[np.isfinite(values)], span)
+        for part in ("fixed", "extremes"):
+            if tiles := stage.get(part):
+                rest = {k: v for k, v in tiles.items() if k not in ("x", "images")}
+                found[part] = {**rest, "x": strips.add(tiles["x"]), "images": strips.add(tiles["images"])}
+                found[part]["size"] = list(tiles["x"].shape[1:3])
+                if part == "fixed":
+                    found[part]["who"] = [thumbs.digest(tile)[:8] for tile in tiles["x"]]
+        attacks[name] = found
+    path = store.root / "rows" / f"{row['key']}.json"
+    finished = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds") if path.exists() else ""
+    curves = {k: _thin(list(range(1, len(v) + 1)), v) for k, v in row.items() if is_curve(k, v)}
+    return {
+        "row": {k: v for k, v in row.items() if k not in curves and k != "trajectory"}, "finished": finished,
+        "group": group_of(row), "attacks": attacks_of(row), "shown": attacks, "curves": curves,
+        "trajectory": _trajectory(row.get("trajectory") or []),
+    }  # fmt: skip
+
+
+def is_curve(key: str, value: Any) -> bool:
+    """Whether an entry of a row is an attack's curve, and not a short list of settings."""
+    return key.startswith("attack/") and isinstance(value, list) and len(value) > 1 and all(map(_is_number, value))
+
+
+def _histogram(values: np.ndarray, span: list[float]) -> dict[str, Any]:
+    """Counts in equal bins of `span`, the end bins holding what lies beyond, and quantiles."""
+    counts, _ = np.histogram(values.clip(span[0], span[1]), BINS, (span[0], span[1]))
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95]) if len(values) else (math.nan,) * 3
+    return {"counts": counts.tolist(), "n": len(values), "low": low, "median": middle, "high": high}
+
+
+def _trajectory(notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A list of epochs as columns: curves over the epochs of all phases, and where each phase begins."""
+    keys = dict.fromkeys(k for note in notes for k, v in note.items() if _is_number(v) and k != "epoch")
+    starts = [(i, str(note.get("phase", ""))) for i, note in enumerate(notes)
+              if i == 0 or note.get("phase") != notes[i - 1].get("phase")]  # fmt: skip
+    curves = {}
+    for key in keys:
+        at = [i for i, note in enumerate(notes) if _is_number(note.get(key))]
+        curves[key] = _thin([i + 1 for i in at], [notes[i][key] for i in at])
+    return {"curves": curves, "phases": [{"at": i + 1, "name": name} for i, name in starts], "epochs": len(notes)}
+
+
+def _thin(at: list[int], values: list[Any]) -> dict[str, Any]:
+    """A curve of at most POINTS points, its ends among them, with five digits."""
+    keep = range(len(at))
+    if len(at) > POINTS:
+        keep = sorted({round(i * (len(at) - 1) / (POINTS - 1)) for i in range(POINTS)})  # type: ignore[assignment]
+    return {"at": [at[i] for i in keep], "y": [float(f"{values[i]:.5g}") for i in keep], "of": len(at)}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    cells = [[row.get(c, "") for c in table["columns"]] if isinstance(row, Mapping) else list(row)
+             for row in table["rows"]]  # fmt: skip
+    notes = table.get("notes") or []
+    return {"name": str(table["name"]), "title": str(table.get("title") or table["name"]),
+            "columns": [str(c) for c in table["columns"]], "rows": cells,
+            "notes": [notes] if isinstance(notes, str) else [str(note) for note in notes]}  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """The same data in strict JSON: numbers that are not finite become words."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+# ---- page ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def scripts() -> tuple[tuple[str, str], ...]:
+    """Every script of the page and its hash; the page runs these and nothing else."""
+    vendor = [(ASSETS / "vendor" / name).read_text() for name in VENDOR]
+    own = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
+    codes = [*vendor, f'(() => {{\n"use strict";\n{own}\n}})();\n']
+    return tuple((code, _hash(code)) for code in (code.replace("</script", "<\\/script") for code in codes))
+
+
+def _hash(code: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+
+
+def page(data: Mapping[str, Any] | None, strips: thumbs.Strips | None, limit: int = LIMIT) -> str:
+    """One self-contained HTML file; without data a page that asks its own server for it, again and again."""
+    from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+    template = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True)
+    ).get_template("page.html.j2")
+    style = (ASSETS / "style.css").read_text()
+    base = {"scripts": scripts(), "style": style, "live": data is None, "data": "", "smaller": 0, "strips": {}}
+    if data is None or strips is None:
+        return template.render(base)
+    base["data"] = pack(data)
+    room = limit - len(template.render(base).encode()) - 40 * len(strips.tiles)
+    webps, smaller = strips.encode(int(0.74 * room))
+    return template.render(
+        {**base, "smaller": smaller,
+         "strips": {name: base64.b64encode(webp).decode() for name, webp in webps.items()}}
+    )  # fmt: skip
+
+
+def pack(data: Any) -> str:
+    """JSON, compressed, in base64: nothing in it can end a script element."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

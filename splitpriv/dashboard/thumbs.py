@@ -1,0 +1,154 @@
+"""Strips of small pictures out of a measure stage, in WebP, within a budget of bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+Tiles = np.ndarray  # (N, H, W, 3) uint8
+
+# Side of the longer edge in pixels and WebP's quality, from the best to the smallest.
+LADDER = ((64, 82), (64, 70), (64, 55), (40, 55), (32, 45), (24, 40), (16, 30))
+WORDS = ("best", "median", "worst")  # of pictures.grid, in the attacker's eyes
+SIDE, GAP, LINE = 96, 8, 14  # the geometry of pictures.grid
+
+
+@dataclass
+class Strips:
+    """Every strip of the page by its content, so that the same victims are kept once."""
+
+    tiles: dict[str, Tiles] = field(default_factory=dict)
+
+    def add(self, tiles: Tiles) -> str:
+        """Keep a strip and return its name."""
+        name = digest(tiles)
+        self.tiles.setdefault(name, tiles)
+        return name
+
+    def encode(self, budget: int | None = None) -> tuple[dict[str, bytes], int]:
+        """WebP of every strip, and how many had to be made smaller so that all together take `budget` bytes."""
+        found = {name: encode(name, tiles, 0) for name, tiles in self.tiles.items()}
+        if budget is None or sum(map(len, found.values())) <= budget:
+            return found, 0
+        limit = _level([len(webp) for webp in found.values()], budget)
+        large = [name for name, webp in found.items() if len(webp) > limit]
+        for name in large:
+            for rung in range(1, len(LADDER)):
+                found[name] = encode(name, self.tiles[name], rung)
+                if len(found[name]) <= limit:
+                    break
+        return found, len(large)
+
+
+def _level(sizes: list[int], budget: int) -> float:
+    """The largest limit such that all sizes, cut at it, sum to at most `budget`."""
+    left = float(budget)
+    for k, size in enumerate(sorted(sizes)):
+        if size * (len(sizes) - k) > left:
+            return left / (len(sizes) - k)
+        left -= size
+    return float(max(sizes, default=0))
+
+
+def digest(array: np.ndarray) -> str:
+    """Twelve characters that name an array by its content."""
+    return sha256(str(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[:12]
+
+
+# A page that is served again and again encodes a picture once.
+_made: dict[tuple[str, tuple[int, int], int], bytes] = {}
+
+
+def encode(name: str, tiles: Tiles, rung: int) -> bytes:
+    """One strip as WebP: the tiles side by side, never enlarged."""
+    side, quality = LADDER[rung]
+    height, width = tiles.shape[1:3]
+    share = min(1.0, side / max(height, width))
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    made = (name, size, quality)
+    if made not in _made:
+        page = Image.new("RGB", (size[0] * len(tiles), size[1]))
+        for i, tile in enumerate(tiles):
+            picture = Image.fromarray(tile)
+            page.paste(picture if share == 1 else picture.resize(size, Image.Resampling.BOX), (i * size[0], 0))
+        buffer = io.BytesIO()
+        page.save(buffer, "WEBP", quality=quality, method=4)
+        _made[made] = buffer.getvalue()
+    return _made[made]
+
+
+def pixels(images: np.ndarray) -> Tiles:
+    """(N, C, H, W) uint8 as colours; channels that are none lie below one another in grey, as in pictures.grid."""
+    if images.shape[1] not in (1, 3):
+        images = images.reshape(len(images), 1, -1, images.shape[-1])
+    return np.ascontiguousarray(np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1))
+
+
+def measured(home: Path) -> dict[str, Any] | None:
+    """What a finished measure stage has to show: its tiles and per-victim scores; None where the store lacks it."""
+    return _measured(home) if (home / "scores.safetensors").exists() else None
+
+
+@cache
+def _measured(home: Path) -> dict[str, Any] | None:
+    from safetensors.numpy import load_file
+
+    try:
+        scores = {k: v.astype(np.float64) for k, v in load_file(home / "scores.safetensors").items() if v.ndim == 1}
+    except (OSError, ValueError):
+        return None
+    found: dict[str, Any] = {"scores": scores}
+    try:
+        shown = load_file(home / "shown.safetensors")
+        x, images = pixels(shown["x"]), pixels(shown["images"])
+        found["fixed"] = {"x": x, "images": images, "mse": errors(x, images)}
+        found["extremes"] = extremes(home / "grid.png", x, images, scores)
+    except (OSError, ValueError, KeyError):
+        pass
+    return found
+
+
+def errors(x: Tiles, images: Tiles) -> list[float]:
+    """MSE of every pair, from 8-bit pixels."""
+    apart = (x.astype(np.float64) - images) / 255
+    return [float(v) for v in np.square(apart).reshape(len(x), -1).mean(1)]
+
+
+def extremes(path: Path, x: Tiles, images: Tiles, scores: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """The attacker's best, median and worst victims, cut out of a grid.png at their own size.
+
+    None where the picture does not have the fixed victims at the places where pictures.grid puts them.
+    """
+    if not scores:
+        return None
+    with Image.open(path) as picture:
+        page = np.asarray(picture.convert("RGB"))
+    (height, width), order = x.shape[1:3], np.argsort(next(iter(scores.values())), kind="stable")
+    factor = max(1, round(SIDE / height))
+    step = (max(width * factor, SIDE) + GAP, 2 * height * factor + LINE * (1 + len(scores)) + 3 * GAP)
+
+    def cut(row: int, column: int, below: int) -> np.ndarray:
+        left = GAP + column * step[0] + factor // 2
+        top = 2 * GAP + 2 * LINE + row * step[1] + LINE + below * (height * factor + 2) + factor // 2
+        return page[top : top + height * factor : factor, left : left + width * factor : factor]
+
+    if any(not np.array_equal(cut(0, i, below), tiles[i]) for below, tiles in enumerate((x, images))
+           for i in range(len(x))):  # fmt: skip
+        return None
+    few, near = min(3, len(order)), max(0, len(order) // 2 - 1)
+    picked = {"best": order[:few], "median": order[near : near + few], "worst": order[-few:][::-1]}
+    named = [(word, int(i)) for word in WORDS for i in picked[word]]
+    return {
+        "x": np.stack([cut(1, c, 0) for c in range(len(named))]),
+        "images": np.stack([cut(1, c, 1) for c in range(len(named))]),
+        "words": [word for word, _ in named], "victims": [i for _, i in named],
+        "scores": {m: [float(v[i]) for _, i in named] for m, v in scores.items()},
+    }  # fmt: skip

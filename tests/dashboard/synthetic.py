@@ -1,0 +1,123 @@
+"""Stores of invented runs: rows, measure stages, failures and sweeps as the engine would leave them."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save_file
+
+from splitpriv.dashboard.thumbs import GAP, LINE, SIDE
+from splitpriv.store import Row, Store
+
+CHAINS = ("none", "noise", "nopeek", "cem+noise", "topk", "dropout", "nopeek+noise", "ldp", "quantize", "cem")
+NASTY = "<script>alert(1)</script>"
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\n'
+    'ValueError: </script><img src=x onerror="window.hit=1"> & co'
+)
+STAGE = {"decoder": "dddddddd", "rmle": "aaaaaaaa"}
+METRICS = ("mse", "psnr", "ssim")
+
+
+def images(random: np.random.Generator, count: int, side: int) -> np.ndarray:
+    """(N, 3, side, side) uint8 with the spectrum of photographs, which decides how small they compress."""
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) + 1 / side
+    phases = np.exp(2j * np.pi * random.random((count, 3, side, side // 2 + 1)))
+    field = np.fft.irfft2(phases / frequency, s=(side, side))
+    field += 0.7 * field.mean(1, keepdims=True)
+    field -= field.min((2, 3), keepdims=True)
+    return (255 * field / field.max((2, 3), keepdims=True)).astype(np.uint8)
+
+
+def stage(
+    home: Path, x: np.ndarray, rebuilt: np.ndarray, extra: tuple[np.ndarray, np.ndarray], mse: np.ndarray
+) -> None:
+    """A finished measure stage; the picture holds the same tiles as `pictures.grid` draws."""
+    home.mkdir(parents=True)
+    scores = {"mse": mse, "psnr": -10 * np.log10(mse), "ssim": 1 - mse * 5}
+    save_file({k: v.astype(np.float32) for k, v in scores.items()}, home / "scores.safetensors")
+    save_file({"x": x, "images": rebuilt}, home / "shown.safetensors")
+    side = x.shape[-1]
+    factor = max(1, round(SIDE / side))
+    height = side * factor
+    cell = (max(height, SIDE) + GAP, 2 * height + LINE * (1 + len(METRICS)) + 3 * GAP)
+    page = np.full((2 * GAP + 2 * LINE + 2 * cell[1], GAP + 9 * cell[0], 3), 255, np.uint8)
+    for r, pair in enumerate(((x, rebuilt), extra)):
+        for below, tiles in enumerate(pair):
+            for c, tile in enumerate(tiles):
+                left, top = GAP + c * cell[0], 2 * GAP + 2 * LINE + r * cell[1] + LINE + below * (height + 2)
+                big = tile.transpose(1, 2, 0).repeat(factor, 0).repeat(factor, 1)
+                page[top : top + height, left : left + height] = big
+    Image.fromarray(page).save(home / "grid.png", compress_level=1)
+    (home / "done").touch()
+
+
+def row(key: str, chain: str, seed: int, random: np.random.Generator, **more: Any) -> Row:
+    """A row with the entries that the engine writes."""
+    strength = zlib.crc32(chain.encode()) % 97 / 97
+    mse = {a: 0.01 + 0.04 * strength * (1 + 0.15 * random.standard_normal()) for a in ("decoder", "rmle")}
+    mse = {**mse, "worst": 0.9 * min(mse.values())}
+    noise = {"defense.noise.sigma": round(0.025 * (1 + seed % 4), 4)} if "noise" in chain else {}
+    epochs = more.pop("epochs", 60)
+    fade = [float(np.exp(-i / 12)) for i in range(epochs)]
+    return {
+        "key": key, "chain": chain, "seed": seed, "attack_seed": 0, "setting": "demo", "protocol": "strict",
+        "optim": "sgd", "monitor": "none", "split": "bottleneck", "backbone": ("vgg11", "resnet20")[seed % 2],
+        "dataset": ("cifar10", "fashion_tint")[int(key, 16) % 2], "cut": "shallow", "precision": "fp32",
+        "fit": [key], "ceiling": key, "optim.epochs": epochs, "optim.optimizer.lr": 0.05, **noise,
+        "attack.decoder.epochs": 16, "attack.rmle.steps": 200,
+        "utility/accuracy": 0.9 - 0.3 * strength * random.random(),
+        "utility/cross_entropy": 0.6 + strength, "floor/mean_image/mse": 0.06, "floor/mean_image/psnr": 12.2,
+        "floor/mean_image/ssim": 0.25, "floor/random_image/mse": 0.09, "floor/random_image/psnr": 10.4,
+        "floor/random_image/ssim": 0.2, "ceiling/worst/mse": 0.009, "ceiling/worst/psnr": 20.5,
+        "cost/edge_parameters": 1624.0, "cost/edge_macs": 405504.0, "cost/release_bytes": 8192.0,
+        "cost/edge_latency_ms": random.random(),
+        **{f"privacy/{a}/{m}": float(v) for a, value in mse.items()
+           for m, v in (("mse", value), ("psnr", -10 * np.log10(value)), ("ssim", 1 - 5 * value))},
+        "attack/decoder/train": [0.02 + 0.1 * f * random.random() for f in fade[:16]],
+        "attack/decoder/held": [0.02 + 0.1 * f for f in fade[:16]], "attack/decoder/converged": False,
+        "attack/rmle/feature_loss": [0.001 + f * random.random() for f in fade[:9]], "attack/rmle/tv": 1.0,
+        "victims": 128, "flags": ["decoder: not converged"] if seed % 3 else [],
+        "trajectory": [{"phase": "fit", "epoch": i, "lr": 0.05 * f, "task": 0.5 + f * random.random(),
+                        "accuracy/train": 0.9 - 0.5 * f * random.random(),
+                        "accuracy/val": 0.8 - 0.4 * f * random.random()}
+                       for i, f in enumerate(fade)],
+        "version/torch": "2.13.0", "commit": None, **more,
+    }  # fmt: skip
+
+
+def make(root: Path, count: int, *, side: int = 32, pictures: bool = True, epochs: int = 60) -> Store:
+    """A store of `count` runs, every one with its own victims' reconstructions by two attacks."""
+    store, random = Store(root), np.random.default_rng(0)
+    x = images(random, 17, side)
+    for i in range(count):
+        key = f"{zlib.crc32(str(i).encode()):08x}{i:08x}"
+        found = row(key, CHAINS[i % len(CHAINS)], i // len(CHAINS), random, epochs=epochs)
+        for attack in ("decoder", "rmle"):
+            found[f"picture/{attack}"] = f"measure/{STAGE[attack]}{key[:8]}/grid.png"
+            if pictures:
+                rebuilt = images(random, 17, side) // 2 + x // 2
+                mse = random.gamma(4, found[f"privacy/{attack}/mse"] / 4, 128)
+                stage((root / found[f"picture/{attack}"]).parent, x[:8], rebuilt[:8], (x[8:], rebuilt[8:]), mse)
+        store.add_row(found)
+    return store
+
+
+def trouble(store: Store) -> None:
+    """A failed stage, an interrupted one, a sweep with a failed point, all with text that would like to be HTML."""
+    failed = store.home("attack", "badbadbadbadbad0")
+    failed.mkdir(parents=True)
+    (failed / "failed").write_text(TRACEBACK)
+    cut = store.home("fit", "cafecafecafecafe")
+    cut.mkdir(parents=True)
+    (cut / "curve.json").write_text(json.dumps([{"phase": "fit", "epoch": 0, "task": 1.5, "accuracy/train": 0.4}]))
+    sweep = store.root / "multirun" / "2026-01-02_03-04-05_99999999"
+    for i in range(2):
+        (sweep / str(i)).mkdir(parents=True)
+    (sweep / "multirun.yaml").write_text("hydra: {overrides: {task: ['+setting=demo', 'seed=0,1,2']}}")
+    (sweep / "1" / "failed.json").write_text(json.dumps([f"[seed=1] {line}" for line in TRACEBACK.splitlines()]))

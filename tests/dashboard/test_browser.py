@@ -1,0 +1,270 @@
+"""The page in headless Chromium: it loads, filters, brushes, compares, opens runs, and reports no error."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+
+from splitpriv.dashboard import build, serve, thumbs
+from splitpriv.store import Store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+    with playwright.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """A page on which every error, warning of the policy and request to the network is a failure."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: troubles.append(str(e)))
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:", "http://127.0.0.1"))
+            else troubles.append(r.url))  # fmt: skip
+    yield page
+    assert troubles == []
+    assert page.evaluate("window.hit") is None  # no text of a run became a script
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    made = synthetic.make(tmp_path_factory.mktemp("browser"), 24)
+    row = made.rows()[0]
+    nasty = {"chain": f"{synthetic.NASTY}<img src=x onerror=window.hit=1>", "flags": ["<b>bold</b> not converged"],
+             "privacy/probe/advantage": 0.31, "privacy/probe/auc": 0.71}  # fmt: skip
+    made.add_row({**row, **nasty, "key": "ffff0000ffff0000", "seed": 77})
+    synthetic.trouble(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "dashboard.html"
+    table = {"name": "t1", "title": "Table <1>", "columns": ["method", "MSE"], "rows": [["<b>cem</b>", "0.02"]],
+             "notes": ["a note"]}  # fmt: skip
+    path.write_text(build.page(*build.collect(store.rows(), store, [table])))
+    return path.as_uri()
+
+
+def opened(tab: Any, address: str, place: str = "") -> Any:
+    tab.goto("about:blank")
+    tab.goto(f"{address}#{place}")
+    tab.wait_for_selector("body[data-ready=yes]")
+    return tab
+
+
+def badge(tab: Any) -> int:
+    return int(tab.locator("nav a", has_text="Runs").locator(".badge").inner_text())
+
+
+def test_filters_and_search_narrow_every_page(tab: Any, address: str) -> None:
+    opened(tab, address)
+    tab.wait_for_selector(".plot .scatterlayer .point")
+    assert badge(tab) == 25
+    tab.locator("input[data-facet=defense][value=noise]").check()
+    assert badge(tab) == 8
+    tab.locator("input[data-facet=dataset][value=cifar10]").check()
+    narrowed = badge(tab)
+    assert 0 < narrowed < 8
+    assert tab.locator(".plot .scatterlayer .point").count() == narrowed
+    tab.locator("nav a", has_text="Runs").click()
+    assert tab.locator("table.runs tbody tr").count() == narrowed
+    tab.get_by_role("button", name="clear (2)").click()
+    tab.fill("#search", "cem noise -flags:converged seed<2")
+    assert tab.locator("table.runs tbody tr").count() == 1
+    tab.fill("#search", "sigma=0.05")
+    assert badge(tab) > 0
+    assert "q=sigma" in tab.url
+
+
+def test_a_brush_selects_runs_for_the_other_pages(tab: Any, address: str) -> None:
+    opened(tab, address)
+    area = tab.locator(".plot .nsewdrag").first.bounding_box()
+    tab.mouse.move(area["x"] + 3, area["y"] + 3)
+    tab.mouse.down()
+    tab.mouse.move(area["x"] + area["width"] * 0.6, area["y"] + area["height"] - 3, steps=6)
+    tab.mouse.up()
+    tab.wait_for_selector(".chip:has-text('Brushed')")
+    brushed = badge(tab)
+    assert 0 < brushed < 25
+    assert tab.locator(".plot .scatterlayer .point").count() == 25  # the others fade, they do not go
+    tab.keyboard.press("2")
+    assert tab.locator("table.runs tbody tr").count() == brushed
+    link = tab.url
+    opened(tab, link.split("#")[0], link.split("#")[1])  # the address alone brings the same view back
+    assert tab.locator("table.runs tbody tr").count() == brushed
+    tab.keyboard.press("Escape")
+    assert tab.locator("table.runs tbody tr").count() == 25
+
+
+def test_sort_columns_and_export(tab: Any, address: str, tmp_path: Path) -> None:
+    opened(tab, address, "/runs")
+    tab.locator("th button[title='privacy/worst/mse']").click()
+    cells = tab.locator("table.runs tbody tr").all_inner_texts()
+    column = tab.locator("th button.sort").all_inner_texts()
+    at = next(i for i, text in enumerate(column) if text.startswith("MSE"))
+    values = [float(text.split("\t")[at + 1]) for text in cells]
+    assert values == sorted(values, reverse=True)  # most private first
+    assert tab.locator("th[aria-sort=descending]").count() == 1
+    tab.get_by_role("button", name="Columns (").click()
+    tab.get_by_label("Find a column").fill("edge_macs")
+    tab.locator("input[data-column='cost/edge_macs']").check()
+    tab.get_by_role("button", name="Done").click()
+    assert tab.locator("th button[title='cost/edge_macs']").count() == 1
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="Export CSV").click()
+    waiting.value.save_as(tmp_path / "runs.csv")
+    lines = (tmp_path / "runs.csv").read_text().splitlines()
+    assert lines[0].split(",")[0] == "chain"
+    assert "cost/edge_macs" in lines[0]
+    assert len(lines) == 26
+
+
+def test_compare_shows_differences_and_the_same_victims(tab: Any, address: str) -> None:
+    opened(tab, address, "/runs?q=seed=0")
+    for i in range(3):
+        tab.locator("table.runs .traybox").nth(i).click()
+    tab.locator(".strip .button").click()
+    tab.wait_for_selector("h1:has-text('3 runs compared')")
+    settings = tab.locator("table.compare").first.locator("tbody th").all_inner_texts()
+    assert "chain" in settings
+    assert "optim.epochs" not in settings  # the same in all
+    assert tab.locator(".delta").count() > 5
+    victims = tab.locator(".victims").first
+    assert victims.locator("tr").count() == 4  # the victims once, then each run
+    assert victims.locator(".tile").count() == 32
+    tab.wait_for_selector(".chart .scatterlayer .trace")
+    tab.locator("input[name=base]").nth(1).check()
+    assert "v.base=1" in tab.url
+
+
+def test_a_run_shows_its_row_pictures_scores_and_curves(tab: Any, address: str, store: Store) -> None:
+    key = store.rows()[10]["key"]
+    opened(tab, address, f"/run/{key}")
+    assert tab.locator(".victims").count() == 2
+    assert tab.locator(".victims").first.locator(".tile").count() == 2 * 8 + 2 * 9
+    tab.wait_for_selector(".chart .scatterlayer .trace")
+    assert tab.locator("figcaption", has_text="per image").count() == 3
+    assert tab.locator("dt", has_text="optim.optimizer.lr").count() == 1
+    size = tab.evaluate("""async () => {
+        const url = getComputedStyle(document.querySelector(".tile")).backgroundImage.slice(5, -2);
+        const image = new Image(); image.src = url; await image.decode();
+        return [image.naturalWidth, image.naturalHeight]; }""")
+    assert size == [8 * 32, 32]
+    tab.keyboard.press("j")
+    assert key not in tab.url
+
+
+def test_text_of_a_run_stays_text(tab: Any, address: str) -> None:
+    """The fixture `tab` fails when any of it ran."""
+    for place in ("/overview", "/runs", "/run/ffff0000", "/compare?tray=ffff0000.{}", "/tables", "/status"):
+        opened(tab, address, place.format("f4dbdf21"))
+        assert tab.locator("main img, main script, main b:has-text('bold')").count() == 0
+        tab.wait_for_timeout(100)
+    opened(tab, address, "/run/ffff0000")
+    assert synthetic.NASTY in tab.locator("h1").inner_text()
+    assert tab.locator("text=advantage over guessing").count() > 0
+    opened(tab, address)
+    tab.wait_for_selector(".plot .scatterlayer .point")
+    for i in range(0, 25, 6):
+        tab.locator(".plot .scatterlayer .point").nth(i).hover(force=True)
+
+
+def test_status_tables_and_themes(tab: Any, address: str) -> None:
+    opened(tab, address, "/status")
+    assert "ValueError: </script>" in tab.locator(".failure pre").inner_text()
+    assert tab.locator("text=after 1 epoch").count() == 1
+    assert tab.locator(".points li").count() == 3
+    tab.keyboard.press("5")
+    assert tab.locator("h1").inner_text() == "Table <1>"
+    assert tab.locator("table.paper th[scope=row]").inner_text() == "<b>cem</b>"
+    papers = set()
+    for _ in range(2):
+        tab.keyboard.press("t")
+        papers.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(papers) == 2
+
+
+def test_the_keyboard_reaches_everything(tab: Any, address: str) -> None:
+    opened(tab, address, "/runs")
+    for key in ("j", "x", "j", "x", "c"):
+        tab.keyboard.press(key)
+    tab.wait_for_selector("h1:has-text('2 runs compared')")
+    tab.keyboard.press("/")
+    tab.wait_for_selector("#search:focus")
+    tab.keyboard.type("nopeek")
+    assert "q=nopeek" in tab.url
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("?")
+    tab.wait_for_selector("dialog[open]")
+    unnamed = """[...document.querySelectorAll("button,a,input,select")]
+        .filter(e => !(e.innerText || e.ariaLabel || e.title || e.labels?.length)).length"""
+    assert tab.evaluate(unnamed) == 0
+
+
+def test_a_small_laptop_needs_no_sideways_scrolling(tab: Any, address: str, store: Store) -> None:
+    tab.set_viewport_size({"width": 1024, "height": 640})
+    for place in ("/overview", "/runs", f"/run/{store.rows()[3]['key']}", "/status"):
+        opened(tab, address, place)
+        tab.wait_for_timeout(150)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 1024, place
+
+
+def test_the_served_page_shows_new_runs_as_they_finish(tab: Any, tmp_path: Path) -> None:
+    store = synthetic.make(tmp_path, 3)
+    server = serve.serve(lambda: (store.rows(), store), 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        opened(tab, f"http://127.0.0.1:{server.server_address[1]}/", "/runs")
+        assert badge(tab) == 3
+        store.add_row({**store.rows()[0], "key": "0123456789abcdef", "seed": 5})
+        tab.wait_for_selector("table.runs tbody tr:nth-child(4)", timeout=30000)
+        tab.keyboard.press("1")
+        tab.wait_for_selector(".card .tile")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_five_hundred_runs_open_quickly(tab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = synthetic.make(tmp_path / "store", 500, pictures=False)
+    x = thumbs.pixels(synthetic.images(np.random.default_rng(0), 8, 32))
+
+    def measured(home: Path) -> dict[str, Any]:
+        images = np.roll(x, int(home.name[8:], 16) % 1021, axis=(1, 2)) // 2
+        return {"scores": {"mse": np.linspace(0.01, 0.1, 128)}, "fixed": {"x": x, "images": images, "mse": [0.1] * 8}}
+
+    monkeypatch.setattr(thumbs, "measured", measured)
+    path = tmp_path / "page.html"
+    path.write_text(build.page(*build.collect(store.rows(), store)))
+    opened(tab, path.as_uri())
+    took = int(tab.evaluate("document.body.dataset.took"))
+    tab.wait_for_selector(".plot .scatterlayer .point")
+    print(f"\n500 runs, {path.stat().st_size / 1e6:.1f} MB: ready after {took} ms")
+    assert took < 15_000  # about one second on a quiet machine
+    tab.keyboard.press("2")
+    assert tab.locator("table.runs tbody tr").count() == 500

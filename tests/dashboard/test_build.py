@@ -1,0 +1,329 @@
+"""The page: made of rows alone, escaped, within its size, the same whatever the store lacks."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import gzip
+import io
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+from filelock import FileLock
+from PIL import Image
+
+from splitpriv.checks import Facts, above_ceiling, doubts
+from splitpriv.dashboard import build, cli, facts, serve, status, thumbs
+from splitpriv.store import Store
+from splitpriv.types import UserError
+
+ROOT = Path(build.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    made = synthetic.make(tmp_path_factory.mktemp("store"), 12)
+    synthetic.trouble(made)
+    return made
+
+
+def unpacked(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="text/plain" id="data">([^<]*)</script>', text)
+    assert found
+    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+
+
+class Scripts(HTMLParser):
+    """The tags of a page, and the text of its scripts, as a browser would find them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.codes: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.codes.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tags.append(("/" + tag, {}))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] == "script":
+            self.codes[-1] += data
+
+
+def test_every_row_is_in_the_page_with_all_its_entries(store: Store) -> None:
+    rows = store.rows()
+    data = unpacked(build.page(*build.collect(rows, store)))
+    assert [run["row"]["key"] for run in data["runs"]] == [row["key"] for row in rows]
+    for row, run in zip(rows, data["runs"], strict=True):
+        assert run["row"] == {k: v for k, v in row.items() if k not in run["curves"] and k != "trajectory"}
+        assert run["trajectory"]["curves"]["task"]["y"][-1] == pytest.approx(row["trajectory"][-1]["task"], rel=1e-4)
+        assert run["curves"]["attack/decoder/held"]["at"][-1] == len(row["attack/decoder/held"])
+        assert sum(run["shown"]["decoder"]["scores"]["mse"]["counts"]) == 128
+        assert run["attacks"] == ["decoder", "rmle"]
+
+
+def test_a_page_reaches_for_nothing_outside_itself(store: Store) -> None:
+    text = build.page(*build.collect(store.rows(), store))
+    tags = Scripts(text).tags
+    assert not [attrs for _, attrs in tags if any(k in attrs for k in ("src", "srcset", "action", "background"))]
+    assert all(str(attrs["href"]).startswith("data:") for tag, attrs in tags if "href" in attrs)
+    assert "default-src 'none'" in text
+    assert "connect-src" not in text  # a file asks nobody; the served page asks its own server
+    assert "connect-src 'self'" in build.page(None, None)
+    assert not re.search(r"url\((?!\"\$)", (ROOT / "assets" / "style.css").read_text())
+
+
+def test_the_policy_lets_run_the_page_s_own_scripts_and_no_other(store: Store) -> None:
+    text = build.page(*build.collect(store.rows(), store))
+    allowed = set(re.findall(r"'(sha256-[^']+)'", text))
+    found = [code for (_, attrs), code in zip([t for t in Scripts(text).tags if t[0] == "script"],
+                                              Scripts(text).codes, strict=True) if "type" not in attrs]  # fmt: skip
+    assert {build._hash(code) for code in found} == allowed
+    assert len(found) == len(build.VENDOR) + 1
+    assert "unsafe-inline" not in re.search(r"script-src[^;]*", text)[0]  # type: ignore[index]
+
+
+def test_text_of_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> None:
+    store = synthetic.make(tmp_path, 1, pictures=False)
+    synthetic.trouble(store)
+    row = store.rows()[0]
+    hostile = {"chain": synthetic.NASTY, "flags": ["</script><script>x</script>"], synthetic.NASTY: "<!-- <b>"}
+    table = {"name": "<b>", "title": synthetic.NASTY, "columns": ["<i>"], "rows": [["</table>"]], "notes": "<u>"}
+    text = build.page(*build.collect([{**row, **hostile}], store, [table]))
+    plain = build.page(*build.collect([row], store))
+    assert [tag for tag, _ in Scripts(text).tags] == [tag for tag, _ in Scripts(plain).tags]
+    assert "alert(1)" not in text
+    assert "onerror" not in text.split("<script>")[0]
+    data = unpacked(text)
+    assert data["runs"][0]["row"]["chain"] == synthetic.NASTY  # shown as it is, by a library that escapes
+    assert data["tables"][0]["rows"] == [["</table>"]]
+    assert data["status"]["failed"][0]["traceback"] == synthetic.TRACEBACK
+
+
+def test_scripts_never_write_html() -> None:
+    for name in build.SCRIPTS:
+        code = (ROOT / "assets" / name).read_text()
+        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+            assert word not in code, f"{name}: {word}"
+
+
+def test_five_hundred_runs_stay_below_ten_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run with two attacks, whose pictures are all different and as rich as photographs."""
+    store = synthetic.make(tmp_path, 500, pictures=False)
+    random = np.random.default_rng(0)
+    x = thumbs.pixels(synthetic.images(random, 17, 32))
+
+    def measured(home: Path) -> dict[str, Any]:
+        images = np.roll(x, int(home.name[8:], 16) % 1021, axis=(1, 2)) // 2 + random.integers(0, 8, x.shape, np.uint8)
+        scores = {m: random.gamma(4, 0.01, 128) for m in synthetic.METRICS}
+        part = {"words": [], "victims": [], "scores": {}}
+        return {"scores": scores, "fixed": {"x": x[:8], "images": images[:8], "mse": [0.1] * 8},
+                "extremes": {"x": x[8:], "images": images[8:], **part}}  # fmt: skip
+
+    monkeypatch.setattr(thumbs, "measured", measured)
+    data, strips = build.collect(store.rows(), store)
+    assert len(strips.tiles) == 2 + 2 * 2 * 500  # the victims' own pictures are kept once
+    text = build.page(data, strips)
+    assert len(text.encode()) < 10_000_000
+    assert len(json.loads(re.search(r'id="strips">(.*?)</script>', text)[1])) == 2002  # type: ignore[index]
+
+
+def test_pictures_shrink_until_they_fit_and_the_page_says_so(store: Store) -> None:
+    data, strips = build.collect(store.rows(), store)
+    whole = build.page(data, strips)
+    limit = len(whole.encode()) - 60_000
+    small = build.page(data, strips, limit)
+    assert len(small.encode()) <= limit
+    assert 'data-smaller="0"' in whole
+    assert re.search(r'data-smaller="[1-9]', small)
+
+
+def test_a_strip_is_what_the_store_holds(store: Store) -> None:
+    row = store.rows()[0]
+    data, strips = build.collect([row], store)
+    from safetensors.numpy import load_file
+
+    shown = load_file((store.root / row["picture/decoder"]).with_name("shown.safetensors"))
+    found = data["runs"][0]["shown"]["decoder"]
+    assert np.array_equal(strips.tiles[found["fixed"]["x"]], thumbs.pixels(shown["x"]))
+    webp = np.asarray(Image.open(io.BytesIO(strips.encode()[0][found["fixed"]["images"]])))
+    wide = np.concatenate(list(thumbs.pixels(shown["images"])), axis=1)
+    assert webp.shape == wide.shape
+    assert np.abs(webp.astype(int) - wide).mean() < 12
+    assert found["fixed"]["mse"][0] == pytest.approx(
+        np.square((shown["x"][0].astype(float) - shown["images"][0]) / 255).mean()
+    )
+
+
+def test_extremes_come_out_of_the_grid_in_the_engine_s_own_layout(tmp_path: Path) -> None:
+    """`pictures.grid` draws it, the dashboard cuts the same pixels out of it again."""
+    torch = pytest.importorskip("torch")
+    from splitpriv import pictures
+
+    x = torch.rand(20, 3, 28, 28)
+    recon = torch.rand(20, 3, 28, 28)
+    scores = {"mse": (x - recon).square().flatten(1).mean(1), "ssim": torch.rand(20)}
+    shown = pictures.grid(tmp_path / "grid.png", x, recon, scores, seed=3, title="a title")
+    eight = [thumbs.pixels((t * 255).round().byte().numpy()) for t in (x, recon)]
+    fixed = [t[shown[: pictures.FIXED]] for t in eight]
+    found = thumbs.extremes(tmp_path / "grid.png", *fixed, {k: v.double().numpy() for k, v in scores.items()})
+    assert found is not None
+    assert found["victims"] == shown[pictures.FIXED :]
+    assert found["words"] == ["best"] * 3 + ["median"] * 3 + ["worst"] * 3
+    for part, tiles in zip(("x", "images"), eight, strict=True):
+        assert np.array_equal(found[part], tiles[found["victims"]])
+    assert thumbs.extremes(tmp_path / "grid.png", fixed[1], fixed[0], {"mse": np.zeros(20)}) is None
+
+
+def test_rows_without_their_stages_and_with_odd_entries_are_shown(tmp_path: Path) -> None:
+    store = synthetic.make(tmp_path, 2, pictures=False)
+    odd = {**store.rows()[0], "utility/accuracy": float("nan"), "bound/x": float("inf"), "trajectory": None,
+           "privacy/probe/advantage": 0.3, "privacy/probe/auc": 0.7, "picture/decoder": "../../grid.png"}  # fmt: skip
+    data, strips = build.collect([odd], store)
+    found = unpacked(build.page(data, strips))["runs"][0]
+    assert found["row"]["utility/accuracy"] == "NaN"
+    assert found["row"]["bound/x"] == "Infinity"
+    assert found["attacks"] == ["decoder", "rmle", "probe"]
+    assert found["shown"] == {}
+    assert unpacked(build.page(*build.collect([], store)))["runs"] == []
+
+
+def test_pictures_outside_the_store_are_not_read(store: Store, tmp_path: Path) -> None:
+    inside = Store(tmp_path / "other")
+    row = store.rows()[0]
+    path = Path(row["picture/decoder"])
+    stolen = {**row, "picture/decoder": f"../../{store.root.name}/{path}", "picture/rmle": str(store.root / path)}
+    assert build.collect([stolen], inside)[0]["runs"][0]["shown"] == {}
+
+
+def test_runs_that_differ_in_seeds_alone_share_a_group(store: Store) -> None:
+    row = store.rows()[0]
+    assert build.group_of(row) == build.group_of(
+        {**row, "seed": 9, "attack_seed": 4, "utility/accuracy": 0.1, "key": "f"}
+    )
+    assert build.group_of(row) != build.group_of({**row, "optim.epochs": 99})
+    assert build.group_of(row) != build.group_of({**row, "dataset": "mnist"})
+
+
+def test_long_curves_are_thinned_and_keep_their_ends() -> None:
+    found = build._thin(list(range(1, 1001)), [1 / i for i in range(1, 1001)])
+    assert len(found["at"]) == build.POINTS
+    assert (found["at"][0], found["at"][-1], found["of"]) == (1, 1000, 1000)
+    assert found["y"][-1] == 0.001
+
+
+def test_every_flag_of_the_engine_is_explained() -> None:
+    floors = {"mean_image": {"mse": 0.04}, "random_image": {"mse": 0.08}}
+    bad = {"a": Facts({"mse": 0.5})}
+    flags = doubts(bad, **floors, signal=0.0, overlaps={"train and aux": 3}, utility={"accuracy": float("nan")})
+    edge = frozenset({"edge"})
+    pair = {"w": Facts({"mse": 0.05}, requires=edge, draws=4, converged=False), "b": Facts({"mse": 0.01})}
+    flags += doubts(pair, **floors, adaptive={"noise": ["mask"]}, bounds={"cem_mse": 0.02})
+    flags += doubts({**pair, "w": Facts({"mse": 0.05}, requires=edge, eot=2)}, **floors)
+    flags += above_ceiling("w", 0.01, 0.05)
+    explained = {part for flag in flags for part, _ in facts.FLAGS if part in flag}
+    assert not [flag for flag in flags if not any(part in flag for part, _ in facts.FLAGS)]
+    assert {part for part, _ in facts.FLAGS} - explained == {" is inf"}
+
+
+# ---- status --------------------------------------------------------------------------------------------------------
+
+
+def test_status_tells_running_failed_and_interrupted_apart(tmp_path: Path) -> None:
+    store = synthetic.make(tmp_path, 1)
+    synthetic.trouble(store)
+    busy = store.home("fit", "beefbeefbeefbeef")
+    busy.mkdir()
+    with FileLock(busy.with_name("beefbeefbeefbeef.lock")):
+        found = status.status(store)
+        assert [r["key"] for r in found["running"]] == ["beefbeefbeefbeef"]
+    assert found["stages"]["measure"] == {"done": 2, "running": 0, "failed": 0, "interrupted": 0}
+    assert [(f["stage"], f["traceback"]) for f in found["failed"]] == [("attack", synthetic.TRACEBACK)]
+    assert [(r["key"], r["epochs"], r["last"]["task"]) for r in found["interrupted"]] == [("cafecafecafecafe", 1, 1.5)]
+    assert status.status(store)["running"] == []
+    (sweep,) = found["sweeps"]
+    assert (sweep["alive"], sweep["overrides"]) == (False, "+setting=demo seed=0,1,2")
+    assert [p["state"] for p in sweep["points"]] == ["ended", "failed", "not started"]
+    assert sweep["points"][1]["problems"] == synthetic.TRACEBACK.splitlines()
+    assert sweep["points"][2]["overrides"] == "+setting=demo seed=2"
+
+
+# ---- command and server --------------------------------------------------------------------------------------------
+
+
+def asked(*words: str) -> argparse.Namespace:
+    top = argparse.ArgumentParser()
+    cli.add(top.add_subparsers())
+    return top.parse_args(["dashboard", *words])
+
+
+def test_the_command_writes_one_file(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "page.html"
+    assert cli.run(asked("--out", str(out)), lambda: (store.rows(), store)) == 0
+    assert "12 runs" in capsys.readouterr().out
+    assert len(unpacked(out.read_text())["runs"]) == 12
+    with pytest.raises(UserError, match="no finished run matches"):
+        cli.run(asked("--out", str(out), "--where", "seed=99"), lambda: ([], store))
+    with pytest.raises(UserError, match="--serve writes no file"):
+        cli.run(asked("--out", str(out), "--serve"), lambda: ([], store))
+    with pytest.raises(UserError, match="no port"):
+        cli.run(asked("--serve", "--port", "99999"), lambda: ([], store))
+
+
+def test_the_server_is_local_and_sends_what_changed(tmp_path: Path) -> None:
+    store = synthetic.make(tmp_path, 2)
+    server = serve.serve(lambda: (store.rows(), store), 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host, port = server.server_address[:2]
+    assert host == "127.0.0.1"
+    base = f"http://127.0.0.1:{port}"
+
+    def get(path: str, **headers: str) -> tuple[int, bytes, Any]:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(base + path, headers=headers), timeout=20) as answer:
+                return answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(), error.headers
+
+    try:
+        assert get("/")[1].startswith(b"<!doctype html>")
+        code, body, headers = get("/data.json")
+        data = json.loads(gzip.decompress(body))
+        assert (code, len(data["runs"])) == (200, 2)
+        assert get("/data.json", **{"If-None-Match": headers["ETag"]})[0] == 304
+        strip = data["runs"][0]["shown"]["decoder"]["fixed"]["images"]
+        assert Image.open(io.BytesIO(get(f"/strip/{strip}.webp")[1])).size == (8 * 32, 32)
+        store.add_row({**store.rows()[0], "key": "0123456789abcdef"})
+        code, body, _ = get("/data.json", **{"If-None-Match": headers["ETag"]})
+        assert (code, len(json.loads(gzip.decompress(body))["runs"])) == (200, 3)
+        assert get("/strip/../../etc/passwd")[0] == 404
+        assert get("/rows/0123456789abcdef.json")[0] == 404
+        assert get("/", Host="evil.example")[0] == 403  # another site's name that points here
+        (store.root / "rows" / "bad.json").write_text("{")
+        code, body, _ = get("/data.json")
+        assert code == 500
+        assert "JSONDecodeError" in json.loads(body)["error"]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_every_asset_is_in_the_package_with_its_licence() -> None:
+    vendor = {p.name for p in (ROOT / "assets" / "vendor").iterdir()}
+    assert set(build.VENDOR) | {"README.md", "LICENSE.plotly", "LICENSE.htm", "LICENSE.preact"} == vendor
+    assert {p.name for p in (ROOT / "assets").glob("*.js")} == set(build.SCRIPTS)
+    assert (ROOT / "page.html.j2").exists()
