@@ -110,12 +110,14 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
     links: dict[str, Defense] = {}
     for name, node in listed(cfg["defense"] if chain else {}):
         try:
-            links[name] = build(node, f"defense.{name}")()
+            with blame(f"defense.{name}"):
+                links[name] = build(node, f"defense.{name}")()
         except UserError as error:
             problems += error.problems
-    for link in links.values() if not problems else ():
+    for name, link in links.items() if not problems else ():
         try:
-            link.validate(links)
+            with blame(f"defense.{name}"):
+                link.validate(links)
         except UserError as error:
             problems += error.problems
     try:

@@ -36,26 +36,33 @@ MEAN, STD = 0.1307, 0.3081  # at 28x28
 
 
 class Mnist(Dataset):
-    """60,000 + 10,000 grey digits, 28x28, brought to 1 x size x size by zero padding or by resizing."""
+    """60,000 + 10,000 grey digits, 28x28, brought to 1 x size x size by zero padding or by resizing.
+
+    `task` above_five asks whether the digit is above five (Cloak); the digit itself is then the private attribute.
+    """
 
     def __init__(
-        self, *, size: Count, fit: Literal["pad", "resize"], crop: Whole, flip: bool, rotation: NonNegative
-    ) -> None:
+        self, *, task: Literal["digit", "above_five"], size: Count, fit: Literal["pad", "resize"], crop: Whole,
+        flip: bool, rotation: NonNegative,
+    ) -> None:  # fmt: skip
         if fit == "pad" and size < 28:
             raise UserError(f"dataset.size: {size} is below 28, and padding only enlarges; set dataset.fit=resize")
         self.crop, self.flip, self.rotation = crop, flip, rotation
-        self.size, self.fit = size, fit
+        self.task, self.size, self.fit = task, size, fit
         share = (28 / size) ** 2 if fit == "pad" else 1.0
         mean = MEAN * share
         std = ((STD**2 + MEAN**2) * share - mean**2) ** 0.5
-        self.spec = Spec((1, size, size), 10, mean=(mean,), std=(std,))
+        classes, private = (10, {}) if task == "digit" else (2, {"digit": 10})
+        self.spec = Spec((1, size, size), classes, private, mean=(mean,), std=(std,))
 
     def pools(self, root: Path) -> dict[str, Split]:
         files.check(root, FILES, f"run `splitpriv data fetch mnist`, or put the four files of {URL}, unpacked, there")
         x, y, x_test, y_test = (idx.parse((root / file.path).read_bytes()) for file in FILES)
         labels = torch.from_numpy(np.concatenate([y, y_test]).astype(np.int64))
         images = torch.from_numpy(np.concatenate([x, x_test]))[:, None]
-        return pools(self._fit(images), labels, {}, len(y))
+        if self.task == "digit":
+            return pools(self._fit(images), labels, {}, len(y))
+        return pools(self._fit(images), (labels > 5).long(), {"digit": labels}, len(y))
 
     def _fit(self, images: Tensor) -> Tensor:
         if self.fit == "pad":

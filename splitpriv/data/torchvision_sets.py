@@ -40,19 +40,52 @@ def _open(name: str, remedy: str, *where: Any, **how: Any) -> Any:
         raise UserError(f"paths.data: {name}: {reason}; {remedy}") from error
 
 
+SUPERCLASSES = {  # of CIFAR-100; both numberings are alphabetical
+    "aquatic mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food containers": "bottle bowl can cup plate",
+    "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
+    "household electrical devices": "clock keyboard lamp telephone television",
+    "household furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large carnivores": "bear leopard lion tiger wolf",
+    "large man-made outdoor things": "bridge castle house road skyscraper",
+    "large natural outdoor scenes": "cloud forest mountain plain sea",
+    "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium-sized mammals": "fox porcupine possum raccoon skunk",
+    "non-insect invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}
+
+
 class Cifar100(Dataset):
-    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images, 3x32x32, of 100 classes."""
+    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images, 3x32x32.
 
-    spec = Spec((3, 32, 32), 100, mean=(0.50708, 0.48655, 0.44092), std=(0.26733, 0.25644, 0.27615))
+    `task`: its 100 classes, or the 20 superclasses that they form (Cloak); the class is then the private attribute.
+    """
 
-    def __init__(self, *, crop: Whole, flip: bool, rotation: NonNegative) -> None:
-        self.crop, self.flip, self.rotation = crop, flip, rotation
+    def __init__(self, *, task: Literal["class", "superclass"], crop: Whole, flip: bool, rotation: NonNegative) -> None:
+        self.task, self.crop, self.flip, self.rotation = task, crop, flip, rotation
+        mean, std = (0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615)
+        classes, private = (100, {}) if task == "class" else (20, {"class": 100})
+        self.spec = Spec((3, 32, 32), classes, private, mean, std)
 
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"run `splitpriv data fetch cifar100`, or put the folder cifar-100-python under {root}"
         train, test = (_open("CIFAR100", remedy, str(root), train=part) for part in (True, False))
         images = np.concatenate([train.data, test.data]).transpose(0, 3, 1, 2)
-        return pools(np.ascontiguousarray(images), torch.tensor(train.targets + test.targets), {}, len(train.targets))
+        labels, count = torch.tensor(train.targets + test.targets), len(train.targets)
+        if self.task == "class":
+            return pools(np.ascontiguousarray(images), labels, {}, count)
+        group = {name: i for i, names in enumerate(SUPERCLASSES.values()) for name in names.split()}
+        coarse = torch.tensor([group[name] for name in sorted(group)])[labels]
+        return pools(np.ascontiguousarray(images), coarse, {"class": labels}, count)
 
     def fetch(self, root: Path) -> None:
         put = f"put cifar-100-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html under {root}, run this again"

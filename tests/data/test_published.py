@@ -114,7 +114,7 @@ def offline(monkeypatch):
 def test_fetch_without_a_network_says_what_to_put_where(tmp_path, offline):
     for data, words in (
         (Cifar10(**PLAIN), "cifar-10-binary.tar.gz"),
-        (Mnist(size=32, fit="pad", **PLAIN), "train-images-idx3-ubyte"),
+        (Mnist(task="digit", size=32, fit="pad", **PLAIN), "train-images-idx3-ubyte"),
         (FairFace(task="age", attributes=(), size=8, **PLAIN), "Google Drive"),
     ):
         with pytest.raises(UserError) as caught:
@@ -171,17 +171,17 @@ def small_mnist(tmp_path, monkeypatch):
 
 def test_mnist_pads_or_resizes(small_mnist):
     root, arrays = small_mnist
-    padded = Mnist(size=32, fit="pad", **PLAIN)
+    padded = Mnist(task="digit", size=32, fit="pad", **PLAIN)
     pools = padded.pools(root)
     assert padded.spec.image == (1, 32, 32)
     assert np.array_equal(pools["train"].images[:, 0, 2:-2, 2:-2].numpy(), arrays[0])
     assert pools["train"].images.sum() == arrays[0].sum()
     assert pools["test"].y.tolist() == [1, 2, 3]
-    small = Mnist(size=14, fit="resize", **PLAIN).pools(root)["test"].images
+    small = Mnist(task="digit", size=14, fit="resize", **PLAIN).pools(root)["test"].images
     assert small.shape == (3, 1, 14, 14)
     assert small.dtype == torch.uint8
     with pytest.raises(UserError, match=r"dataset\.size"):
-        Mnist(size=20, fit="pad", **PLAIN)
+        Mnist(task="digit", size=20, fit="pad", **PLAIN)
 
 
 def test_mnist_fetch_unpacks_the_compressed_files(small_mnist, monkeypatch, offline):
@@ -193,7 +193,7 @@ def test_mnist_fetch_unpacks_the_compressed_files(small_mnist, monkeypatch, offl
         digests.append(files.digest_of(packed, "md5:"))
         (root / file.path).unlink()
     monkeypatch.setattr(mnist, "ARCHIVES", digests)
-    data = Mnist(size=32, fit="pad", **PLAIN)
+    data = Mnist(task="digit", size=32, fit="pad", **PLAIN)
     data.fetch(root)
     assert data.verify(root) == "6 train, 3 test"
 
@@ -260,7 +260,7 @@ def test_real_cifar10_matches_its_spec():
 
 @pytest.mark.skipif(not (REAL / mnist.FOLDER).is_dir(), reason="SPLITPRIV_DATA has no MNIST")
 def test_real_mnist_matches_its_spec():
-    data = Mnist(size=32, fit="pad", **PLAIN)
+    data = Mnist(task="digit", size=32, fit="pad", **PLAIN)
     x = data.pools(REAL)["train"].x(slice(0, 10_000))
     torch.testing.assert_close(x.mean().reshape(1), torch.tensor(data.spec.mean), atol=0.002, rtol=0)
     torch.testing.assert_close(x.std().reshape(1), torch.tensor(data.spec.std), atol=0.002, rtol=0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from splitpriv.data.torchvision_sets import CelebA, Cifar100, Svhn
+from splitpriv.data.torchvision_sets import SUPERCLASSES, CelebA, Cifar100, Svhn
 from splitpriv.types import UserError
 
 PLAIN = {"crop": 0, "flip": False, "rotation": 0.0}
@@ -26,10 +26,30 @@ def test_cifar100(library, tmp_path):
     data = np.arange(5 * 32 * 32 * 3).reshape(5, 32, 32, 3).astype(np.uint8)
     halves = {True: (data[:3], [7, 8, 9]), False: (data[3:], [1, 2])}
     library.CIFAR100 = lambda root, train: SimpleNamespace(data=halves[train][0], targets=halves[train][1])
-    pools = Cifar100(**PLAIN).pools(tmp_path)
+    pools = Cifar100(task="class", **PLAIN).pools(tmp_path)
     assert pools["train"].y.tolist() == [7, 8, 9]
     assert np.array_equal(pools["test"].images.permute(0, 2, 3, 1).numpy(), data[3:])
     assert pools["test"].ids.tolist() == [3, 4]
+
+
+# As published beside the data (coarse_labels of the file "train"), for the classes 0 to 99.
+COARSE = """
+ 4 1 14 8 0 6 7 7 18 3   3 14 9 18 7 11 3 9 7 11   6 11 5 10 7 6 13 15 3 15   0 11 1 10 12 14 16 9 11 5
+ 5 19 8 8 15 13 14 17 18 10   16 4 17 4 2 0 17 4 18 17   10 3 2 12 12 16 12 1 9 19   2 10 0 1 16 12 9 13 15 13
+ 16 19 2 4 6 19 5 5 8 19   18 1 2 15 6 0 17 8 14 13
+"""
+
+
+def test_cifar100_superclasses(library, tmp_path):
+    data = np.zeros((100, 32, 32, 3), np.uint8)
+    halves = {True: (data[:60], list(range(60))), False: (data[60:], list(range(60, 100)))}
+    library.CIFAR100 = lambda root, train: SimpleNamespace(data=halves[train][0], targets=halves[train][1])
+    dataset = Cifar100(task="superclass", **PLAIN)
+    pools = dataset.pools(tmp_path)
+    assert (dataset.spec.classes, dataset.spec.attributes) == (20, {"class": 100})
+    assert [*pools["train"].y.tolist(), *pools["test"].y.tolist()] == [int(c) for c in COARSE.split()]
+    assert pools["test"].attributes["class"].tolist() == list(range(60, 100))
+    assert list(SUPERCLASSES) == sorted(SUPERCLASSES)
 
 
 def test_svhn(library, tmp_path):
@@ -70,7 +90,7 @@ def test_what_is_missing_is_named(library, tmp_path):
 
     library.CIFAR100, library.SVHN = absent, no_scipy
     with pytest.raises(UserError) as caught:
-        Cifar100(**PLAIN).pools(tmp_path)
+        Cifar100(task="class", **PLAIN).pools(tmp_path)
     assert str(caught.value) == (
         "paths.data: CIFAR100: Dataset not found or corrupted; run `splitpriv data fetch cifar100`, "
         f"or put the folder cifar-100-python under {tmp_path}"
@@ -82,6 +102,6 @@ def test_what_is_missing_is_named(library, tmp_path):
 def test_the_real_library_refuses_an_empty_folder(tmp_path):
     pytest.importorskip("torchvision")
     celeba = CelebA(task="Male", attributes=(), size=8, **PLAIN)
-    for data in (Cifar100(**PLAIN), Svhn(**PLAIN), celeba):
+    for data in (Cifar100(task="class", **PLAIN), Svhn(**PLAIN), celeba):
         with pytest.raises(UserError, match=r"paths\.data: .*; run `splitpriv data fetch"):
             data.pools(tmp_path)
