@@ -227,6 +227,7 @@ class Run:
             **{f"utility/{k}": v for k, v in found.items()},
             **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
             **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
+            "cost/edge_stages": float(model.net.at),
             **{f"bound/{k}": v for k, v in measure.bounds(model, self.splits["train"], spec).items()},
             **audited,
             "signal": measure.signal(self.releases(0), self.releases(1)),

@@ -60,10 +60,13 @@ def make_row(
         means["worst"] = measure.summary(measure.worst(per_image))
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
-    settings = {k: v for k, v in cfg.items() if k not in ("choices", "paths", "runtime", "track", "seed", "attack_seed")}
+    settings = {
+        k: v for k, v in cfg.items() if k not in ("choices", "paths", "runtime", "track", "seed", "attack_seed")
+    }
+    at = cfg["split"]["at"]
     return {
         "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
-        "attack_seed": cfg["attack_seed"], **choices, "cut": cfg["split"]["at"],
+        "attack_seed": cfg["attack_seed"], **choices, "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
         "precision": cfg["runtime"]["precision"], "fit": list(chart.fits), "ceiling": chart.ceiling,
         **{k: v for k, v in flatten(settings).items() if v != {}}, **plain,
         **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},

@@ -49,11 +49,22 @@ def resnet20(
 
     `widths` and `strides`: channels of the three groups of three blocks, and the stride of each group's first block.
     """
+    return _resnet20(spec, stem_kernel, stem_width, widths, strides, double=False)
+
+
+def resnet20_double(
+    spec: Spec, *, stem_kernel: Count, stem_width: Count, widths: list[Count], strides: list[Count]
+) -> Backbone:
+    """The same with one more 3x3 convolution behind the stem, stage `extra`: CEM's double local layer for PATROL."""
+    return _resnet20(spec, stem_kernel, stem_width, widths, strides, double=True)
+
+
+def _resnet20(spec: Spec, kernel: int, stem: int, widths: list[int], strides: list[int], double: bool) -> Backbone:
     if len(widths) != 3 or len(strides) != 3:
         raise UserError("backbone.widths: ResNet-20 has three groups of blocks; give three widths and three strides")
-    if sorted([stem_width, *widths]) != [stem_width, *widths]:
+    if sorted([stem, *widths]) != [stem, *widths]:
         raise UserError("backbone.widths: shortcuts pad channels; give widths that never fall, from stem_width on")
-    backbone = _resnet(spec, stem_kernel, stem_width, widths, strides, blocks=3, project=False)
+    backbone = _resnet(spec, kernel, stem, widths, strides, blocks=3, project=False, double=double)
     backbone.cuts = {"shallow": "stem", "middle": "block4", "deep": "block6"}
     return backbone
 
@@ -67,8 +78,9 @@ def resnet18(spec: Spec, *, width: Count) -> Backbone:
 
 
 def _resnet(
-    spec: Spec, kernel: int, stem: int, widths: list[int], strides: list[int], blocks: int, project: bool
-) -> Backbone:
+    spec: Spec, kernel: int, stem: int, widths: list[int], strides: list[int], blocks: int, project: bool,
+    double: bool = False,
+) -> Backbone:  # fmt: skip
     stages: dict[str, nn.Module] = {
         "stem": named(
             normalise=Normalise.of(spec),
@@ -77,10 +89,12 @@ def _resnet(
             act=nn.ReLU(),
         )
     }
-    inputs = stem
+    if double:
+        stages["extra"] = nn.Conv2d(stem, stem, 3, padding=1, bias=False)
+    inputs, first = stem, len(stages)
     for width, stride in zip(widths, strides, strict=True):
         for i in range(blocks):
-            stages[f"block{len(stages)}"] = BasicBlock(inputs, width, stride if i == 0 else 1, project)
+            stages[f"block{len(stages) - first + 1}"] = BasicBlock(inputs, width, stride if i == 0 else 1, project)
             inputs = width
     stages["head"] = named(pool=GlobalMean(), fc=nn.Linear(inputs, spec.classes))
     backbone = Backbone(stages)

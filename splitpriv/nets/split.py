@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from math import ceil
 from typing import Any
 
 import torch
@@ -36,15 +37,20 @@ class SplitNet(nn.Module):
     """The two halves of a backbone; parameters keep the names that they have in it.
 
     `at`: how many stages the edge keeps (0: the raw image leaves), or the last of them by name, or shallow, middle or
-    deep. `bottleneck`: None, or channels, kernel, stride, activation of layers across the cut (`bottleneck_pair`).
-    Raises UserError for a cut outside the net: at least the head stays in the cloud.
+    deep, or {budget, compression}: as many as fit (`affordable_stages`). `bottleneck`: None, or channels, kernel,
+    stride, activation of layers across the cut (`bottleneck_pair`). Raises UserError for a cut outside the net: at
+    least the head stays in the cloud.
     """
 
-    def __init__(self, backbone: Backbone, spec: Spec, *, at: int | str, bottleneck: Mapping[str, Any] | None) -> None:
+    def __init__(self, backbone: Backbone, spec: Spec, *, at: int | str | Mapping[str, Any],
+                 bottleneck: Mapping[str, Any] | None) -> None:  # fmt: skip
         super().__init__()
         stages = dict(backbone.named_children())
         self.stages = list(stages)
-        self.at = kept_stages(at, self.stages, backbone.cuts)
+        if isinstance(at, Mapping):
+            self.at = affordable_stages(at, edge_sizes(backbone, spec, bottleneck))
+        else:
+            self.at = kept_stages(at, self.stages, backbone.cuts)
         edge = OrderedDict(list(stages.items())[: self.at])
         cloud = OrderedDict(list(stages.items())[self.at :])
         if bottleneck is not None:
@@ -81,6 +87,51 @@ def kept_stages(at: int | str, stages: list[str], cuts: Mapping[str, str]) -> in
     words = f", or {', '.join(cuts)}" if cuts else ""
     remedy = f"give how many stay on the edge (0..{most}), the last of them by name{words}"
     raise UserError(f"split.at: {problem}; stages are {stages}; {remedy}")
+
+
+def edge_sizes(backbone: Backbone, spec: Spec, bottleneck: Mapping[str, Any] | None) -> list[int]:
+    """Parameters of the edge that keeps 1, 2, ... stages, all but the head, each with its own bottleneck."""
+    stages = list(backbone.children())[:-1]
+    device = next(backbone.parameters()).device
+    sizes, count = [], 0
+    for kept, stage in enumerate(stages, 1):
+        count += _parameters(stage)
+        extra = 0
+        if bottleneck is not None:
+            shape = _release_shape(nn.Sequential(*stages[:kept]), spec, device)
+            with torch.device("meta"):  # draws nothing
+                extra = _parameters(bottleneck_pair(shape, bottleneck)[0])
+        sizes.append(count + extra)
+    return sizes
+
+
+def affordable_stages(at: Mapping[str, Any], sizes: Sequence[int]) -> int:
+    """The deepest cut whose edge, once pruned, has at most `budget` parameters (PATROL: pruning buys a later split).
+
+    `at`: budget, and compression, the share of the edge's parameters that pruning is expected to save (0: none).
+    `sizes`: those of the edge that keeps 1, 2, ... stages. Raises UserError where not even the first stage fits.
+    """
+    problems = [f"split.at.{key}: unknown key; a budget has budget and compression" for key in at
+                if key not in ("budget", "compression")]  # fmt: skip
+    budget, share = at.get("budget"), at.get("compression")
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        problems.append(f"split.at.budget: {budget!r}; give the most parameters of a pruned edge, at least 1")
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+        problems.append(f"split.at.compression: {share!r}; give the share that pruning saves, from 0 to below 1")
+    if problems:
+        raise UserError(*problems)
+    left = [size - ceil(share * size) for size in sizes]  # type: ignore[operator]
+    fit = [kept for kept, size in enumerate(left, 1) if size <= budget]  # type: ignore[operator]
+    if not fit:
+        raise UserError(
+            f"split.at.budget: {budget} parameters hold no edge, not even one stage, which needs {min(left)} after "
+            "pruning; raise it or split.at.compression"
+        )
+    return max(fit)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import nn
 
 from splitpriv.nets.layers import GlobalMean, Normalise, named, require_side
 from splitpriv.nets.split import Backbone
-from splitpriv.types import Rate, Spec
+from splitpriv.types import Count, Rate, Spec
 
 _LAYERS: tuple[int | str, ...] = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
@@ -20,16 +20,29 @@ def vgg11(spec: Spec, *, dropout: Rate, init: Literal["xavier", "default"]) -> B
     are their 2, 4 and 5. `init` xavier is CEM's for the edge: Xavier-uniform weights, zero biases; the cloud keeps
     PyTorch's. Images of at least 32x32.
     """
+    return _vgg11(spec, dropout, init, extra=0)
+
+
+def vgg11_double(spec: Spec, *, dropout: Rate, init: Literal["xavier", "default"], extra: Count) -> Backbone:
+    """The same behind one more convolution, stage `conv0` of `extra` channels: CEM's double local layer for PATROL."""
+    return _vgg11(spec, dropout, init, extra)
+
+
+def _vgg11(spec: Spec, dropout: float, init: str, extra: int) -> Backbone:
     require_side("vgg11", spec, 32)
     stages: dict[str, nn.Module] = {}
     inputs, convs, pools = spec.image[0], 0, 0
+    if extra:
+        conv = nn.Conv2d(inputs, extra, 3, padding=1)
+        stages["conv0"] = named(normalise=Normalise.of(spec), conv=conv, norm=nn.BatchNorm2d(extra), act=nn.ReLU())
+        inputs = extra
     for entry in _LAYERS:
         if isinstance(entry, str):
             pools += 1
             stages[f"pool{pools}"] = nn.MaxPool2d(2)
             continue
         convs += 1
-        first = {"normalise": Normalise.of(spec)} if convs == 1 else {}
+        first = {"normalise": Normalise.of(spec)} if not stages else {}
         conv = nn.Conv2d(inputs, entry, 3, padding=1)
         stages[f"conv{convs}"] = named(**first, conv=conv, norm=nn.BatchNorm2d(entry), act=nn.ReLU())
         inputs = entry
