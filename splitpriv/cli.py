@@ -40,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train, defend, attack, measure and record one run, or with -m a sweep")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over comma-separated values")
     check = commands.add_parser("check", help="validate, print keys and what is cached; train nothing")
+    for name, text in (
+        ("tabular", "MID for linear regression and trees, with the MAP attack"),
+        ("leaks", "infer the label of the sample that a network last learned from"),
+    ):
+        side = commands.add_parser(name, help=text)
+        side.add_argument("overrides", nargs="*", metavar="OPTION or key=value")
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
@@ -178,7 +184,23 @@ def check(args: argparse.Namespace) -> int:
     return 0
 
 
+def tabular(args: argparse.Namespace) -> int:
+    """MID in its tabular forms."""
+    from splitpriv.tabular.run import main
+
+    main(args.overrides)
+    return 0
+
+
+def leaks(args: argparse.Namespace) -> int:
+    """Update leaks."""
+    from splitpriv.leaks import main
+
+    main(args.overrides)
+    return 0
+
+
 COMMANDS = {
     "run": run, "check": check, "rows": readers.rows, "curve": readers.curve, "track": readers.track,
-    "dashboard": readers.dashboard, "data": readers.data,
+    "dashboard": readers.dashboard, "data": readers.data, "tabular": tabular, "leaks": leaks,
 }  # fmt: skip

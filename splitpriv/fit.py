@@ -125,27 +125,28 @@ class SplitFit(pl.LightningModule):
             job.phase.name, self.epoch, (self.epoch + share) / job.epochs, self.main.param_groups[0]["lr"],
         )  # fmt: skip
         terms: dict[str, Tensor] = {}
-        received: list[tuple[Defense, Tensor]] = []
+        received: list[tuple[str, Defense, Tensor]] = []
         for name, defense, z in model.walk(x):
             if defense is None:
                 released = z
                 break
-            received.append((defense, z.detach()))
+            received.append((name, defense, z))
             if name in self.adversaries:
                 for _ in range(defense.adversary_steps):
                     terms[f"adversary/{name}"] = self._descend(self.own[name], defense.adversary_loss(z.detach(), step))
+        found, right = job.task.terms(model, released, step)
+        terms |= found
+        for name, defense, z in received:  # after the cloud has answered, which some penalties look at
             penalty = defense.penalty(z, step)
             if penalty is not None:
                 terms[f"penalty/{name}"] = penalty
-        found, right = job.task.terms(model, released, step)
-        terms |= found
         main = [value for name, value in terms.items() if not name.startswith("adversary/")]
         self._descend(self.main, torch.stack(main).sum(), job.recipe.clip)
         if self.monitor is not None:
             for _ in range(self.monitor.steps):
                 terms["monitor/loss"] = self._descend(self.own["monitor"], self.monitor.step_loss(released.detach(), x))
-        for defense, z in received:
-            defense.on_step_end(z, step)
+        for _, defense, z in received:
+            defense.on_step_end(z.detach(), step)
         terms["accuracy/train"] = right.float().mean()
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()

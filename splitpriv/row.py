@@ -66,7 +66,8 @@ def make_row(
     at = cfg["split"]["at"]
     return {
         "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
-        "attack_seed": cfg["attack_seed"], **choices, "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
+        "attack_seed": cfg["attack_seed"], **choices,
+        "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
         "precision": cfg["runtime"]["precision"], "fit": list(chart.fits), "ceiling": chart.ceiling,
         **{k: v for k, v in flatten(settings).items() if v != {}}, **plain,
         **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},

@@ -47,7 +47,7 @@ def launch(overrides: Sequence[str], folder: Path) -> list[str]:
 
 
 def task(composed: Any) -> None:
-    """One point of a sweep, in whatever process the launcher chose; its done.json names the row, failed.json what went wrong."""
+    """One point of a sweep, in whatever process the launcher chose; done.json names its row, failed.json its problems."""
     from hydra.core.hydra_config import HydraConfig
 
     from splitpriv import cli

@@ -17,7 +17,7 @@ LAYERS = [  # each may import from those before it, and from itself only where i
     {"types", "progress", "_torchvision", "host"},
     {"store"},
     {"resume", "stats", "config"},
-    {"data", "nets", "runtime"},
+    {"data", "nets", "runtime", "extras"},
     {"defenses"},
     {"attacks"},
     {"measure", "checks", "pictures"},
@@ -29,7 +29,7 @@ LAYERS = [  # each may import from those before it, and from itself only where i
     {"pipeline"},
     {"report", "curves", "sweeping"},
     {"track", "dashboard"},
-    {"readers"},
+    {"readers", "tabular", "leaks"},
     {"cli"},
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -110,6 +110,8 @@ def test_every_yaml_composes_and_matches_its_signature(path: Path) -> None:
     group, name = path.parent.name, path.stem
     if group == "decoder":
         overrides = [f"decoder@attack.decoder.net={name}"]
+    elif group in ("tabular", "leaks"):
+        overrides = [f"+{group}={name}"]
     elif group == "setting":
         overrides = [f"+setting={name}"]
     elif group == "defense":

@@ -25,7 +25,7 @@ def test_a_map_learned_through_a_substitute_protects_the_target() -> None:
     net = state(model.net)
     cloak: Any = model.chain["cloak"]
     assert [p.name for p in cloak.phases] == ["fit", "substitute", "increase", "suppress"]
-    learn(model, 12, "substitute")
+    learn(model, 30, "substitute")
     finished = state(cloak.substitute)
     agreement = (cloak.substitute.net.eval()(X).argmax(1) == images().y).float().mean()
     assert agreement > 0.9

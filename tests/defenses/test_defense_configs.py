@@ -25,7 +25,8 @@ from splitpriv.types import Epoch, Step, UserError
 ACTS = {  # what a defence does; a new one must do something, and says what in a line of its own here
     "none": set(), "noise": {"release"}, "laplace": {"release"}, "ldp": {"release"}, "dropout": {"release"},
     "topk": {"release"}, "quantize": {"release"}, "nopeek": {"penalty"}, "adversarial": {"penalty"},
-    "ressfl": {"penalty"}, "cem": {"penalty"}, "cem_compat": {"penalty"}, "cem_paper": {"penalty"},
+    "ressfl": {"penalty"}, "vib": {"release", "penalty"}, "mid": {"edge", "penalty"},
+    "cem": {"penalty"}, "cem_compat": {"penalty"}, "cem_paper": {"penalty"},
     "prune": {"edge"}, "lipschitz": {"penalty"}, "patrol": {"edge", "penalty"}, "patrol_cem": {"penalty"},
 }  # fmt: skip
 # So that it acts on a network that has learnt nothing yet.
@@ -158,7 +159,8 @@ def test_switched_off_it_trains_the_undefended_network_bit_by_bit(name: str, mon
     reference = weights(trained(plain))
     on = weights(trained(cfg))
     for defense in model(cfg).chain.values():
-        for hook in ("before_edge", "after_edge", "penalty"):
+        head = ["attach"] if name == "mid" else []  # it replaces the network's head
+        for hook in ("before_edge", "after_edge", "penalty", *head):
             monkeypatch.setattr(type(defense), hook, getattr(Defense, hook))
     assert equal(weights(trained(cfg)), reference)
     assert equal(on, reference) == (name == "none")

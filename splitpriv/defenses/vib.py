@@ -1,0 +1,64 @@
+"""The variational information bottleneck at the split: the device sends a code close to N(0, I)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from splitpriv.defenses.base import Defended
+from splitpriv.defenses.variational import Bottleneck, Reduction
+from splitpriv.nets.gaussian_code import GaussianCode
+from splitpriv.nets.layers import named
+from splitpriv.stats.vib import kl_to_normal
+from splitpriv.types import Count, Fraction, NonNegative, Shape, Spec, Step, UserError
+
+
+class Vib(Bottleneck):
+    """The device sends z ~ q(z|x) = N(μ, std²) instead of the feature (Alemi et al. 2017; at a split Zou et al. 2023).
+
+    Encoder: 1x1 convolution to 2·channels for feature maps, a linear layer for flat features and tokens, with a ReLU
+    after it if `relu`; std = softplus(a − `shift`). `decoder`: two layers with ReLU in the cloud, back to the feature's
+    channels. Raises UserError where the cloud would receive another shape.
+    """
+
+    def __init__(self, *, beta: NonNegative, kl_reduction: Reduction, channels: Count | None, shift: float, relu: bool,
+                 decoder: bool, sample_at_test: bool, warmup: Fraction) -> None:  # fmt: skip
+        super().__init__(beta, kl_reduction, warmup, sample_at_test)
+        self.channels, self.shift, self.relu = channels, shift, relu
+        self.decoder, self.sample_at_test = decoder, sample_at_test
+        self.code: GaussianCode | None = None
+
+    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
+        dim = 1 if len(shape) == 3 else -1
+        inputs = shape[0] if dim == 1 else shape[-1]
+        channels = self.channels or inputs
+        if channels != inputs and not self.decoder:
+            raise UserError(f"defense.vib.channels: the cloud wants {inputs} channels, not {channels}; "
+                            "set defense.vib.decoder=true, or channels=null")  # fmt: skip
+        self.size = torch.Size(shape).numel() // inputs * channels
+
+        def layer(a: int, b: int) -> nn.Module:
+            return nn.Conv2d(a, b, 1) if dim == 1 else nn.Linear(a, b)
+
+        with torch.random.fork_rng(devices=[]):  # the target's random numbers stay as they are without a defence
+            encode = layer(inputs, 2 * channels)
+            if self.relu:
+                encode = named(layer=encode, act=nn.ReLU())
+            self.code = GaussianCode(encode, dim, self.shift, self.sample_at_test)
+            if self.decoder:
+                back = named(
+                    first=layer(channels, channels), act1=nn.ReLU(), last=layer(channels, inputs), act2=nn.ReLU()
+                )
+                model.net.cloud = nn.Sequential(OrderedDict([("decode", back), *model.net.cloud.named_children()]))
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        if self.code is None:  # asked for its shape before it is attached
+            dim = 1 if z.dim() == 4 else -1
+            return z if self.channels is None else z.narrow(dim, 0, 1).repeat_interleave(self.channels, dim)
+        return self.code(z)
+
+    def penalty(self, z: Tensor, step: Step) -> Tensor:
+        assert self.code is not None
+        return self.weigh(kl_to_normal(*self.code.moments(z)), step)
