@@ -47,7 +47,7 @@ def launch(overrides: Sequence[str], folder: Path) -> list[str]:
 
 
 def task(composed: Any) -> None:
-    """One point of a sweep, in whatever process the launcher chose; done.json names its row, failed.json its problems."""
+    """One point of a sweep, in any process of the launcher; done.json names its row, failed.json the problems."""
     from hydra.core.hydra_config import HydraConfig
 
     from splitpriv import cli
