@@ -13,6 +13,7 @@ from typing import Any
 
 from splitpriv import __version__, readers
 from splitpriv.dashboard import cli as dashboard_cli
+from splitpriv.tables import cli as tables
 from splitpriv.types import UserError
 
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
@@ -24,6 +25,7 @@ EXAMPLES = """examples:
   splitpriv run -m hydra/launcher=joblib seed=0,1,2,3                    the same in parallel processes
   splitpriv check dataset=cifar10 backbone=vgg11                         validate; say what is cached; train nothing
   splitpriv rows --where dataset=cifar10 --format csv                    every finished run
+  splitpriv table run cem_table1 --scale smoke           complete a paper's table; then: table show|diff
   splitpriv data verify cifar10                                          is the data there, and whole?
 """
 
@@ -67,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     track.add_argument("--report", action="store_true", help="one W&B run that compares them: scatter, picture, table")
 
     page = dashboard_cli.add(commands)
+    tables.add(commands)
 
     data = commands.add_parser("data", help="list, fetch or verify data sets")
     data.add_argument("action", choices=["list", "fetch", "verify"])
@@ -202,5 +205,5 @@ def leaks(args: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": run, "check": check, "rows": readers.rows, "curve": readers.curve, "track": readers.track,
-    "dashboard": readers.dashboard, "data": readers.data, "tabular": tabular, "leaks": leaks,
+    "dashboard": readers.dashboard, "data": readers.data, "table": tables.table, "tabular": tabular, "leaks": leaks,
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Paper tables: what was printed beside what comes out here."""

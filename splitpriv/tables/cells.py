@@ -1,0 +1,220 @@
+"""Every cell of a table as a run: its overrides, its key, and how far it has come."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any, Literal
+
+import yaml
+
+from splitpriv import config
+from splitpriv.config import CONF, Config
+from splitpriv.store import Row, Store
+from splitpriv.tables.spec import Line, Play, Scale, Size, Table
+from splitpriv.types import UserError
+
+State = Literal["cached", "partial", "missing", "failed", "unsupported", "refused"]
+TODO: tuple[State, ...] = ("partial", "missing", "failed")
+FAILED = "table/failed"  # in the store: what went wrong, by row key
+
+
+@dataclass
+class Cell:
+    """One run that a table wants. `problems`: why it cannot run, or what its last try ended in."""
+
+    row: str
+    play: str
+    seed: int
+    attack_seed: int
+    overrides: list[str]
+    state: State = "missing"
+    key: str = ""
+    problems: list[str] = field(default_factory=list)
+    stages: list[tuple[str, str, str]] = field(default_factory=list)  # (label, stage, key) of what is not in the store
+    cfg: Config | None = None
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What the command line adds: overrides of every cell, the seeds if it names any, and those for Hydra itself."""
+
+    overrides: tuple[str, ...] = ()
+    hydra: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    attack_seeds: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Extra:
+        """Sort the overrides of a command; raise UserError for seeds that are not whole numbers."""
+        plain, hydra, seeds = [], [], {}
+        for word in words:
+            key, _, value = word.partition("=")
+            if key in ("seed", "attack_seed"):
+                if not all(part.strip().isdecimal() for part in value.split(",")):
+                    raise UserError(f"{key}: {value!r} is not a list of whole numbers; write {key}=0,1,2")
+                seeds[key] = tuple(int(part) for part in value.split(","))
+            elif key.lstrip("+").startswith(("hydra/", "hydra.")):
+                hydra.append(word)
+            else:
+                plain.append(word)
+        return cls(tuple(plain), tuple(hydra), seeds.get("seed", ()), seeds.get("attack_seed", ()))
+
+
+def expand(table: Table, scale: Scale, extra: Extra, rows: Sequence[str] = ()) -> list[Cell]:
+    """The cells of a table at a scale, without their states; `rows` are patterns of names. Raise UserError for one that
+    matches no row.
+    """
+    size = table.sized(scale)
+    unknown = [pattern for pattern in rows if not any(fnmatchcase(name, pattern) for name in table.rows)]
+    if unknown:
+        raise UserError(*(f"--rows {p}: no row is called so; {config.nearest(p, list(table.rows))}" for p in unknown))
+    wanted = [p for p in (size.rows, rows) if p]
+    out = []
+    for name, line in table.rows.items():
+        if not all(any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in wanted):
+            continue
+        for play, played in table.plays.items():
+            if any(only is not None and play not in only for only in (size.plays, line.plays)):
+                continue
+            overrides, problems = _overrides(line, played, size, size.by_play.get(play, []), extra.overrides)
+            for seed in extra.seeds or size.seeds:
+                for attack_seed in extra.attack_seeds or size.attack_seeds:
+                    seeds = [f"seed={seed}", f"attack_seed={attack_seed}"]
+                    state: State = "unsupported" if problems else "missing"
+                    out.append(Cell(name, play, seed, attack_seed, [*overrides, *seeds], state, "", list(problems)))
+    return out
+
+
+def inspect(cells: Sequence[Cell], store: Store) -> None:
+    """Fill in key and state of every cell. Seeds change no other value, so a row is composed once for all of them."""
+    from splitpriv import pipeline
+
+    known: dict[tuple[str, ...], Config | list[str]] = {}
+    for cell in cells:
+        if cell.state == "unsupported":
+            continue
+        words = tuple(cell.overrides[:-2])
+        if words not in known:
+            known[words] = _checked(words)
+        found = known[words]
+        if isinstance(found, list):
+            cell.state, cell.problems = "refused", found
+            continue
+        cell.cfg = copy.deepcopy(found)
+        cell.cfg.update(seed=cell.seed, attack_seed=cell.attack_seed)
+        chart, stages, row = pipeline.preview(cell.cfg, store)
+        cell.key = chart.row
+        places = {(label, key): stage for label, stage, key in chart.stages()}
+        cell.stages = [(label, places[label, key], key) for label, key, state in stages if state != "cached"]
+        states = {state for _, _, state in stages}
+        note = store.root / FAILED / f"{cell.key}.json"
+        if row == "cached":
+            cell.state = "cached"
+        elif "failed" in states or note.exists():
+            cell.state = "failed"
+            cell.problems = list(_traceback(store, cell, note))
+        else:
+            cell.state = "partial" if states & {"cached", "partial"} else "missing"
+
+
+def _checked(words: Sequence[str]) -> Config | list[str]:
+    try:
+        cfg = config.compose(list(words))
+        return config.check(cfg) or cfg
+    except UserError as error:
+        return error.problems
+
+
+def _traceback(store: Store, cell: Cell, note: Any) -> Iterator[str]:
+    for _, stage, key in cell.stages:
+        if store.state(stage, key) == "failed":
+            yield (store.home(stage, key) / "failed").read_text().strip()
+            return
+    yield from json.loads(note.read_text())
+
+
+def rows_of(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], dict[tuple[int, int], Row]]:
+    """(row, play) -> (seed, attack seed) -> the finished row, with what its undefended twin gives if that is there."""
+    from splitpriv.report import with_ceilings
+
+    out: dict[tuple[str, str], dict[tuple[int, int], Row]] = {}
+    for cell in cells:
+        if cell.state == "cached" and (row := store.row(cell.key)):
+            out.setdefault((cell.row, cell.play), {})[cell.seed, cell.attack_seed] = with_ceilings([row], store)[0]
+    return out
+
+
+# ---- overrides -----------------------------------------------------------------------------------------------------
+
+
+def _overrides(
+    line: Line, play: Play, size: Size, sized: Sequence[str], extra: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The overrides of a cell, the later of two with one key only, and what it names that is not in this repository.
+
+    Settings below `attack.X` and `defense.X` that a scale gives are for the rows that list X.
+    """
+    if line.absent:
+        return [], [line.absent]
+    own = [*play.overrides, *line.overrides]
+    attacks = [name for name in play.attacks if exists("attack", name)]
+    if play.attacks:
+        own = [f"attack=[{','.join(attacks)}]", *own]
+    later = [*size.overrides, *sized, *extra]
+    replaced = _chosen(own) & _chosen(later)  # what a row says inside an option goes with the option
+    own = [word for word in own if word.partition(".")[0] not in replaced]
+    words = _last([*size.base, *own, *later])
+    missing = [f"{need} is not in this repository yet" for need in line.needs if not exists(*need.split("/"))]
+    if play.attacks and not attacks:
+        missing.append(f"attack {', '.join(play.attacks)} is not in this repository yet")
+    listed: dict[str, set[str]] = {"attack": {"decoder"}, "defense": set()}
+    for word in words:
+        group, _, value = word.lstrip("+").partition("=")
+        options = [o.strip() for o in value.strip("[]").split(",") if o.strip()]
+        if (CONF / group.split("@")[0]).is_dir() and value not in ("", "null"):
+            group = group.split("@")[0]
+            missing += [f"{group} {o} is not in this repository yet" for o in options if not exists(group, o)]
+            if group in listed:
+                listed[group] = {n for o in options if exists(group, o) for n in _called(group, o)}
+    given = {*size.base, *size.overrides, *sized}
+    return [w for w in words if w not in given or _applies(w, listed)], list(dict.fromkeys(missing))
+
+
+def _last(words: Sequence[str]) -> list[str]:
+    kept: dict[str, str] = {}
+    for word in words:
+        key = word.partition("=")[0]
+        kept.pop(key, None)  # the later one takes its own place
+        kept[key] = word
+    return list(kept.values())
+
+
+def _chosen(words: Sequence[str]) -> set[str]:
+    """The groups of one option that these words choose."""
+    keys = {word.partition("=")[0] for word in words}
+    return {key for key in keys if (CONF / key).is_dir() and key not in config.LISTS}
+
+
+def _applies(word: str, listed: dict[str, set[str]]) -> bool:
+    group, *rest = word.lstrip("+~").partition("=")[0].split("@")[-1].split(".")
+    return not rest or group not in listed or rest[0] in listed[group]
+
+
+def exists(group: str, option: str) -> bool:
+    """Whether conf/ has that option."""
+    return (CONF / group / f"{option}.yaml").is_file()
+
+
+@cache
+def _called(group: str, option: str) -> tuple[str, ...]:
+    """The names under which an option puts its settings: an attack's own, a defence's top keys."""
+    if group == "attack":
+        return (option,)
+    found = yaml.safe_load((CONF / group / f"{option}.yaml").read_text()) or {}
+    inherited = [d for d in found.get("defaults", []) if isinstance(d, str) and d != "_self_"]
+    return (*[key for key in found if key != "defaults"], *[n for o in inherited for n in _called(group, o)])

@@ -1,0 +1,164 @@
+"""`splitpriv table`: list, plan, run, show and diff the tables of papers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splitpriv.types import UserError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from splitpriv.store import Store
+    from splitpriv.tables.cells import Cell, Extra
+    from splitpriv.tables.spec import Table
+
+ACTIONS = ("list", "plan", "run", "show", "diff")
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of `splitpriv`."""
+    table = commands.add_parser("table", help="plan, complete and compare the tables of papers")
+    table.add_argument("action", choices=ACTIONS)
+    table.add_argument("name", nargs="?", help="a table, as `splitpriv table list` shows them")
+    scales = "smoke: minutes on 2 cores; lite: hours, real data; full: the paper's schedule"
+    table.add_argument("--scale", choices=["smoke", "lite", "full"], default="smoke", help=scales)
+    table.add_argument("--rows", default="", metavar="A,B", help="only these rows; patterns such as '*CEM' work")
+    table.add_argument("--format", choices=["terminal", "markdown", "latex", "csv", "html"], default="terminal")
+    table.add_argument("--interval", choices=["t", "percentile", "bca"], default="t", help="Student's t or a bootstrap")
+    table.add_argument("--out", type=Path, help="file that show or diff writes to")
+    table.add_argument("--no-estimate", action="store_true", help="plan without timing any step")
+    extra = "for every cell; seed=0,1 replaces the scale's seeds; hydra/launcher=joblib runs in parallel"
+    table.add_argument("overrides", nargs="*", metavar="key=value", help=extra)
+
+
+def table(args: argparse.Namespace) -> int:
+    """Run one action; raise UserError for a table, row or scale that does not exist."""
+    from splitpriv.tables import spec
+
+    if args.name and "=" in args.name:
+        args.overrides, args.name = [args.name, *args.overrides], None
+    if args.action == "list":
+        for name in spec.names():
+            found = spec.load(name)
+            print(f"{name:18} {found.title} ({', '.join(found.scales)})")
+        return 0
+    if args.name is None:
+        raise UserError(f"table {args.action}: name a table; there are {', '.join(spec.names())}")
+    return int({"plan": _plan, "run": _run, "show": _show, "diff": _diff}[args.action](args))
+
+
+def _open(args: argparse.Namespace) -> tuple[Table, list[Cell], Store, Extra]:
+    """The table, its cells with their states, and the store."""
+    from splitpriv import config
+    from splitpriv.store import Store
+    from splitpriv.tables import cells, spec
+
+    found = spec.load(args.name)
+    extra = cells.Extra.of(args.overrides)
+    wanted = [name for name in args.rows.split(",") if name]
+    store = Store(config.compose([o for o in extra.overrides if o.startswith("paths.")])["paths"]["outputs"])
+    listed = cells.expand(found, args.scale, extra, wanted)
+    cells.inspect(listed, store)
+    return found, listed, store, extra
+
+
+def _plan(args: argparse.Namespace) -> int:
+    """Print the state of every cell and what the missing ones will cost."""
+    from rich.markup import escape
+    from rich.table import Table as Grid
+
+    from splitpriv.report import COLOURS as STATES
+    from splitpriv.report import console
+    from splitpriv.tables import costs
+
+    found, listed, store, _ = _open(args)
+    seconds: dict[tuple[str, str], float | None] = {}
+    total, unknown = 0.0, 0
+    if not args.no_estimate:
+        seconds, total, unknown = costs.estimate(listed, costs.Timer(store, lambda text: print(text, file=sys.stderr)))
+    grid = Grid(title=escape(f"{found.title} · {args.scale}"), title_justify="left", pad_edge=False)
+    for head in ("row", "play", "cells", *(["estimate"] if seconds else [])):
+        grid.add_column(head, overflow="fold")
+    places: dict[tuple[str, str], list[Cell]] = {}
+    for cell in listed:
+        places.setdefault((cell.row, cell.play), []).append(cell)
+    for (row, play), group in places.items():
+        counts = {state: sum(c.state == state for c in group) for state in dict.fromkeys(c.state for c in group)}
+        told = " · ".join(f"[{STATES.get(s, 'magenta')}]{s}[/] {n}" for s, n in counts.items())
+        why = dict.fromkeys(p.splitlines()[-1] for c in group for p in c.problems)
+        told += "".join(f"\n[dim]{escape(text)}[/]" for text in why)
+        cost = [costs.spoken(seconds[row, play]) if (row, play) in seconds else ""] if seconds else []
+        grid.add_row(escape(row), play, told, *cost)
+    console().print(grid)
+    todo = sum(cell.state in ("missing", "partial", "failed") for cell in listed)
+    cached = sum(cell.state == "cached" for cell in listed)
+    print(f"{len(listed)} cells: {cached} cached, {todo} to run, {len(listed) - todo - cached} that cannot run here")
+    if not args.no_estimate and todo:
+        rest = f", without {unknown} cells whose time is unknown" if unknown else ""
+        print(f"estimate: {costs.spoken(total)} one after the other on this machine{rest}; from a few timed steps of "
+              "each distinct fit and attack, proportional to images and epochs; scoring is not counted")  # fmt: skip
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Complete what is missing; failed cells are tried again."""
+    from splitpriv.tables import cells, launch
+
+    _, listed, store, extra = _open(args)
+    todo = list({cell.key: cell for cell in listed if cell.state in cells.TODO}.values())
+    cached = sum(cell.state == "cached" for cell in listed)
+    print(f"{len(listed)} cells: {cached} cached, {len(todo)} to run")
+    for cell in listed:
+        if cell.state in ("unsupported", "refused"):
+            print(f"left out: {cell.row} ({cell.play}, seed {cell.seed}): {cell.problems[0]}", file=sys.stderr)
+    problems = launch.launch(todo, extra.hydra, store, args.name) if todo else []
+    for problem in problems:
+        print(f"splitpriv: {problem}", file=sys.stderr)
+    return 2 if problems else 0
+
+
+def _gathered(args: argparse.Namespace) -> Any:
+    from splitpriv.tables import cells, results
+
+    found, listed, store, _ = _open(args)
+    return results.gather(found, listed, cells.rows_of(listed, store), args.interval)
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Print ours beside the printed numbers."""
+    from splitpriv.store import write_atomic
+    from splitpriv.tables import cells, results
+    from splitpriv.tables.sheet import Sheet
+    from splitpriv.tables.show import FORMATS
+
+    found, listed, store, _ = _open(args)
+    sheet = Sheet(results.gather(found, listed, cells.rows_of(listed, store), args.interval), args.scale)
+    _write(FORMATS[args.format](sheet), args.out)
+    folder = store.root / "tables"  # where the dashboard finds it
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / f"{args.name}-{args.scale}.json", json.dumps(sheet.record(args.name)))
+    return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    """Print which printed claims hold here."""
+    from splitpriv.tables import claims
+    from splitpriv.tables.verdicts import FORMATS
+
+    found = _gathered(args)
+    title = f"{found.table.title} · {args.scale}"
+    _write(FORMATS[args.format](title, claims.judge(found)), args.out)
+    return 0
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
+    print(f"written: {out}")

@@ -1,0 +1,142 @@
+"""What finished runs say in every cell of a table: one value per target seed, its mean and interval, its flags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from splitpriv.stats.interval import Estimate, Method, interval, over_targets
+from splitpriv.store import Row
+from splitpriv.tables.cells import Cell, State
+from splitpriv.tables.spec import Table
+
+ABSENT = "not part"  # of this scale, or of this row
+ORDER: tuple[State, ...] = ("failed", "partial", "missing", "refused", "unsupported", "cached")
+
+
+@dataclass
+class Entry:
+    """One number of a table: ours per target seed, its estimate, and the printed one."""
+
+    seeds: dict[int, float] = field(default_factory=dict)
+    estimate: Estimate | None = None
+    printed: float | None = None
+    state: str = ""  # why ours is not there
+    remark: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the printed."""
+        return None if self.estimate is None or self.printed is None else self.estimate.mean - self.printed
+
+
+@dataclass
+class Results:
+    """All entries of a table at one scale, by row and column; flags by row."""
+
+    table: Table
+    entries: dict[tuple[str, str], Entry]
+    rows: list[str]  # those of the scale, then the averages
+    flags: dict[str, list[str]]
+    method: Method
+
+    def seeds(self, row: str, column: str) -> dict[int, float]:
+        """Target seed -> value."""
+        entry = self.entries.get((row, column))
+        return entry.seeds if entry else {}
+
+
+def gather(
+    table: Table, cells: Sequence[Cell], found: Mapping[tuple[str, str], Mapping[tuple[int, int], Row]],
+    method: Method = "t",
+) -> Results:  # fmt: skip
+    """Put the rows of `cells.rows_of` in their places."""
+    names = list(dict.fromkeys(cell.row for cell in cells))
+    entries: dict[tuple[str, str], Entry] = {}
+    for name in names:
+        for label, column in table.columns.items():
+            entry = Entry(printed=table.value(name, label))
+            entries[name, label] = entry
+            if column.key is None:
+                continue
+            play = table.play_of(label)
+            runs = found.get((name, play), {})
+            found_at = {at: _value(row, column.key) for at, row in runs.items()}
+            values = {at: value * column.times for at, value in found_at.items() if value is not None}
+            if values:
+                entry.seeds = over_targets(values)
+            else:
+                entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], bool(runs), column.key)
+    flags = {name: _flags(table, name, found) for name in names}
+    _averages(table, names, entries, flags)
+    for entry in entries.values():
+        if entry.seeds:
+            entry.estimate = interval(list(entry.seeds.values()), method)
+    averages = [name for name in table.averages if any(row == name for row, _ in entries)]
+    return Results(table, entries, [*names, *averages], flags, method)
+
+
+def _value(row: Row, key: str) -> float | None:
+    """The number at a key; `*` stands for any part, as for the name of an attribute."""
+    named = [name for name in row if fnmatchcase(name, key)] if "*" in key else [key]
+    values = [v for v in map(row.get, named) if isinstance(v, int | float) and not isinstance(v, bool)]
+    return float(values[0]) if values else None
+
+
+def _state(cells: Sequence[Cell], ran: bool, key: str) -> str:
+    """In one word or line, why a cell is empty."""
+    if not cells:
+        return ABSENT
+    if ran:
+        return f"row has no {key}"
+    worst = min((cell for cell in cells), key=lambda cell: ORDER.index(cell.state))
+    return worst.problems[0] if worst.state in ("unsupported", "refused") and worst.problems else worst.state
+
+
+def _flags(
+    table: Table, name: str, found: Mapping[tuple[str, str], Mapping[tuple[int, int], Row]]
+) -> list[str]:  # fmt: skip
+    """Flags of every run of a row, with the plays and the seeds that they hold for where those are not all."""
+    seen: dict[str, dict[str, set[int]]] = {}
+    ran: dict[str, set[int]] = {}
+    for play in table.plays:
+        for (seed, _), row in found.get((name, play), {}).items():
+            ran.setdefault(play, set()).add(seed)
+            for flag in row.get("flags", []):
+                seen.setdefault(flag, {}).setdefault(play, set()).add(seed)
+    out = []
+    for flag, plays in seen.items():
+        where = "" if set(plays) == set(ran) else f"{', '.join(plays)}: "
+        seeds = sorted(set().union(*plays.values()))
+        some = "" if all(plays[p] == ran[p] for p in plays) else f" (seed {', '.join(map(str, seeds))})"
+        out.append(f"{where}{flag}{some}")
+    out += [f"errata: {e.column}: {e.says}" for e in table.errata if e.row == name]
+    note = table.rows[name].note if name in table.rows else None
+    return [*out, *([f"note: {note}"] if note else [])]
+
+
+def _averages(
+    table: Table, names: Sequence[str], entries: dict[tuple[str, str], Entry], flags: dict[str, list[str]]
+) -> None:
+    """Averages over rows. Those of equal length are twins, compared position by position: they take the positions, and
+    the seeds, that all of them have, and say how many these are.
+    """
+    for average, members in table.averages.items():
+        if not any(member in names for member in members):
+            continue
+        flags[average] = [f"errata: {e.column}: {e.says}" for e in table.errata if e.row == average]
+        twins = [other for other in table.averages.values() if len(other) == len(members)]
+        for column in table.columns:
+            sets = [[entries.get((row, column), Entry()).seeds for row in twin] for twin in twins]
+            held = [i for i in range(len(members)) if all(rows[i] for rows in sets)]
+            common = set.intersection(*(set(rows[i]) for rows in sets for i in held)) if held else set()
+            states = {entries[row, column].state for row in members if (row, column) in entries}
+            entry = Entry(printed=table.value(average, column), state=ABSENT if states == {ABSENT} else "missing")
+            entries[average, column] = entry
+            if common:
+                mine = [entries[members[i], column].seeds for i in held]
+                entry.seeds = {s: math.fsum(m[s] for m in mine) / len(mine) for s in sorted(common)}
+                if len(held) < len(members):
+                    entry.remark = f"{len(held)} of {len(members)} rows"
