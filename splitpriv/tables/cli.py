@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
     scales = "smoke: minutes on 2 cores; lite: hours, real data; full: the paper's schedule"
     table.add_argument("--scale", choices=["smoke", "lite", "full"], default="smoke", help=scales)
     table.add_argument("--rows", default="", metavar="A,B", help="only these rows; patterns such as '*CEM' work")
+    table.add_argument("--plays", default="", metavar="A,B", help="only these plays, such as strict")
     table.add_argument("--format", choices=["terminal", "markdown", "latex", "csv", "html"], default="terminal")
     table.add_argument("--interval", choices=["t", "percentile", "bca"], default="t", help="Student's t or a bootstrap")
     table.add_argument("--out", type=Path, help="file that show or diff writes to")
@@ -62,6 +63,10 @@ def _open(args: argparse.Namespace) -> tuple[Table, list[Cell], Store, Extra]:
     wanted = [name for name in args.rows.split(",") if name]
     store = Store(config.compose([o for o in extra.overrides if o.startswith("paths.")])["paths"]["outputs"])
     listed = cells.expand(found, args.scale, extra, wanted)
+    plays = [name for name in args.plays.split(",") if name]
+    if unknown := sorted(set(plays) - set(found.plays)):
+        raise UserError(f"--plays: no play {', '.join(unknown)}; {args.name} has {', '.join(found.plays)}")
+    listed = [cell for cell in listed if not plays or cell.play in plays]
     cells.inspect(listed, store)
     return found, listed, store, extra
 
