@@ -128,7 +128,7 @@ class Run:
         @torch.no_grad()
         def intercept(draws: int) -> Tensor:
             occasions = iter(range(draws))
-            return mean_of(lambda: shown(self.releases(next(occasions))), draws)
+            return mean_of(lambda: torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)]), draws)
 
         shape = (spec.classes,) if outputs else model.shape
         aux = None
@@ -254,6 +254,7 @@ def execute(cfg: Config, store: Store) -> Row:
     if finished is not None:
         return finished
     run = Run(cfg, store, parts, chart, parts.runtime.start())
+    _ = run.known  # what is wrong with the data shows before anything is trained
     _ = run.model  # the row tells of every fit, also where all that follows from them is cached
     facts = read_json(store.memo("measure", chart.utility, run.utility) / "facts.json")
     homes = {name: store.memo("attack", key, partial(run.attack, name)) for name, key in chart.attacks.items()}

@@ -71,6 +71,8 @@ def assemble(cfg: Config) -> Parts:
                 if parts["task"]:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
         _know(attacks, parts["dataset"].spec, problems)
+        if parts["knowledge"]:
+            attempt(parts["knowledge"].validate, parts["dataset"])
         if parts["measure"]:
             attempt(parts["measure"].validate, parts["dataset"].spec)
     if problems:
@@ -190,16 +192,18 @@ def plan(cfg: Config, parts: Parts) -> Plan:
     quiet = {**cfg, "monitor": {}}
     seeds = _fit_keys(quiet, parts.phases, parts.dataset)[1:]
     bare = _fit_keys({**quiet, "defense": {}}, WHOLE, parts.dataset)[-1]
-    utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1])
+    known = parts.knowledge.content
+    utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1], known)
     clean: dict[str, tuple[str, str]] = {}
     for name, attack in parts.attacks.items():
         if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
             seen = {k: cfg[k] for k in ("dataset", "knowledge", "attack_seed")}
-            key = fingerprint(clean=seen, content=parts.dataset.version, attack=cfg["attack"][name],
-                              protocol=_played(cfg, "aux", "victims"), task=cfg["task"])  # fmt: skip
+            key = fingerprint(clean=seen, content=[parts.dataset.version, parts.knowledge.content],
+                              attack=cfg["attack"][name], protocol=_played(cfg, *parts.knowledge.roles),
+                              task=cfg["task"])  # fmt: skip
             clean[name] = key, fingerprint(attack=key, measure=cfg["measure"])
     return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, row,
-                _run_keys(cfg, bare, bare)[-1])  # fmt: skip
+                _run_keys(cfg, bare, bare, known)[-1])  # fmt: skip
 
 
 def _fit_keys(cfg: Config, phases: tuple[Phase, ...], dataset: Dataset) -> list[str]:
@@ -227,9 +231,9 @@ def _played(cfg: Config, *roles: str) -> Config:
     return {**{k: v for k, v in protocol.items() if k not in others}, **chosen}
 
 
-def _run_keys(cfg: Config, target: str, fit: str) -> tuple[str, dict[str, str], dict[str, str], str]:
+def _run_keys(cfg: Config, target: str, fit: str, content: int) -> tuple[str, dict[str, str], dict[str, str], str]:
     """Keys of utility, attacks, scores and row of the weights called `target`, trained in the stage called `fit`."""
-    protocol = {**_played(cfg, "aux", "victims"), "knowledge": cfg["knowledge"]}
+    protocol = {**_played(cfg, "aux", "victims"), "knowledge": cfg["knowledge"], "content": content}
     measured = cfg["measure"]
     attacks = {
         name: fingerprint(fit=target, attack=node, seed=cfg["attack_seed"], protocol=protocol)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from splitpriv.data.base import Dataset, Split
-from splitpriv.types import Count, Positive, Rate, Spec, UserError, Whole
+from splitpriv.data.protocol import Role
+from splitpriv.types import Count, Positive, Rate, Spec, UserError, Whole, blame
 
 Splits = dict[str, Split]
 
@@ -21,9 +22,14 @@ class Knowledge:
     """The first `size` images (None: all) of what the protocol calls aux: the victims' distribution, other images."""
 
     version: ClassVar[int] = 1
+    roles: ClassVar[tuple[Role, ...]] = ("aux", "victims")  # the splits that decide what aux and victims are
+    content: int = 1  # changes with files that it reads itself
 
     def __init__(self, *, size: Count | None) -> None:
         self.size = size
+
+    def validate(self, dataset: Dataset) -> None:
+        """Raise UserError where this cannot serve against `dataset`; called before data is read."""
 
     def apply(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Splits:
         """`splits` with the adversary's aux in place of the protocol's; raise UserError if none is left."""
@@ -41,6 +47,8 @@ class Knowledge:
 
 class TrainSet(Knowledge):
     """The adversary holds the target's own training images, as in the "same set" rows of He et al. 2019."""
+
+    roles = ("aux", "victims", "train")
 
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:
         return splits["train"]
@@ -100,10 +108,18 @@ class OtherSet(Knowledge):
 
     def __init__(self, *, size: Count | None, source: Callable[..., Dataset]) -> None:
         super().__init__(size=size)
-        self.source = source
+        with blame(".source"):
+            self.source = source()
+        self.content = self.source.version
+
+    def validate(self, dataset: Dataset) -> None:
+        if type(self.source) is type(dataset) and self.source.spec == dataset.spec:
+            raise UserError(
+                "knowledge.source: is the data set under attack; choose another, as in dataset@knowledge.source=mnist"
+            )
 
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:
-        found = self.source().pools(root)["train"].take(slice(0, self.size or len(splits["aux"])))
+        found = self.source.pools(root)["train"].take(slice(0, self.size or len(splits["aux"])))
         channels, *sides = spec.image
         parts = []
         for i in range(0, len(found), 1024):
@@ -129,10 +145,12 @@ class Disjoint(Knowledge):
         super().__init__(size=size)
         self.by, self.share, self.seed = by, share, seed
 
-    def apply(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Splits:
-        if self.by != "y" and self.by not in spec.attributes:
-            names = ", ".join(["y", *spec.attributes])
+    def validate(self, dataset: Dataset) -> None:
+        if self.by != "y" and self.by not in dataset.spec.attributes:
+            names = ", ".join(["y", *dataset.spec.attributes])
             raise UserError(f"knowledge.by: the data set has no {self.by!r}; choose one of {names}")
+
+    def apply(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Splits:
         count = spec.classes if self.by == "y" else spec.attributes[self.by]
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
         theirs = order[: max(1, round(self.share * count))]

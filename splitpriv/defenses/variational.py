@@ -33,10 +33,11 @@ class Bottleneck(Defense):
         self.register_buffer("seen", torch.zeros(2), persistent=False)
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
-        if any(phase.idle for link in chain.values() for phase in link.phases):
+        parts = {"edge", "cloud", "defense"}
+        if any(phase.idle or set(phase.train) != parts for link in chain.values() for phase in link.phases):
             name = next(n for n, link in chain.items() if link is self)
             raise UserError(f"defense.{name}: its layers learn with the network, but another defence of the chain "
-                            "first trains the network without any; list only one of the two")  # fmt: skip
+                            "trains them in phases of its own; list only one of the two")  # fmt: skip
 
     def weigh(self, kl: Tensor, step: Step) -> Tensor:
         """The penalty from the KL (N, ...) of every entry."""

@@ -59,10 +59,10 @@ def test_shifted_images_are_the_same_seen_differently() -> None:
 
 
 def test_another_set_arrives_in_the_victims_shape() -> None:
-    known = OtherSet(size=20, source=lambda: _tint()).apply(SPLITS, SPEC, HERE)["aux"]
+    known = OtherSet(size=20, source=_tint).apply(SPLITS, SPEC, HERE)["aux"]
     assert known.images.shape == (20, 3, 8, 8) and known.images.float().std() > 10
     assert int(known.y.max()) < 4 and set(known.attributes) == {"side"}
-    grey = OtherSet(size=20, source=lambda: _tint()).apply(SPLITS, Spec((1, 8, 8), 4), HERE)["aux"]
+    grey = OtherSet(size=20, source=_tint).apply(SPLITS, Spec((1, 8, 8), 4), HERE)["aux"]
     assert grey.images.shape == (20, 1, 8, 8)
 
 
@@ -81,7 +81,24 @@ def test_disjoint_shares_no_value_between_aux_and_victims(by: str) -> None:
 
 
 def test_an_unknown_attribute_or_an_empty_aux_is_refused() -> None:
-    with pytest.raises(UserError, match=r"knowledge\.by: .*'race'.*y, side"):
-        Disjoint(size=None, by="race", share=0.5, seed=0).apply(SPLITS, SPEC, HERE)
+    tint = _tint()
+    with pytest.raises(UserError, match=r"knowledge\.by: .*'race'.*y, tint"):
+        Disjoint(size=None, by="race", share=0.5, seed=0).validate(tint)
+    with pytest.raises(UserError, match=r"knowledge\.source: is the data set under attack"):
+        OtherSet(size=None, source=_tint).validate(tint)
     with pytest.raises(UserError, match="no aux or no victims"):
         Disjoint(size=None, by="side", share=0.9, seed=0).apply({**SPLITS, "victims": split(0, 1)}, SPEC, HERE)
+
+
+def test_who_holds_the_train_set_has_a_ceiling_of_his_own() -> None:
+    """The clean ceiling hangs on no fit, so its key must tell the training split apart."""
+    from small import tiny
+
+    from splitpriv.plan import assemble, plan
+
+    few = ("attack=[probe]", "attack.probe.attribute=side", "attack.probe.epochs=1")
+    charts = []
+    for size in (32, 64):
+        cfg = tiny(*few, "knowledge=train_set", f"protocol.limit.train={size}", decoder=False)
+        charts.append(plan(cfg, assemble(cfg)).clean["probe"])
+    assert charts[0] != charts[1]

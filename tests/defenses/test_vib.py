@@ -197,3 +197,9 @@ def test_a_run_says_its_facts_and_that_an_attack_must_average(tmp_path: Path) ->
     assert row["defense/vib/size"] == 4 * 4 * 4
     assert row["defense/vib/information_nats"] > 0
     assert any("non-adaptive" in flag for flag in row["flags"])
+
+
+@pytest.mark.parametrize("chain", ["cloak,vib", "vib,cloak"])
+def test_beside_a_defence_with_phases_of_its_own_it_is_refused_in_either_order(chain: str) -> None:
+    problems = config.check(config.compose([f"defense=[{chain}]"]))
+    assert [p for p in problems if "phases of its own" in p]
