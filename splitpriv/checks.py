@@ -56,7 +56,7 @@ def doubts(
     flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
     flags += [f"splits overlap: {pair} ({count} images)" for pair, count in (overlaps or {}).items() if count]
     if signal is not None and not signal >= SIGNIFICANT:
-        flags.append("release is constant: it does not depend on the image")
+        flags.append("release is constant: two draws show no sign of the image (repeated ones may)")
     mse = {name: f.means["mse"] for name, f in attacks.items() if math.isfinite(f.means.get("mse", math.nan))}
     for name, value in mse.items():
         if value > random_image["mse"]:

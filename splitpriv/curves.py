@@ -31,6 +31,7 @@ LABELS = {"mse": "MSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
 RISES = {"mse", "lpips"}  # where more is more private
 SHOWN = 8  # chains whose reconstructions fit beside the plot
 LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
+SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5")  # points of which are lost
 APART = ("seed", "attack_seed", "key", "fit", "commit", "trajectory", "flags", "ceiling")  # what seeds may change
 
 
@@ -48,7 +49,7 @@ def points(rows: Sequence[Row], x: str, y: str, by: str) -> list[Point]:
     """Rows that differ in nothing but their seeds, as one point each; attack seeds are averaged within a target's."""
     settings: dict[str, list[Row]] = {}
     for row in rows:
-        told = {k: v for k, v in row.items() if "/" not in k and k not in APART and not isinstance(v, list)}
+        told = {k: v for k, v in row.items() if "/" not in k and k not in APART}
         settings.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(row)
     found = []
     for same in settings.values():
@@ -76,7 +77,7 @@ def summarise(found: Sequence[Point], x: str, y: str, *, rises: bool, reference:
         mine = [p for p in found if p.group == name]
         lines = _by_seed(mine, x, y, sign)
         undefended = {seed: at[0] for seed, at in starts.items() if len(at) == 1}
-        gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss) for loss in losses}
+        gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss) for loss in losses if x in SHARES}
         groups[name] = {
             "hypervolume": hypervolume([(p.x.mean, sign * p.y.mean) for p in mine], corner),
             "privacy_at_loss": {loss: _told(e, sign) for loss, e in gained.items()},
@@ -120,9 +121,15 @@ def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str, x: str | 
     kept = [row for row in kept if math.isfinite(row[x]) and math.isfinite(row[y])]
     if not kept:
         raise UserError(f"curve: no matching run has both {x} and {y}; choose others with --x and --y")
+    if any(x.startswith(less) for less in ("cost/", "utility/cross_entropy")):
+        raise UserError(f"--x {x}: less of it is better, and a front needs the opposite; choose a utility/ key")
+    worlds = {(row["dataset"], row["backbone"], row.get("task", "classify")) for row in kept}
+    if len(worlds) > 1:
+        told = "; ".join(" ".join(map(str, world)) for world in sorted(worlds))
+        raise UserError(f"curve: these runs cannot share one front ({told}); choose with --where dataset=…")
     last = y.rsplit("/", 1)[-1]
     found = points(kept, x, y, by)
-    rises = last in RISES
+    rises = last in RISES or last.endswith("_mse")
     numbers = summarise(found, x, y, rises=rises, reference=reference)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".json":
@@ -162,8 +169,9 @@ def _scatter(axes: Axes, found: Sequence[Point], numbers: dict[str, Any], rows: 
         axes.annotate(group, (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points")
     front = [found[i] for i in numbers["pareto"]]
     axes.plot([p.x.mean for p in front], [p.y.mean for p in front], color="grey", linestyle=":", linewidth=1.2,
-              drawstyle="steps-pre" if numbers["higher_is_more_private"] else "steps-post", zorder=1)  # fmt: skip
-    _levels(axes, rows, metric)
+              drawstyle="steps-pre", zorder=1)  # fmt: skip
+    if numbers["y"].startswith("privacy/worst/"):
+        _levels(axes, rows, metric)
     axes.margins(0.18)
     axes.set_xlabel(numbers["x"].split("/", 1)[-1].replace("_", " "))
     if numbers["x"] in ("utility/accuracy", "utility/map"):

@@ -23,6 +23,9 @@ def _filters(where: Sequence[str]) -> dict[str, str]:
     wrong = [f"--where {w}: is not key=value; write for example --where dataset=cifar10" for w in where if "=" not in w]
     if wrong:
         raise UserError(*wrong)
+    keys = [w.split("=", 1)[0] for w in where]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise UserError(*(f"--where {key}: is given twice; keep one" for key in twice))
     return dict(w.split("=", 1) for w in where)
 
 
@@ -92,6 +95,8 @@ def track(args: argparse.Namespace) -> int:
         node = cfg["track"].get("wandb")
         if node is None:
             raise UserError("track: a report is a W&B run; add 'track=[wandb]'")
+        if not any("privacy/worst/mse" in row for row in found):
+            raise UserError("track: a report compares attacks on images, and no row has any; loosen --where")
         home = store.root / "track" / "wandb"
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:

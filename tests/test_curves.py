@@ -20,7 +20,7 @@ def row(chain: str, seed: int, accuracy: float, mse: float, **settings: Any) -> 
         "key": key, "ceiling": f"none-{seed}-{{}}", "chain": chain, "seed": seed, "attack_seed": 0, "dataset": "d",
         "backbone": "b", "cut": 1, "headline": "accuracy", "utility/accuracy": accuracy, "privacy/worst/mse": mse,
         "privacy/a/mse": mse, "floor/mean_image/mse": 0.1, "flags": [], "fit": ["f"], "trajectory": [],
-        "cost/edge_latency_ms": mse * seed, **settings,
+        "cost/edge_latency_ms": float(mse * seed), **settings,
     }  # fmt: skip
 
 
@@ -75,3 +75,17 @@ def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "change its ending" in capsys.readouterr().err
     assert cli.main(["curve", "--out", str(tmp_path / "x.json"), f"paths.outputs={store.root}"]) == 0
     assert "hypervolume" in capsys.readouterr().out
+
+
+def test_settings_that_differ_in_a_list_are_two_points() -> None:
+    rows = [{**ROWS[3], "key": str(i), "attack.rmle.tv": [0.1 * i], "privacy/worst/mse": 0.1 * i} for i in (1, 2)]
+    found = curves.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
+    assert [p.y.n for p in found] == [1, 1] and {p.y.mean for p in found} == {0.1, 0.2}
+
+
+def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:
+    mixed = [ROWS[0], {**ROWS[1], "dataset": "other"}]
+    with pytest.raises(UserError, match="cannot share one front"):
+        curves.draw(mixed, Store(tmp_path), tmp_path / "a.json", metric="mse")
+    with pytest.raises(UserError, match="less of it is better"):
+        curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", x="cost/edge_latency_ms")

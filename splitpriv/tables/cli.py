@@ -143,7 +143,9 @@ def _show(args: argparse.Namespace) -> int:
     found, listed, store, _ = _open(args)
     sheet = Sheet(results.gather(found, listed, cells.rows_of(listed, store), args.interval), args.scale)
     _write(FORMATS[args.format](sheet), args.out)
-    folder = store.root / "tables"  # where the dashboard finds it
+    if args.rows or args.plays or any(not o.startswith("paths.") for o in args.overrides):
+        return 0  # the dashboard shows whole tables, as they ship
+    folder = store.root / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / f"{args.name}-{args.scale}.json", json.dumps(sheet.record(args.name)))
     return 0

@@ -1,6 +1,6 @@
 // How far a sweep is: its points, what is being built, what failed with the traceback, what a kill left behind.
 
-const SIGN = { done: "✓", running: "▶", failed: "✗", interrupted: "◼", waiting: "·", ended: "✓", "not started": "·" };
+const SIGN = { done: "✓", running: "▶", failed: "✗", interrupted: "◼", waiting: "·", ended: "◼", "not started": "·" };
 const State = ({ state, n }) => html`<span class=${`state ${state.replace(" ", "-")}`}><span aria-hidden="true">${SIGN[state]}</span> ${n === undefined ? state : `${n} ${state}`}</span>`;
 
 function Status() {
