@@ -36,8 +36,8 @@ COST: dict[str, tuple[str, str, str]] = {
 FLAGS: tuple[tuple[str, str], ...] = (
     ("splits overlap", "The target, the attacker and the victims share images, so part of the attack may be memory. "
      "Published protocols do this; do not compare such rows with rows of disjoint splits."),
-    ("release is constant", "Two draws show no sign of the image in what leaves the device: none, or one that averages "
-     "would find. Look at the chain, and at attacks that average, before the numbers."),
+    ("release is constant", "Two draws show no sign of the image in the release: there is none, or only averaging "
+     "finds it. Look at the chain, and at attacks that average, before the numbers."),
     ("worse than a random image", "The attack loses to showing any image of the attacker's own data: it did not work. "
      "Its error says nothing about privacy; give it more steps, or look for a bug."),
     ("no better than the mean image", "The attack learnt nothing beyond the average image. Either the defence holds, "
