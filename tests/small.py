@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,4 +63,5 @@ def spawn(*arguments: str, outputs: Path, **environment: str) -> subprocess.Pope
     return subprocess.Popen(
         [sys.executable, "-m", "splitpriv", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "SPLITPRIV_OUTPUTS": str(outputs), **environment},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores Ctrl-C
     )  # fmt: skip

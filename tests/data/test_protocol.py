@@ -5,7 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from splitpriv.config import build
+from splitpriv.config import build, compose
 from splitpriv.data.base import Split
 from splitpriv.data.protocol import ROLES, Protocol
 from splitpriv.types import UserError
@@ -105,7 +105,7 @@ def test_shipped_protocols(path):
 
 @pytest.mark.parametrize("path", sorted((CONF / "dataset").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_datasets_have_a_spec_before_they_are_read(path, tmp_path):
-    node = OmegaConf.to_container(OmegaConf.load(path))
+    node = compose([f"dataset={path.stem}"])["dataset"]
     if path.stem == "images":
         node["path"] = str(tmp_path)
         with pytest.raises(UserError, match=r"dataset\.path"):
