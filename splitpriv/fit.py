@@ -85,7 +85,7 @@ class SplitFit(pl.LightningModule):
         self._set_modes()
         learns = "defense" in job.phase.train
         self.adversaries = {name: d for name, d in model.defenses() if learns and d.adversary_parameters()}
-        self.main = job.recipe.optimizer(self._main_parameters())
+        self.main = job.recipe.optimizer(self._main_groups())
         self.schedule = job.recipe.schedule(self.main) if job.recipe.schedule else None
         self.own = {name: d.adversary_optimizer() for name, d in self.adversaries.items()}
         if monitor is not None:
@@ -104,6 +104,15 @@ class SplitFit(pl.LightningModule):
     def _main_parameters(self) -> list[nn.Parameter]:
         theirs = {id(p) for _, d in self.model.defenses() for p in d.adversary_parameters()}
         return [p for p in self.model.parameters() if p.requires_grad and id(p) not in theirs]
+
+    def _main_groups(self) -> Any:
+        """The same for the optimiser: one list, or a second group without weight decay where a defence asks for it."""
+        free = {id(p) for _, d in self.model.defenses() for p in d.undecayed()}
+        every = self._main_parameters()
+        apart = [p for p in every if id(p) in free]
+        if not apart:
+            return every
+        return [{"params": [p for p in every if id(p) not in free]}, {"params": apart, "weight_decay": 0.0}]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.main, *self.own.values()]

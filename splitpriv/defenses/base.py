@@ -76,6 +76,10 @@ class Defense(nn.Module):
         """Parameters of a co-trained adversary: they learn from `adversary_loss` alone, never from the main loss."""
         return []
 
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters that the main optimiser trains without weight decay, because they bear a penalty of their own."""
+        return []
+
     def adversary_optimizer(self) -> torch.optim.Optimizer:
         """A new optimiser over `adversary_parameters`; only asked of defences that have any."""
         raise TypeError(f"{type(self).__name__} has adversary parameters but no adversary_optimizer")

@@ -31,6 +31,7 @@ class Prune(Defense):
     cosine. Channels that sums tie together stay. The paper's settings are not public: this is a re-implementation.
     """
 
+    version = 2
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
 
     def __init__(self, *, weight: NonNegative, shrink: Literal["proximal", "penalty"],
@@ -48,6 +49,9 @@ class Prune(Defense):
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
         pruning.require_library("defense." + next(name for name, link in chain.items() if link is self))
+
+    def undecayed(self) -> list[nn.Parameter]:
+        return [] if self.mask is None else [self.mask]
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self.structures = pruning.Structures(model.net, spec.image, self.release)

@@ -366,3 +366,21 @@ def test_tracing_leaves_the_network_as_it_is() -> None:
     assert [m.training for m in model.net.modules()] == modes
     assert all(torch.equal(state[k], v) for k, v in model.net.state_dict().items())
     assert all(p.grad is None for p in model.net.parameters())
+
+
+def test_weight_decay_does_not_shrink_the_masks() -> None:
+    """Else a small λ_m, or none, would prune by the optimiser's decay."""
+    from splitpriv import config
+    from splitpriv.data.base import Split
+    from splitpriv.fit import Job, SplitFit
+    from splitpriv.plan import assemble, make_model
+
+    cfg = config.compose(["defense=[prune]", "defense.prune.weight=0", "optim.optimizer.weight_decay=0.5"])
+    parts = assemble(cfg)
+    model = make_model(cfg, parts.dataset)
+    empty = Split(torch.rand(4, 3, 32, 32), torch.zeros(4, dtype=torch.long), torch.arange(4))
+    phase = next(p for p in parts.phases if p.name == "prune")
+    groups = SplitFit(model, Job("k", phase, parts.optim, parts.dataset, parts.task, empty, empty)).main.param_groups
+    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    assert decay[id(model.chain["prune"].mask)] == 0.0
+    assert decay[id(next(model.net.parameters()))] == 0.5
