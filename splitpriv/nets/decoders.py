@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv.nets.release import FeatureMap, doublings, fit_size, scale_step
+from splitpriv.nets.release import FeatureMap, path, scale_step
 from splitpriv.types import Count, Shape, Whole
 
 
@@ -74,14 +74,15 @@ def residual(shape: Shape, image: Shape, *, blocks: Whole, width: Count) -> nn.M
     As there, at least two steps follow the blocks: upsampling while the size calls for it, residual blocks otherwise.
     """
     start = FeatureMap(shape, image, width)
-    times = doublings(start.map_shape, image)
+    way = path(start.map_shape, image)
+    times = way.times
     layers: list[nn.Module] = [start, ResBlock(start.map_shape[0], width), nn.ReLU()]
+    layers += way.grow(start.map_shape, width)
     for _ in range(blocks):
         layers += [ResBlock(width, width), nn.ReLU()]
     for step in range(max(2, abs(times))):
         layers += [scale_step(width, width, up=times > 0)] if step < abs(times) else [ResBlock(width, width)]
-    layers += fit_size(start.map_shape, times, image)
-    return nn.Sequential(*layers, ResBlock(width, image[0]), nn.Sigmoid())
+    return nn.Sequential(*layers, *way.end, ResBlock(width, image[0]), nn.Sigmoid())
 
 
 def unet(shape: Shape, image: Shape, *, width: Count, depth: Whole) -> nn.Module:
@@ -97,12 +98,13 @@ def unet(shape: Shape, image: Shape, *, width: Count, depth: Whole) -> nn.Module
 def to_size(shape: Shape, image: Shape, width: int, widest: int) -> tuple[list[nn.Module], int]:
     """Layers from a release to a map of the image's size, and that map's channels; any two shapes will do."""
     start = FeatureMap(shape, image, widest)
-    times = doublings(start.map_shape, image)
+    way = path(start.map_shape, image)
+    times = way.times
     widths = [min(widest, width << max(times - level, 0)) for level in range(abs(times) + 1)]
     layers: list[nn.Module] = [start, _conv_unit(start.map_shape[0], widths[0])]
+    layers += way.grow(start.map_shape, widths[0])
     layers += [scale_step(a, b, up=times > 0) for a, b in itertools.pairwise(widths)]
-    layers += fit_size(start.map_shape, times, image)
-    return layers, widths[-1]
+    return [*layers, *way.end], widths[-1]
 
 
 def _conv_unit(inputs: int, outputs: int) -> nn.Sequential:

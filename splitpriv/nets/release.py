@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from math import isqrt, log2, prod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, isqrt, log2, prod
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from splitpriv.types import Shape
 
 _MOST_WEIGHTS = 2**21  # of the linear layer that lays out a flat release
+_MOST_GROWTH = 8  # positions that a transposed convolution adds
 
 
 class FeatureMap(nn.Module):
@@ -48,7 +51,7 @@ class FeatureMap(nn.Module):
 
 
 class Resize(nn.Module):
-    """Bilinear interpolation to a fixed size, where factors of two do not lead to it."""
+    """Bilinear interpolation to a fixed size, where nothing better leads to it."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -58,17 +61,64 @@ class Resize(nn.Module):
         return F.interpolate(z, self.size, mode="bilinear", align_corners=False)
 
 
-def doublings(map_shape: Shape, image: Shape) -> int:
-    """How often to double the map's sides to come closest to the image's; negative: how often to halve them."""
-    return round(log2(min(image[1] / map_shape[1], image[2] / map_shape[2])))
+class Crop(nn.Module):
+    """The upper left of a map: what strided layers that round up have added lies at the other ends."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = (height, width)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z[..., : self.size[0], : self.size[1]]
+
+
+@dataclass(frozen=True)
+class Path:
+    """How a map comes to the image's size: grown to `start`, doubled (or halved) `times`, brought to size by `end`."""
+
+    start: tuple[int, int]
+    times: int
+    end: Sequence[nn.Module]
+
+    def grow(self, map_shape: Shape, channels: int) -> list[nn.Module]:
+        """The transposed convolution that undoes convolutions without padding, if the map must grow."""
+        kernel = (self.start[0] - map_shape[1] + 1, self.start[1] - map_shape[2] + 1)
+        if kernel == (1, 1):
+            return []
+        return [nn.ConvTranspose2d(channels, channels, kernel), nn.BatchNorm2d(channels), nn.ReLU()]
+
+
+def path(map_shape: Shape, image: Shape) -> Path:
+    """The way from a map's size to the image's that keeps every position over the pixels that it came from.
+
+    As many doublings as still leave the map no larger than it must be; what it lacks before them is what convolutions
+    without padding took away, and what it has too much after them is what strided ones rounded up. Interpolating
+    instead would shift positions against pixels, up to several of them, which no convolution that follows can undo. A
+    map that lacks much, or is larger than the image, is interpolated at the end.
+    """
+    sides, wanted = map_shape[1:], image[1:]
+    times = floor(log2(min(b / a for a, b in zip(sides, wanted, strict=True))))
+    if times >= -1 and all(b >= a for a, b in zip(sides, _halved(wanted, times + 1), strict=True)):
+        times += 1  # strided layers round up
+    if times >= 0:
+        height, width = _halved(wanted, times)
+        if max(height - sides[0], width - sides[1]) <= _MOST_GROWTH:
+            exact = (height << times, width << times) == tuple(wanted)
+            return Path((height, width), times, [] if exact else [Crop(*wanted)])
+    times = round(log2(min(b / a for a, b in zip(sides, wanted, strict=True))))
+    end: list[nn.Module] = [] if reached(map_shape, times) == tuple(wanted) else [Resize(*wanted)]
+    return Path((sides[0], sides[1]), times, end)
+
+
+def _halved(sides: Sequence[int], times: int) -> tuple[int, int]:
+    return -(-sides[0] >> times), -(-sides[1] >> times)
 
 
 def reached(map_shape: Shape, times: int) -> tuple[int, int]:
     """The map's height and width after `times` doublings, or -`times` halvings that round up."""
-    height, width = map_shape[1:]
     if times >= 0:
-        return height << times, width << times
-    return -(-height >> -times), -(-width >> -times)
+        return map_shape[1] << times, map_shape[2] << times
+    return _halved(map_shape[1:], -times)
 
 
 def scale_step(inputs: int, outputs: int, up: bool) -> nn.Sequential:
@@ -77,11 +127,6 @@ def scale_step(inputs: int, outputs: int, up: bool) -> nn.Sequential:
     if up:
         conv = nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-def fit_size(map_shape: Shape, times: int, image: Shape) -> list[nn.Module]:
-    """The resize that remains after `times` doublings, if one does."""
-    return [] if reached(map_shape, times) == tuple(image[1:]) else [Resize(image[1], image[2])]
 
 
 def _grid_of(tokens: int) -> int | None:

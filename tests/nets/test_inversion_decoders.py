@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from splitpriv.nets import decoders
+from splitpriv.nets import decoders, release
 from splitpriv.types import Shape
 
 SMALL: dict[str, Callable[[Shape, Shape], nn.Module]] = {
@@ -21,6 +21,8 @@ SMALL: dict[str, Callable[[Shape, Shape], nn.Module]] = {
 PAIRS: list[tuple[Shape, Shape]] = [
     ((8, 8, 8), (3, 32, 32)),
     ((8, 12, 12), (3, 48, 48)),
+    ((8, 24, 24), (1, 28, 28)),
+    ((8, 33, 33), (3, 64, 64)),
     ((8, 14, 14), (1, 28, 28)),
     ((16, 5, 5), (1, 28, 28)),
     ((16, 5, 5), (1, 32, 32)),
@@ -93,11 +95,40 @@ def test_residual_doubles_while_the_size_calls_for_it() -> None:
     assert count(4) == (3, 4)
 
 
-def test_tokens_keep_their_places() -> None:
-    from splitpriv.nets.release import FeatureMap
+@pytest.mark.parametrize(
+    ("sides", "image", "start", "times"),
+    [
+        ((24, 24), (28, 28), (28, 28), 0),  # a 5x5 convolution without padding
+        ((8, 8), (28, 28), (14, 14), 1),  # two of them, and a pool between
+        ((5, 5), (28, 28), (7, 7), 2),
+        ((4, 4), (28, 28), (4, 4), 3),  # three strided layers, which round up
+        ((27, 22), (218, 178), (28, 23), 3),  # three pools, which round down
+        ((64, 64), (32, 32), (64, 64), -1),
+        ((33, 33), (64, 64), (33, 33), 1),
+    ],
+)
+def test_the_way_to_the_image_undoes_what_edges_do(
+    sides: tuple[int, int], image: tuple[int, int], start: tuple[int, int], times: int
+) -> None:
+    way = release.path((8, *sides), (3, *image))
+    assert (way.start, way.times) == (start, times)
 
+
+@pytest.mark.parametrize("kind", ["conv", "residual"])
+@pytest.mark.parametrize(("side", "image", "factor"), [(52, 56, 1), (26, 60, 2)])
+def test_positions_stay_over_their_pixels(kind: str, side: int, image: int, factor: int) -> None:
+    decoder = SMALL[kind]((3, side, side), (1, image, image)).eval()
+    r = torch.randn(1, 3, side, side)
+    with torch.no_grad():
+        here, moved = decoder(r), decoder(r.roll(1, dims=-1)).roll(-factor, dims=-1)
+    middle = slice(image // 2 - 4, image // 2 + 4)  # where no border is seen
+    assert torch.allclose(here[..., middle, middle], moved[..., middle, middle], atol=1e-5)
+    assert float(here[..., middle, middle].std()) > 0
+
+
+def test_tokens_keep_their_places() -> None:
     r = torch.arange(5 * 3).float().view(1, 5, 3)
-    maps = FeatureMap((5, 3), (3, 32, 32), 8)(r)
+    maps = release.FeatureMap((5, 3), (3, 32, 32), 8)(r)
     assert maps.shape == (1, 3, 2, 2)
     assert maps[0, :, 0, 1].tolist() == r[0, 2].tolist()  # after the class token, row by row
 
