@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,11 @@ def summarise(found: Sequence[Point], x: str, y: str, *, rises: bool, reference:
     corner = (worst[0], sign * worst[1])
     bare = [p for p in found if p.rows[0]["chain"] == "none"]
     starts = _by_seed(bare, x, y, sign)
+    undefended = {seed: at[0] for seed, at in starts.items() if len(at) == 1}
     groups: dict[str, Any] = {}
     for name in dict.fromkeys(p.group for p in found):
         mine = [p for p in found if p.group == name]
         lines = _by_seed(mine, x, y, sign)
-        undefended = {seed: at[0] for seed, at in starts.items() if len(at) == 1}
         gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss) for loss in losses if x in SHARES}
         groups[name] = {
             "hypervolume": hypervolume([(p.x.mean, sign * p.y.mean) for p in mine], corner),
@@ -84,6 +85,7 @@ def summarise(found: Sequence[Point], x: str, y: str, *, rises: bool, reference:
         }
     return {
         "x": x, "y": y, "higher_is_more_private": rises, "reference": list(worst),
+        "undefended": sorted(undefended),
         "interpolation": "linear between neighbours on the Pareto front of each seed, from its undefended point; "
                          "none beyond the measured range",
         "points": [{"group": p.group, "chain": p.rows[0]["chain"], "x": _told(p.x), "y": _told(p.y),
@@ -130,7 +132,7 @@ def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str, x: str | 
     last = y.rsplit("/", 1)[-1]
     found = points(kept, x, y, by)
     rises = last in RISES or last.endswith("_mse")
-    numbers = summarise(found, x, y, rises=rises, reference=reference)
+    numbers = summarise(found, x, y, rises=rises, reference=reference) | {"levels": levels(kept, y)}
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".json":
         write_atomic(out, json.dumps(numbers, indent=1) + "\n")
@@ -170,8 +172,10 @@ def _scatter(axes: Axes, found: Sequence[Point], numbers: dict[str, Any], rows: 
     front = [found[i] for i in numbers["pareto"]]
     axes.plot([p.x.mean for p in front], [p.y.mean for p in front], color="grey", linestyle=":", linewidth=1.2,
               drawstyle="steps-pre", zorder=1)  # fmt: skip
-    if numbers["y"].startswith("privacy/worst/"):
-        _levels(axes, rows, metric)
+    for (label, level), style in zip(numbers["levels"].items(), cycle(("--", "-.", ":"))):  # endless on purpose
+        axes.axhline(level, color="grey", linestyle=style, linewidth=1)
+        axes.annotate(label, (0.02, level), xycoords=("axes fraction", "data"), xytext=(0, 4),
+                      textcoords="offset points", color="grey", fontsize=9)  # fmt: skip
     axes.margins(0.18)
     axes.set_xlabel(numbers["x"].split("/", 1)[-1].replace("_", " "))
     if numbers["x"] in ("utility/accuracy", "utility/map"):
@@ -187,20 +191,22 @@ def _scatter(axes: Axes, found: Sequence[Point], numbers: dict[str, Any], rows: 
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _levels(axes: Axes, rows: Sequence[Row], metric: str) -> None:
-    """The floor (nothing learnt from z) and the ceiling (no defence), as lines."""
-    bare = [
-        row[f"privacy/worst/{metric}"] for row in rows if row["chain"] == "none" and f"privacy/worst/{metric}" in row
-    ]
-    levels = [("mean image: nothing learnt from z", [row.get(f"floor/mean_image/{metric}") for row in rows], "--"),
-              ("undefended", bare or [row.get(f"ceiling/worst/{metric}") for row in rows], "-.")]  # fmt: skip
-    for label, values, style in levels:
-        known = [v for v in values if v is not None]
-        if known:
-            level = float(np.mean(known))
-            axes.axhline(level, color="grey", linestyle=style, linewidth=1)
-            axes.annotate(label, (0.02, level), xycoords=("axes fraction", "data"), xytext=(0, 4),
-                          textcoords="offset points", color="grey", fontsize=9)  # fmt: skip
+def levels(rows: Sequence[Row], y: str) -> dict[str, float]:
+    """What bounds an attack's metric `y`: what is known without the release, without the defence, and of clean x."""
+    group, name, metric = (*y.split("/"), "", "")[:3]
+    if group != "privacy":
+        return {}
+    bare = [row for row in rows if row["chain"] == "none"]
+    sources = {
+        "mean image: nothing learnt from z": (rows, f"floor/mean_image/{metric}"),
+        "guess of the majority": (rows, f"privacy/{name}/majority" if metric == "accuracy" else ""),
+        "guess from the label": (rows, f"privacy/{name}/label_{metric}"),
+        "order that says nothing": (rows, f"privacy/{name}/chance_{metric}"),
+        "undefended": (bare, y) if bare else (rows, f"ceiling/{name}/{metric}"),
+        "clean x": (rows, f"clean/{name}/{metric}"),
+    }
+    known = {label: [row[key] for row in of if row.get(key) is not None] for label, (of, key) in sources.items()}
+    return {label: float(np.mean(values)) for label, values in known.items() if values}
 
 
 def _strips(figure: SubFigure, rows: Sequence[Row], store: Store) -> None:

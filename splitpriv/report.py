@@ -184,7 +184,7 @@ def print_plan(chart: Plan, states: Sequence[tuple[str, str, State]], row: State
 
 def print_frontier(numbers: Mapping[str, Any]) -> None:
     """What a curve says in numbers: hypervolume, and the privacy that a loss of utility buys."""
-    losses = list(next(iter(numbers["groups"].values()))["privacy_at_loss"])
+    losses = list(next(iter(numbers["groups"].values()))["privacy_at_loss"]) if numbers["undefended"] else []
     table = Table(title=f"{numbers['y']} against {numbers['x']}", title_justify="left", pad_edge=False)
     table.add_column("group")
     table.add_column("hypervolume", justify="right")
@@ -195,6 +195,10 @@ def print_frontier(numbers: Mapping[str, Any]) -> None:
         table.add_row(name, f"{found['hypervolume']:.3g}", *cells)
     console().print(table)
     x, y = numbers["reference"]
+    if not numbers["undefended"]:
+        console().print("[dim]privacy at a loss of utility needs one undefended run (chain none) of the same seeds[/]")
+    for label, level in numbers["levels"].items():
+        console().print(f"[dim]{label}: {level:.4g}[/]")
     console().print(f"[dim]reference of the hypervolume: ({x:.4g}, {y:.4g}); {numbers['interpolation']}[/]")
 
 

@@ -89,3 +89,35 @@ def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:
         curves.draw(mixed, Store(tmp_path), tmp_path / "a.json", metric="mse")
     with pytest.raises(UserError, match="less of it is better"):
         curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", x="cost/edge_latency_ms")
+
+
+def test_every_attack_has_its_floor_and_its_ceiling() -> None:
+    probed = [
+        {**r, "privacy/probe/accuracy": 0.6 + r["seed"] / 10, "privacy/probe/majority": 0.3,
+         "clean/probe/accuracy": 0.9, "privacy/reid/map": 0.5, "privacy/reid/chance_map": 0.1,
+         "privacy/probe/balanced_accuracy": 0.6, "privacy/probe/label_balanced_accuracy": 0.4} for r in ROWS
+    ]  # fmt: skip
+    assert curves.levels(probed, "privacy/worst/mse") == {
+        "mean image: nothing learnt from z": pytest.approx(0.1), "undefended": pytest.approx(0.01)
+    }  # fmt: skip
+    assert curves.levels(probed, "privacy/a/mse")["mean image: nothing learnt from z"] == pytest.approx(0.1)
+    told = curves.levels(probed, "privacy/probe/accuracy")
+    assert told == {"guess of the majority": pytest.approx(0.3), "undefended": pytest.approx(0.7),
+                    "clean x": pytest.approx(0.9)}  # fmt: skip
+    assert curves.levels(probed, "privacy/probe/balanced_accuracy")["guess from the label"] == pytest.approx(0.4)
+    assert curves.levels(probed, "privacy/reid/map")["order that says nothing"] == pytest.approx(0.1)
+    joined = [{**r, "ceiling/a/mse": 0.007} for r in probed if r["chain"] != "none"]
+    assert curves.levels(joined, "privacy/a/mse")["undefended"] == pytest.approx(0.007)
+    assert curves.levels(probed, "cost/release_bytes") == {}
+
+
+def test_a_curve_without_an_undefended_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from splitpriv import report
+
+    defended = [r for r in ROWS if r["chain"] != "none"]
+    for rows, said in ((defended, True), (ROWS, False)):
+        numbers = curves.draw(rows, Store(tmp_path), tmp_path / "a.json", metric="mse")
+        assert json.loads((tmp_path / "a.json").read_text())["levels"] == numbers["levels"]
+        report.print_frontier(numbers)
+        told = capsys.readouterr().out
+        assert ("needs one undefended run" in told) is said and ("points of loss" in told) is not said
