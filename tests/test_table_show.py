@@ -105,10 +105,20 @@ def test_states_and_wildcards() -> None:
     out = gather(table, cells, found)
     assert out.entries["plain", "mse"].state == "failed"
     assert out.entries["cem", "mse"].state == "defense x is new"
-    assert out.entries["other", "mse"].state == "row has no privacy/decoder/mse"
+    assert out.entries["other", "mse"].state == "not run"
+    assert any(note.startswith("not run: the runs of scale lite") for note in Sheet(out, "lite").notes())
     assert out.entries["other", "acc"].estimate is None  # a truth value is no number
     assert out.seeds("other", "fair") == {0: 0.25}
     assert out.entries["plain", "fair"].state == "not part"
+
+
+def test_an_empty_cell_says_what_is_lacking() -> None:
+    columns = {"a": {"label": "a", "key": "privacy/decoder/ssim"}, "b": {"label": "b", "key": "ceiling/worst/mse"}}
+    table = made(columns=columns, printed={"columns": [], "rows": {}}, claims=[])
+    found = {("plain", "run"): {(0, 0): {"privacy/decoder/mse": 0.1, "flags": []}}}
+    out = gather(table, [Cell("plain", "run", 0, 0, [], "cached")], found)
+    assert out.entries["plain", "a"].state == "row has no privacy/decoder/ssim"
+    assert out.entries["plain", "b"].state == "no undefended run"
 
 
 def test_columns_of_a_play_that_the_scale_leaves_out_are_not_shown() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -13,6 +13,7 @@ from splitpriv.tables.cells import Cell, State
 from splitpriv.tables.spec import Table
 
 ABSENT = "not part"  # of this scale, or of this row
+NOT_RUN = "not run"  # an attack that the runs of this scale leave out
 ORDER: tuple[State, ...] = ("failed", "partial", "missing", "refused", "unsupported", "cached")
 
 
@@ -68,7 +69,7 @@ def gather(
             if values:
                 entry.seeds = over_targets(values)
             else:
-                entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], bool(runs), column.key)
+                entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], runs.values(), column.key)
     flags = {name: _flags(table, name, found) for name in names}
     _averages(table, names, entries, flags)
     for entry in entries.values():
@@ -85,11 +86,17 @@ def _value(row: Row, key: str) -> float | None:
     return float(values[0]) if values else None
 
 
-def _state(cells: Sequence[Cell], ran: bool, key: str) -> str:
+def _state(cells: Sequence[Cell], runs: Collection[Row], key: str) -> str:
     """In one word or line, why a cell is empty."""
     if not cells:
         return ABSENT
-    if ran:
+    if runs:
+        group, _, rest = key.partition("/")
+        if group == "ceiling":
+            return "no undefended run"
+        attack = f"privacy/{rest.partition('/')[0]}/*"
+        if group in ("privacy", "clean") and not any(fnmatchcase(k, attack) for row in runs for k in row):
+            return NOT_RUN
         return f"row has no {key}"
     worst = min((cell for cell in cells), key=lambda cell: ORDER.index(cell.state))
     return worst.problems[0] if worst.state in ("unsupported", "refused") and worst.problems else worst.state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from splitpriv.tables.results import ABSENT
+from splitpriv.tables.results import ABSENT, NOT_RUN
 
 if TYPE_CHECKING:
     from splitpriv.tables.results import Entry, Results
@@ -113,6 +113,8 @@ class Sheet:
             f"Ours: mean over n target seeds with a 95 % interval ({kind[self.results.method]}); attack seeds are "
             "averaged within a target seed; Δ is ours less printed."
         )
+        if any(entry.state == NOT_RUN for entry in self.results.entries.values()):
+            out.append(f"{NOT_RUN}: the runs of scale {self.scale} leave this attack out.")
         if table.printed.tolerance:
             told = ", ".join(f"{name} to ±{t:g}" for name, t in table.printed.tolerance.items())
             out.append(f"≈: printed values read by eye from a figure ({told}).")
