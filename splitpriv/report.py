@@ -185,26 +185,40 @@ def print_plan(chart: Plan, states: Sequence[tuple[str, str, State]], row: State
 def print_frontier(numbers: Mapping[str, Any]) -> None:
     """What a curve says in numbers: hypervolume, and the privacy that a loss of utility buys."""
     losses = list(next(iter(numbers["groups"].values()))["privacy_at_loss"]) if numbers["undefended"] else []
-    table = Table(title=f"{numbers['y']} against {numbers['x']}", title_justify="left", pad_edge=False)
+    table = Table(pad_edge=False)
     table.add_column("group")
-    table.add_column("hypervolume", justify="right")
+    if numbers["reference"]:
+        table.add_column("hypervolume", justify="right")
     for loss in losses:
         table.add_column(f"at {100 * float(loss):g} points of loss", justify="right")
     for name, found in numbers["groups"].items():
-        cells = [_estimate(found["privacy_at_loss"][loss]) for loss in losses]
-        table.add_row(name, f"{found['hypervolume']:.3g}", *cells)
-    console().print(table)
-    x, y = numbers["reference"]
-    if not numbers["undefended"]:
-        console().print("[dim]privacy at a loss of utility needs one undefended run (chain none) of the same seeds[/]")
-    for label, level in numbers["levels"].items():
-        console().print(f"[dim]{label}: {level:.4g}[/]")
-    console().print(f"[dim]reference of the hypervolume: ({x:.4g}, {y:.4g}); {numbers['interpolation']}[/]")
+        volume = [_estimate(found["hypervolume"])] if numbers["reference"] else []
+        table.add_row(name, *volume, *(_estimate(found["privacy_at_loss"][loss]) for loss in losses))
+    console().print(f"{numbers['y']} against {numbers['x']}")
+    if len(table.columns) > 1:
+        console().print(table)
+    notes = [f"{label}: {level:.4g}" for label, level in numbers["levels"].items()]
+    if numbers["reference"]:
+        x, y = numbers["reference"]
+        notes.append(f"reference of the hypervolume: ({x:.4g}, {y:.4g})")
+    else:
+        notes.append("a hypervolume needs an undefended run (chain none), or --reference UTILITY PRIVACY")
+    if numbers["ambiguous"]:
+        notes.append("several undefended settings: privacy at a loss of utility needs one; choose with --where")
+    elif not numbers["undefended"]:
+        notes.append("privacy at a loss of utility needs an undefended run (chain none) of the same seeds")
+    else:
+        notes.append(numbers["interpolation"])
+    if numbers["left_out"]:
+        notes.append(f"left out: {numbers['left_out']} runs without a finite {numbers['x']} and {numbers['y']}")
+    for note in notes:
+        console().print(f"[dim]{note}[/]")
 
 
 def _estimate(found: Mapping[str, Any] | None) -> str:
     if found is None:
-        return "not reached"
+        return "not measured"
+    sign = "≥ " if found.get("at_least") else ""
     if found["low"] is None:
-        return f"{found['mean']:.4g} (n=1)"
-    return f"{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
+        return f"{sign}{found['mean']:.4g} (n=1)"
+    return f"{sign}{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"

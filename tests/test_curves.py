@@ -46,10 +46,12 @@ def test_the_numbers_behind_the_picture() -> None:
     numbers = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0.85, 0.0))
     at = numbers["groups"]["noise"]["privacy_at_loss"]
     assert at["0.01"]["mean"] == pytest.approx(0.03) and at["0.02"]["mean"] == pytest.approx(0.04)
-    assert numbers["groups"]["none"]["privacy_at_loss"]["0.01"] is None
-    assert numbers["groups"]["none"]["hypervolume"] == pytest.approx(0.051 * 0.01)
+    undefended = numbers["groups"]["none"]["privacy_at_loss"]["0.01"]
+    assert undefended["mean"] == pytest.approx(0.01) and undefended["at_least"] and not at["0.01"]["at_least"]
+    assert numbers["groups"]["none"]["hypervolume"]["mean"] == pytest.approx(0.051 * 0.01)
+    assert numbers["groups"]["none"]["hypervolume"]["n"] == 3
     falling = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=False, reference=(0.85, 0.1))
-    assert falling["groups"]["none"]["hypervolume"] == pytest.approx(0.051 * 0.09)
+    assert falling["groups"]["none"]["hypervolume"]["mean"] == pytest.approx(0.051 * 0.09)
     assert [found[i].group for i in falling["pareto"]] == ["none"]
 
 
@@ -87,7 +89,14 @@ def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:
     mixed = [ROWS[0], {**ROWS[1], "dataset": "other"}]
     with pytest.raises(UserError, match="cannot share one front"):
         curves.draw(mixed, Store(tmp_path), tmp_path / "a.json", metric="mse")
-    with pytest.raises(UserError, match="less of it is better"):
+    for other in ({"cut": 2}, {"protocol": "official"}, {"knowledge": "none"}, {"privacy/b/mse": 0.3}):
+        with pytest.raises(UserError, match=f"their {'attacks' if 'privacy/b/mse' in other else next(iter(other))} di"):
+            curves.draw([ROWS[0], {**ROWS[1], **other}], Store(tmp_path), tmp_path / "a.json", metric="mse")
+    with pytest.raises(UserError, match="--y cost/release_bytes: is no measure of privacy"):
+        curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", y="cost/release_bytes")
+    with pytest.raises(UserError, match="--by chian: no matching run"):
+        curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", by="chian")
+    with pytest.raises(UserError, match="no utility of which more is better"):
         curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", x="cost/edge_latency_ms")
 
 
@@ -120,4 +129,41 @@ def test_a_curve_without_an_undefended_run_says_so(tmp_path: Path, capsys: pytes
         assert json.loads((tmp_path / "a.json").read_text())["levels"] == numbers["levels"]
         report.print_frontier(numbers)
         told = capsys.readouterr().out
-        assert ("needs one undefended run" in told) is said and ("points of loss" in told) is not said
+        assert ("needs an undefended run (chain none) of" in told) is said and ("points of loss" in told) is not said
+
+
+def test_the_declared_reference_is_the_undefended_network(tmp_path: Path) -> None:
+    numbers = curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse")
+    assert numbers["reference"] == [0.0, pytest.approx(0.01)]
+    assert numbers["groups"]["none"]["hypervolume"]["mean"] == pytest.approx(0)
+    assert numbers["groups"]["noise"]["hypervolume"]["mean"] > 0
+    defended = curves.draw(
+        [r for r in ROWS if r["chain"] != "none"], Store(tmp_path), tmp_path / "a.json", metric="mse"
+    )
+    assert defended["reference"] is None and defended["groups"]["noise"]["hypervolume"] == {}
+    twice = [*ROWS, row("none", 0, 0.9, 0.01, **{"optim.batch": 7})]
+    assert curves.draw(twice, Store(tmp_path), tmp_path / "a.json", metric="mse")["ambiguous"]
+
+
+def test_runs_without_a_finite_number_are_counted(tmp_path: Path) -> None:
+    broken = [*ROWS, {**ROWS[0], "key": "k", "seed": 9, "privacy/worst/mse": float("nan")}, {**ROWS[0], "seed": 8}]
+    broken[-1]["utility/accuracy"] = 1  # a whole number is a number
+    numbers = curves.draw(broken, Store(tmp_path), tmp_path / "a.json", metric="mse")
+    assert numbers["left_out"] == 1 and sum(p["x"]["n"] for p in numbers["points"]) == 10
+
+
+def test_many_groups_are_told_apart(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+    from matplotlib.collections import PathCollection
+
+    rows = [row(f"d{i}", s, 0.8 + i / 100 + s / 500, 0.02 + i / 100) for i in range(12) for s in range(2)]
+    figure, axes = plt.subplots()
+    found = curves.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
+    numbers = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0, 0))
+    curves._scatter(axes, found, {**numbers, "levels": {}}, rows, "mse")
+    shown = [c for c in axes.collections if isinstance(c, PathCollection)]
+    looks = {(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in shown}
+    assert len({colour for colour, _ in looks}) == 8 and len(looks) == 12
+    assert axes.get_xlim()[0] > 0.7 and axes.get_ylim()[1] < 0.3  # intervals of two seeds do not flatten the means
+    assert all(container.has_xerr and container.has_yerr for container in axes.containers)
+    plt.close(figure)

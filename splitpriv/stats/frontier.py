@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from splitpriv.stats.interval import Estimate, interval
 
 Points = Sequence[tuple[float, float]]
+GAP = 0.05  # of utility: the widest gap between two points over which a privacy is interpolated
 
 
 def pareto(points: Points) -> list[int]:
@@ -32,30 +33,34 @@ def hypervolume(points: Points, reference: tuple[float, float]) -> float:
     return float(moocore.hypervolume(found, ref=np.asarray(reference, dtype=float), maximise=True))
 
 
-def bought(points: Points, start: tuple[float, float], loss: float) -> float | None:
-    """The privacy of the front at `loss` of utility below `start`, the undefended point.
+def bought(points: Points, start: tuple[float, float], loss: float) -> tuple[float, bool] | None:
+    """The privacy of the front at `loss` of utility below `start`, the undefended point, and whether it is a least one.
 
-    The front runs through `start` and is linear between neighbours. None where no point loses as much: nothing is
-    extrapolated, so a chain that was not swept far enough has no number rather than a flattering one.
+    The front runs through `start` and is linear between neighbours no more than GAP of utility apart; None between
+    others, which say nothing of what lies between them. A front that ends before `loss` buys at least its last privacy:
+    nothing is extrapolated.
     """
     every = [start, *points]
     front = [every[i] for i in pareto(every)]
     wanted = start[0] - loss
-    utility, privacy = (np.array(side) for side in zip(*front, strict=True))
-    if not utility[0] <= wanted <= utility[-1]:
+    if wanted <= front[0][0]:
+        return front[0][1], wanted < front[0][0]
+    above = next(i for i, point in enumerate(front) if point[0] >= wanted)
+    (x0, y0), (x1, y1) = front[above - 1], front[above]
+    if x1 - x0 > GAP and x1 != wanted:
         return None
-    return float(np.interp(wanted, utility, privacy))
+    return y0 + (y1 - y0) * (wanted - x0) / (x1 - x0), False
 
 
 def bought_over_seeds(
     curves: Mapping[int, Points], starts: Mapping[int, tuple[float, float]], loss: float
-) -> Estimate | None:
-    """`bought` of every target seed, with its own undefended point; the mean and its bootstrap interval over seeds.
+) -> tuple[Estimate, bool] | None:
+    """`bought` of every target seed, with its own undefended point: mean, interval over seeds, whether a least one.
 
-    None if any seed's curve does not reach that loss: a mean over the others would favour whoever lost less.
+    None if any seed has none: a mean over the others would favour whoever lost less.
     """
-    seeds = sorted(set(curves) & set(starts))
-    values = [bought(curves[seed], starts[seed], loss) for seed in seeds]
-    if not values or any(value is None for value in values):
+    found = [bought(curves[seed], starts[seed], loss) for seed in sorted(set(curves) & set(starts))]
+    known = [value for value in found if value is not None]
+    if not known or len(known) < len(found):
         return None
-    return interval([value for value in values if value is not None], "percentile")
+    return interval([value for value, _ in known], "percentile"), any(least for _, least in known)
