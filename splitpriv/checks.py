@@ -10,7 +10,11 @@ from typing import Any
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors
-ADAPTIVE = {"draws": "how to average repeated releases (draws > 1)", "mask": "what the chain keeps (mask)"}
+ADAPTIVE = {
+    "draws": "how to average repeated releases (draws > 1)",
+    "answers": "how to average repeated answers (draws > 1)",
+    "mask": "what the chain keeps (mask)",
+}
 
 STRENGTH = {"image": ("mse", -1), "attribute": ("balanced_accuracy", 1), "identity": ("map", 1)}
 
@@ -50,8 +54,8 @@ def doubts(
 
     `mean_image` and `random_image`: the floors' mean scores. `ceiling`: mean scores of the same attacks on the
     undefended network, if known. `signal`: `measure.signal` of the release. `overlaps`: images shared, per pair of
-    splits. `adaptive`: the attacks that each defence must be measured by. `bounds`: lower bounds on the MSE of any
-    attack, under names that end in "_mse".
+    splits. `adaptive`: the attacks that each defence must be measured by, those that average answers only if some
+    attack observes any. `bounds`: lower bounds on the MSE of any attack, under names that end in "_mse".
     """
     flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
     flags += [f"splits overlap: {pair} ({count} images)" for pair, count in (overlaps or {}).items() if count]
@@ -68,11 +72,12 @@ def doubts(
             if found in f.means and blind in f.means and f.means[found] <= f.means[blind] * (1 + MARGIN):
                 flags.append(f"{name}: {found} is no better than {blind.replace('_', ' ')}")
     flags += [f"{name}: not converged" for name, f in attacks.items() if f.converged is False]
+    unseen = set() if any(_sees_answers(f.settings) for f in attacks.values()) else {"answers"}
     flags += [
         f"non-adaptive: {name} needs an attack that knows {ADAPTIVE[kind]}"
         for name, kinds in (adaptive or {}).items()
         for kind in kinds
-        if not any(kind in f.adapts for f in attacks.values())
+        if kind not in unseen and not any(kind in f.adapts for f in attacks.values())
     ]
     flags += [
         f"{name}: beats the bound {bound} ({value:.4g})"
@@ -103,6 +108,12 @@ def binding(attacks: Mapping[str, Any], means: Mapping[str, Means]) -> dict[str,
 def above_ceiling(name: str, mse: float, undefended: float) -> list[str]:
     """The flag of an attack that does better against the chain than against no defence."""
     return [f"{name}: better than on the undefended network"] if mse < undefended * (1 - MARGIN) else []
+
+
+def _sees_answers(settings: Mapping[str, Any]) -> bool:
+    """Whether an attack, or one that it holds, observes what the server answers instead of the release."""
+    held = [value for value in settings.values() if isinstance(value, Mapping)]
+    return settings.get("observe", "release") != "release" or any(map(_sees_answers, held))
 
 
 def _numbers(found: Mapping[str, Means]) -> Iterator[str]:

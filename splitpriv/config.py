@@ -1,13 +1,11 @@
-"""From overrides to a checked config: compose, bind every target to its signature, fingerprint. Imports no torch."""
+"""From overrides to a checked config: compose, bind every target to its signature, check. Imports no torch."""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
 import importlib
 import inspect
-import json
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,16 +19,7 @@ Config = dict[str, Any]
 CONF = next(p for p in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if p.is_dir())
 MISSING = "???"  # OmegaConf's mark of a value that the user must give
 TRUSTED = ("splitpriv.", "torch.optim.")
-SINGLE = (
-    "dataset",
-    "backbone",
-    "task",
-    "optim",
-    "protocol",
-    "knowledge",
-    "measure",
-    "runtime",
-)  # groups that are one target
+SINGLE = ("dataset", "backbone", "task", "optim", "protocol", "knowledge", "measure", "runtime")  # one target each
 LISTS = ("defense", "attack", "track")  # groups of named targets
 SEEDS = ("seed", "attack_seed")
 SPLIT = ("at", "bottleneck")
@@ -202,7 +191,8 @@ def _valid(
     if annotation is parameter.empty or not target.__module__.startswith("splitpriv."):
         return value
     if isinstance(annotation, str):
-        annotation = eval(annotation, {**vars(typing), **vars(sys.modules[target.__module__])})
+        maker = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # perhaps inherited
+        annotation = eval(annotation, {**vars(typing), **vars(sys.modules[maker.__module__])})
     try:
         strict = not isinstance(value, list | dict)  # a list is the only way to write a tuple in YAML
         return TypeAdapter(annotation).validate_python(value, strict=strict)
@@ -270,30 +260,3 @@ def check(cfg: Config) -> list[str]:
         except UserError as error:
             problems += error.problems
     return list(dict.fromkeys(problems))
-
-
-# ---- fingerprint ---------------------------------------------------------------------------------------------------
-
-
-def fingerprint(**parts: Any) -> str:
-    """SHA-256 over canonical JSON of `parts`, 16 hex digits; 1 and 1.0 are one number, and keys have no order."""
-    text = json.dumps(_canonical(parts), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        plain = {str(k): _canonical(v) for k, v in value.items()}
-        if "_target_" in value:
-            plain["_version_"] = getattr(locate(value["_target_"], "key"), "version", 1)
-        return plain
-    if isinstance(value, list | tuple):
-        return [_canonical(v) for v in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def listed(chain: Mapping[str, Any] | None) -> list[list[Any]]:
-    """A chain or a set of attacks as a list of [name, node]: in a key the order counts."""
-    return [[name, node] for name, node in (chain or {}).items()]

@@ -59,8 +59,13 @@ class Job:
     label: str = "fit"
 
     @property
-    def epochs(self) -> int:
+    def length(self) -> float:
+        """In epochs, of which the last may be a part of one."""
         return self.phase.epochs or self.recipe.epochs
+
+    @property
+    def epochs(self) -> int:
+        return math.ceil(self.length)
 
 
 class SplitFit(pl.LightningModule):
@@ -82,6 +87,7 @@ class SplitFit(pl.LightningModule):
         self.ticker = bar(job.label, 0, unit="step")
         self.sums: dict[str, Tensor] = {}
         self.order = torch.empty(0, dtype=torch.long)
+        self.whole = 0  # steps of an epoch that is not cut short
         self._set_modes()
         learns = "defense" in job.phase.train
         self.adversaries = {name: d for name, d in model.defenses() if learns and d.adversary_parameters()}
@@ -122,7 +128,7 @@ class SplitFit(pl.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         first = int(batch_idx) * CHUNK
         for i in range(first, min(first + CHUNK, len(self.order))):
-            self.step(self.order[i], i / len(self.order))
+            self.step(self.order[i], i / self.whole)
             self.ticker.update()
 
     def step(self, index: Tensor, share: float) -> None:
@@ -131,7 +137,7 @@ class SplitFit(pl.LightningModule):
         x = self.augmented(index)
         step = Step(
             x, job.train.y[index], {k: v[index] for k, v in job.train.attributes.items()}, model.net.edge,
-            job.phase.name, self.epoch, (self.epoch + share) / job.epochs, self.main.param_groups[0]["lr"],
+            job.phase.name, self.epoch, (self.epoch + share) / job.length, self.main.param_groups[0]["lr"],
         )  # fmt: skip
         terms: dict[str, Tensor] = {}
         received: list[tuple[str, Defense, Tensor]] = []
@@ -179,7 +185,9 @@ class SplitFit(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         seed_epoch(self.job.key, self.epoch)
         self.sums = {}
-        self.order = self.batches()
+        order = self.batches()
+        self.whole = len(order)
+        self.order = order[: max(1, round((self.job.length - self.epoch) * len(order)))]
         self._set_modes()
 
     def batches(self) -> Tensor:

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from rich.table import Table
 from torch import Tensor, nn
 
-from splitpriv import config, extras, host
+from splitpriv import config, extras, host, progress
 from splitpriv.attacks.base import answer, mean_of
-from splitpriv.config import fingerprint
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.keys import fingerprint
 from splitpriv.pipeline import Run
 from splitpriv.plan import assemble, plan
 from splitpriv.report import console
@@ -66,7 +66,8 @@ class UpdateLeaks:
         if not 0 < first <= len(aux) - needed:
             raise UserError(
                 f".shadow_updates: aux has {len(aux)} images, of which the shadow learns from {first}, and "
-                f"{needed} are wanted beside; lower shadow, shadow_updates or probes, or raise protocol.limit.aux"
+                f"{needed} are wanted beside; lower shadow, shadow_updates or probes, or raise protocol.limit.aux "
+                "where it is what limits aux, or take a larger dataset"
             )
         rest = aux.take(slice(first, len(aux)))
         own = F.one_hot(rest.y)
@@ -82,19 +83,21 @@ class UpdateLeaks:
         kept = [p.clone() for p in values]
         x, rows = probes.x(slice(None)), []
         before = self._answers(model, x, draws)
-        for i in range(len(samples)):
-            part = samples.take(slice(i, i + 1))
-            with torch.enable_grad():
-                model.requires_grad_(True)
-                loss = F.cross_entropy(model(part.x(slice(None))), part.y)
-                grads = torch.autograd.grad(loss, values, allow_unused=True)
-                model.requires_grad_(False)
-            for p, g in zip(values, grads, strict=True):
-                if g is not None:
-                    p.sub_(g, alpha=self.update_lr)
-            rows.append((before - self._answers(model, x, draws)).flatten())
-            for p, old in zip(values, kept, strict=True):
-                p.copy_(old)
+        with progress.bar(f"updates, {draws} draws", len(samples), unit="update") as bar:
+            for i in range(len(samples)):
+                part = samples.take(slice(i, i + 1))
+                with torch.enable_grad():
+                    model.requires_grad_(True)
+                    loss = F.cross_entropy(model(part.x(slice(None))), part.y)
+                    grads = torch.autograd.grad(loss, values, allow_unused=True)
+                    model.requires_grad_(False)
+                for p, g in zip(values, grads, strict=True):
+                    if g is not None:
+                        p.sub_(g, alpha=self.update_lr)
+                rows.append((before - self._answers(model, x, draws)).flatten())
+                for p, old in zip(values, kept, strict=True):
+                    p.copy_(old)
+                bar.update()
         return torch.stack(rows)
 
     def _answers(self, model: Defended, x: Tensor, draws: int) -> Tensor:

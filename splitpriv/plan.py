@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from splitpriv.attacks.base import Attack
-from splitpriv.config import Config, build, fingerprint, listed
+from splitpriv.config import Config, build
 from splitpriv.data.base import Dataset
 from splitpriv.data.knowledge import Knowledge
 from splitpriv.data.protocol import Protocol
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.fit import Recipe
+from splitpriv.keys import fingerprint, listed
 from splitpriv.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.runtime import Runtime

@@ -34,7 +34,7 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
     if notes:
         module.curve, module.best = notes["curve"], notes["best"]
     steps = len(module.batches())
-    module.ticker = bar(job.label, job.epochs * steps, unit="step", initial=module.epoch * steps)
+    module.ticker = bar(job.label, round(job.length * steps), unit="step", initial=module.epoch * steps)
     if job.select == "best":
         module.on_best = lambda: save_state(home / "best.pt", module.epoch, {"model": model}, None)
 

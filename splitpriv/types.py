@@ -65,7 +65,7 @@ class Phase:
     """A stretch of training: how long, and which parts learn from the main loss."""
 
     name: str
-    epochs: int = 0  # 0: as long as `optim.epochs`
+    epochs: float = 0  # 0: as long as `optim.epochs`; of a fraction, the last epoch has that share of the steps
     train: tuple[Part, ...] = ("edge", "cloud", "defense")
     idle: bool = False  # the chain is not attached yet: plain training, shared by every defence
     optim: Mapping[str, Any] = field(default_factory=dict)  # what replaces keys of the `optim` group in this phase

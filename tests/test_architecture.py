@@ -17,7 +17,7 @@ LAYERS = [  # each may import from those before it, and from itself only where i
     {"types", "progress", "_torchvision", "host"},
     {"store"},
     {"resume", "stats", "config"},
-    {"data", "nets", "runtime", "extras"},
+    {"data", "nets", "runtime", "extras", "keys"},
     {"defenses"},
     {"attacks"},
     {"measure", "checks", "pictures"},
@@ -101,7 +101,7 @@ def test_the_core_knows_no_method() -> None:
 
 
 def test_config_and_store_import_no_torch() -> None:
-    code = "import sys, splitpriv.cli, splitpriv.config, splitpriv.store; sys.exit('torch' in sys.modules)"
+    code = "import sys, splitpriv.cli, splitpriv.keys, splitpriv.store; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

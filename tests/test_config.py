@@ -10,8 +10,9 @@ import pytest
 from small import MONITOR, changed, tiny
 
 from splitpriv import config
-from splitpriv.config import fingerprint, flatten, listed
+from splitpriv.config import flatten
 from splitpriv.defenses.noise import Noise
+from splitpriv.keys import fingerprint, listed
 from splitpriv.plan import Plan, assemble, plan
 from splitpriv.types import Phase, UserError
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,19 @@ def ready(chain: dict[str, Defense], monitor: bool = False, **settings: Any) -> 
     torch.manual_seed(1)
     module.order = module.batches()
     return module
+
+
+@pytest.mark.parametrize(("length", "steps"), [(0.5, 2), (1.0, 3), (1.7, 5), (0.01, 1), (0, 6)])
+def test_a_phase_may_end_within_an_epoch(length: float, steps: int, tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Seen(Defense):
+        def on_step_end(self, z: Tensor, step: Step) -> None:
+            seen.append(step.progress * (length or 2))
+
+    fitted(make({"seen": Seen()}), tmp_path, dataclasses.replace(job(), phase=Phase("fit", length)))
+    assert seen == pytest.approx([i / 3 for i in range(steps)])  # of three steps an epoch
+    assert len(json.loads((tmp_path / "curve.json").read_text())) == math.ceil(length or 2)
 
 
 # ---- what learns from what -----------------------------------------------------------------------------------------

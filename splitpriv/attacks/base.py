@@ -111,8 +111,10 @@ class Attack:
 
     @property
     def adapts(self) -> frozenset[str]:
-        """To which kinds of defence it adapts: draws (it averages repeated releases), mask (it knows what is kept)."""
-        return frozenset({"draws"} if self.draws > 1 else ())
+        """To which kinds of defence it adapts: draws (it averages repeated releases), answers (repeated answers to
+        them), mask (it knows what is kept)."""
+        seen = {"draws"} if self.observe == "release" else {"draws", "answers"}
+        return frozenset(seen if self.draws > 1 else ())
 
     def fit(self, access: Access, home: Path) -> Reconstructor:
         """Prepare the attack; `home` is a folder where an interrupted fit finds its last epoch again."""

@@ -20,8 +20,26 @@ Curve = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
+class Stop:
+    """When a training ends, and which epoch of it is kept.
+
+    A share `held` of the data shows the loss; `patience` epochs after the best one it ends (None: never early), and by
+    `select` the best or the last is kept. Raises UserError where there would be nothing to select on.
+    """
+
+    held: float
+    patience: int | None
+    select: Select
+    tolerance: float  # relative gain over the last quarter below which a training has converged
+
+    def __post_init__(self) -> None:
+        if self.held == 0 and (self.select == "best" or self.patience is not None):
+            raise UserError(".held: 0 leaves nothing to select on; use select=last and patience=null")
+
+
+@dataclass(frozen=True)
 class Course:
-    """A training of `epochs` epochs, stopped `patience` epochs after its best held-out loss (None: never).
+    """A training of at most `epochs` epochs, ended and judged by `stop`.
 
     State lies in `path`, epochs are seeded by `key`, so that a killed training ends in the numbers that it would have
     had. Raises UserError when a loss stops being a number.
@@ -31,9 +49,7 @@ class Course:
     path: Path
     key: str
     epochs: int
-    patience: int | None
-    select: Select
-    tolerance: float
+    stop: Stop
 
     def run(self, net: nn.Module, best: nn.Module, learners: Mapping[str, Any],
             epoch: Callable[[int], Mapping[str, Tensor]]) -> Curve:  # fmt: skip
@@ -51,7 +67,7 @@ class Course:
                     curve.setdefault(name, []).append(value)
                     if not math.isfinite(value):
                         raise UserError(f".lr: the loss became {value} in epoch {index + 1} ({name}); lower lr")
-                if self.select == "last" or curve["held"][-1] <= min(curve["held"]):
+                if self.stop.select == "last" or curve["held"][-1] <= min(curve["held"]):
                     best.load_state_dict(net.state_dict())
                 resume.save_state(self.path, index + 1, parts, curve)
                 bar.set_postfix({name: f"{values[-1]:.4f}" for name, values in curve.items() if values}, refresh=False)
@@ -60,16 +76,11 @@ class Course:
 
     def settled(self, curve: Curve) -> bool:
         """Whether the training had nothing left to gain."""
-        return self._stale(curve["held"]) or flat(curve["held"] or curve["train"], self.tolerance)
+        return self._stale(curve["held"]) or flat(curve["held"] or curve["train"], self.stop.tolerance)
 
     def _stale(self, held: list[float]) -> bool:
-        return self.patience is not None and len(held) - (held.index(min(held)) if held else 0) > self.patience
-
-
-def require_held(held: float, select: Select, patience: int | None) -> None:
-    """Raise UserError where selection or early stopping would have nothing to look at."""
-    if held == 0 and (select == "best" or patience is not None):
-        raise UserError(".held: 0 leaves nothing to select on; use select=last and patience=null")
+        patience = self.stop.patience
+        return patience is not None and len(held) - (held.index(min(held)) if held else 0) > patience
 
 
 def shares(access: Access, key: str, held: float) -> tuple[Tensor, Tensor]:

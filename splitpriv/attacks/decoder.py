@@ -17,11 +17,11 @@ from splitpriv.attacks.course import (
     Marked,
     Select,
     Standardise,
+    Stop,
     average,
     cosine,
     learn,
     losses,
-    require_held,
     shares,
 )
 from splitpriv.stats.ssim import Padding, ssim
@@ -53,13 +53,12 @@ class Decoder(Attack):
                  loss: Literal["mse", "l1", "ssim", "mixed"], ssim_weight: NonNegative, ssim_padding: Padding,
                  held: Rate, patience: Count | None, select: Select, tolerance: Fraction, standardise: bool, mask: bool,
                  observe: Observed, top: Count, draws: Count) -> None:  # fmt: skip
-        require_held(held, select, patience)
         if mask and observe != "release":
             raise UserError(f".mask: is of the release, but the attack observes {observe}; use mask=false")
         self.net, self.epochs, self.batch, self.draws, self.standardise = net, epochs, batch, draws, standardise
         self.lr, self.min_lr, self.betas, self.amsgrad, self.weight_decay = lr, min_lr, betas, amsgrad, weight_decay
         self.kind, self.ssim_weight, self.ssim_padding = loss, ssim_weight, ssim_padding
-        self.held, self.patience, self.select, self.tolerance = held, patience, select, tolerance
+        self.stop = Stop(held, patience, select, tolerance)
         self.mask, self.observe, self.top = mask, observe, top
 
     @property
@@ -88,14 +87,14 @@ class Decoder(Attack):
             train = learn(net, optimizer, rest, self.batch, lambda part: self._loss(*self.pair(net, access, part)))
             return losses(train, apart, lambda part: self.held_mse(net, access, part))
 
-        course = Course("decoder", home / "last.pt", home.name, self.epochs, self.patience, self.select, self.tolerance)
+        course = Course("decoder", home / "last.pt", home.name, self.epochs, self.stop)
         curve = course.run(net, best, {"optimizer": optimizer}, epoch)
         resume.save_tensors(home / "decoder.safetensors", best.state_dict())
         return Inverse(best, {**curve, "epochs": len(curve["train"]), "converged": course.settled(curve)})
 
     def shares(self, access: Access, home: Path) -> tuple[Tensor, Tensor]:
         """Indices of aux that `fit` in `home` holds out, and of those it learns from."""
-        return shares(access, home.name, self.held)
+        return shares(access, home.name, self.stop.held)
 
     def fresh(self, access: Access) -> nn.Sequential:
         """An untrained decoder of releases, with what stands before it."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from splitpriv import host, resume
 from splitpriv.attacks.base import Access, Attack, Right, even
-from splitpriv.attacks.course import Course, Select, cosine, inner_home, losses, require_held
+from splitpriv.attacks.course import Course, Select, Stop, cosine, inner_home, losses
 from splitpriv.attacks.decoder import Decoder, Inverse
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError, blame
 
@@ -35,11 +35,10 @@ class GanDecoder(Attack):
         if not isinstance(self.base, Decoder):
             raise UserError(".base: only an inverse network can be fine-tuned; use decoder or a variant of it")
         with blame(".base"):
-            require_held(self.base.held, select, patience)
+            self.stop = Stop(self.base.stop.held, patience, select, tolerance)
         self.critic, self.epochs, self.batch, self.n_critic = critic, epochs, batch, n_critic
         self.lr, self.critic_lr, self.period, self.betas = lr, critic_lr, period or epochs, betas
         self.penalty, self.mse_weight = penalty, mse_weight
-        self.patience, self.select, self.tolerance = patience, select, tolerance
         self.draws, self.observe, self.top = self.base.draws, self.base.observe, self.base.top
 
     @property
@@ -71,7 +70,7 @@ class GanDecoder(Attack):
             mse, distance = game.epoch(index, rest)
             return losses(mse, apart, lambda part: self.base.held_mse(net, access, part)) | {"distance": distance}
 
-        course = Course("gan", home / "gan.pt", key, self.epochs, self.patience, self.select, self.tolerance)
+        course = Course("gan", home / "gan.pt", key, self.epochs, self.stop)
         curve = course.run(net, best, game.learners, epoch)
         resume.save_tensors(home / "decoder.safetensors", best.state_dict())
         settled = course.settled(curve) and decoder.report["converged"]

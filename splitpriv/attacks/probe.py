@@ -13,18 +13,7 @@ from torch import Tensor, nn
 
 from splitpriv import resume
 from splitpriv.attacks.base import Access, Attack, Recovered, Right
-from splitpriv.attacks.course import (
-    Course,
-    Learned,
-    Select,
-    Standardise,
-    average,
-    cosine,
-    learn,
-    losses,
-    require_held,
-    shares,
-)
+from splitpriv.attacks.course import Course, Learned, Select, Standardise, Stop, average, cosine, learn, losses, shares
 from splitpriv.nets import probes
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, Shape, UserError, Whole
 
@@ -50,13 +39,12 @@ class Probe(Attack):
                  balanced: bool, pretrain: Whole, epochs: Whole, batch: Count, lr: Positive, min_lr: NonNegative,
                  rates: list[Positive], weight_decay: NonNegative, held: Rate, patience: Count | None, select: Select,
                  tolerance: Fraction, standardise: bool, draws: Count) -> None:  # fmt: skip
-        require_held(held, select, patience)
         if pretrain + epochs == 0:
             raise UserError(".epochs: 0, and pretrain too, leaves nothing to learn from; raise one of them")
         self.attribute, self.kind, self.hidden, self.width, self.balanced = attribute, kind, hidden, width, balanced
         self.pretrain, self.epochs, self.batch, self.weight_decay = pretrain, epochs, batch, weight_decay
         self.lr, self.min_lr, self.rates, self.standardise, self.draws = lr, min_lr, rates, standardise, draws
-        self.held, self.patience, self.select, self.tolerance = held, patience, select, tolerance
+        self.stop = Stop(held, patience, select, tolerance)
 
     def fit(self, access: Access, home: Path) -> Learned:
         if self.pretrain and access.shape != access.spec.image:
@@ -94,7 +82,7 @@ class Study:
             raise UserError(f".attribute: the data set has no {attack.attribute!r}; choose one of {names}")
         values, labelled = known[attack.attribute], access.aux.split
         self.target = labelled.y if attack.attribute == "y" else labelled.attributes[attack.attribute]
-        self.apart, self.rest = shares(access, home.name, attack.held)
+        self.apart, self.rest = shares(access, home.name, attack.stop.held)
         with access.device:
             self.net, self.best = (attack.net(access.shape, values) for _ in range(2))
         counts = (self.target[self.rest, None] == torch.arange(values, device=access.device)).sum(0).float()
@@ -122,8 +110,7 @@ class Study:
             train = learn(net, optimizer, self.rest, attack.batch, loss)
             return losses(train, self.apart, lambda apart: average(net, apart, attack.batch, loss))
 
-        course = Course("probe", self.home / f"{name}.pt", f"{self.home.name} {name}", epochs, attack.patience,
-                        attack.select, attack.tolerance)  # fmt: skip
+        course = Course("probe", self.home / f"{name}.pt", f"{self.home.name} {name}", epochs, attack.stop)
         curve = course.run(net, self.best, {"optimizer": optimizer}, epoch)
         net.load_state_dict(self.best.state_dict())
         return {**curve, "epochs": len(curve["train"]), "converged": course.settled(curve)}

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv import resume
+from splitpriv import host, resume
 from splitpriv.attacks.base import Access, Attack, Recovered, Right
-from splitpriv.attacks.course import Course, Learned, Select, Standardise, cosine, inner_home, require_held
+from splitpriv.attacks.course import Course, Learned, Select, Standardise, Stop, cosine, inner_home
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.nets.layers import named
 from splitpriv.nets.reid import BNNeck
@@ -41,6 +41,18 @@ def embed(net: Any, view: str, seen: Tensor) -> Tensor:
     return net["neck"].embed(net[view](seen).float())
 
 
+def leading(ids: Tensor, share: float) -> int:
+    """How many of `ids` (N,), in which equal ones lie together, are of the first `share` of the identities.
+
+    At least one identity counts, unless `share` is 0.
+    """
+    if not share:
+        return 0
+    rank = F.pad((ids[1:] != ids[:-1]).long().cumsum(0), (1, 0))
+    wanted = (share * (rank[-1] + 1)).round().clamp_min(1)
+    return int(host.to_host((rank < wanted).sum())[0])
+
+
 class ReID(Attack):
     """Whose release is it? A metric learned on aux, whose identities are others than the victims' (open set).
 
@@ -53,6 +65,7 @@ class ReID(Attack):
     kept for early stopping and for `select: best`, both by mAP. Raises UserError for data without identities.
     """
 
+    version = 2
     recovers: ClassVar[Recovered] = "identity"
 
     def __init__(self, *, embedder: Callable[..., nn.Module], features: Count, gallery: Literal["releases", "images"],
@@ -60,7 +73,6 @@ class ReID(Attack):
                  min_lr: NonNegative, weight_decay: NonNegative, ce: NonNegative, smoothing: Rate, triplet: NonNegative,
                  margin: Positive | None, held: Rate, patience: Count | None, select: Select, tolerance: Fraction,
                  draws: Count) -> None:  # fmt: skip
-        require_held(held, select, patience)
         if not ce and not triplet:
             raise UserError(".triplet: 0 beside ce=0 leaves nothing to learn from; raise one of them")
         with blame(".decoder"):
@@ -72,7 +84,7 @@ class ReID(Attack):
         self.embedder, self.features, self.instances, self.draws = embedder, features, instances, draws
         self.epochs, self.batch, self.lr, self.min_lr, self.weight_decay = epochs, batch, lr, min_lr, weight_decay
         self.ce, self.smoothing, self.triplet, self.margin = ce, smoothing, triplet, margin
-        self.held, self.patience, self.select, self.tolerance = held, patience, select, tolerance
+        self.stop = Stop(held, patience, select, tolerance)
         if self.decoder:
             self.observe, self.top = self.decoder.observe, self.decoder.top
 
@@ -95,7 +107,7 @@ class ReID(Attack):
         ids, kinds = access.aux.split.attributes["identity"], access.spec.attributes["identity"]
         resume.seed_epoch(home.name, 0)
         order = torch.randperm(kinds).to(ids.device)[ids].argsort(stable=True)  # identity by identity
-        apart = max(1, round(self.held * len(order))) if self.held else 0
+        apart = leading(ids[order], self.stop.held)
         with access.device:
             net, best = self._nets(access, kinds), self._nets(access, kinds)
         for view in self.views:
@@ -116,7 +128,7 @@ class ReID(Attack):
             train = torch.stack(losses).detach().mean()
             return {"train": train} | ({"held": 1 - self._map(net, look, access, order[:apart])} if apart else {})
 
-        course = Course("reid", home / "last.pt", home.name, self.epochs, self.patience, self.select, self.tolerance)
+        course = Course("reid", home / "last.pt", home.name, self.epochs, self.stop)
         curve = course.run(net, best, {"optimizer": optimizer}, epoch)
         resume.save_tensors(home / "embedder.safetensors", best.state_dict())
         return Matcher(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from splitpriv import host, resume
 from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right
-from splitpriv.attacks.course import Course, Select, average, cosine, inner_home, learn, losses, require_held, shares
+from splitpriv.attacks.course import Course, Select, Stop, average, cosine, inner_home, learn, losses, shares
 from splitpriv.nets import standins
 from splitpriv.nets.split import Backbone
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError, blame
@@ -44,11 +44,10 @@ class Substitute(Attack):
             )
         if (backbone is None) != (at is None):
             raise UserError(".at: and backbone belong together; give both, or neither for plain convolutions")
-        require_held(held, select, patience)
         self.backbone, self.at, self.bottleneck, self.width = backbone, at, bottleneck, width
         self.activation, self.epochs, self.batch, self.lr, self.min_lr = activation, epochs, batch, lr, min_lr
-        self.weight_decay, self.held, self.patience = weight_decay, held, patience
-        self.select, self.tolerance, self.draws = select, tolerance, self.base.draws
+        self.weight_decay, self.draws = weight_decay, self.base.draws
+        self.stop = Stop(held, patience, select, tolerance)
 
     def fit(self, access: Access, home: Path) -> Through:
         edge, report = self._shadow(access, home)
@@ -70,7 +69,7 @@ class Substitute(Attack):
 
     def _shadow(self, access: Access, home: Path) -> tuple[nn.Module, dict[str, Any]]:
         """The trained stand-in, frozen, and what the row says about it."""
-        apart, rest = shares(access, home.name, self.held)
+        apart, rest = shares(access, home.name, self.stop.held)
         with access.device:
             edge, best = self._edge(access), self._edge(access)
         optimizer = torch.optim.Adam(edge.parameters(), self.lr, weight_decay=self.weight_decay, fused=True)
@@ -92,7 +91,7 @@ class Substitute(Attack):
             return losses(train, apart, lambda held: average(edge, held, self.batch, loss))
 
         path, key = home / "shadow.pt", f"{home.name} shadow"
-        course = Course("stand-in", path, key, self.epochs, self.patience, self.select, self.tolerance)
+        course = Course("stand-in", path, key, self.epochs, self.stop)
         curve = course.run(edge, best, {"optimizer": optimizer}, epoch)
         edge.load_state_dict(best.state_dict())
         accuracy = host.to_host(average(edge, apart if len(apart) else rest, self.batch, right)[None])[0]

@@ -59,6 +59,11 @@ class Dataset:
     flip: bool = False
     rotation: float = 0.0  # degrees either way
 
+    @property
+    def origin(self) -> str:
+        """Whose images these are: two data sets of one origin show the same ones, whatever they make of them."""
+        return type(self).__name__
+
     def pools(self, root: Path) -> dict[str, Split]:
         """Read the published pools "train" and "test" from under `root`; raise UserError if they are not there."""
         raise NotImplementedError

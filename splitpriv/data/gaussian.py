@@ -47,6 +47,10 @@ class Gaussian(Dataset):
             (1, size, size), 2, {"side": 2}, (0.5,), (std,), entropy=float(log_det) / 2, fisher=fisher
         )  # fmt: skip
 
+    @property
+    def origin(self) -> str:
+        return f"{super().origin} of seed {self.seed}"
+
     def covariance(self) -> NDArray[np.float64]:
         """Sigma (d, d), float64, pixels in row-major order."""
         axis = np.arange(self.size, dtype=np.float64)

@@ -25,6 +25,8 @@ class Identities(Dataset):
     which asks who that is, and 1 for the other shots, among which it is sought. Everything is drawn from `seed`.
     """
 
+    origin = FashionTint.origin
+
     def __init__(
         self,
         *,

@@ -79,6 +79,10 @@ class Images(Dataset):
         self.spec = Spec((channels, size, size), len(classes), private, mean, std)
         self.version = self._fingerprint()
 
+    @property
+    def origin(self) -> str:
+        return str(self.path)
+
     def _fingerprint(self) -> int:
         """Changes with the files and their labels, so that results of other content are not reused."""
         sizes = [size for size, _ in stat_all(self.listing.files, "dataset.path", REMEDY)]

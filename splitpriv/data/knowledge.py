@@ -104,7 +104,10 @@ class Shifted(Knowledge):
 
 
 class OtherSet(Knowledge):
-    """Images of another data set, `source`, in the victims' size and channels; their labels mean nothing here."""
+    """Images of another data set, `source`, in the victims' size and channels; their labels mean nothing here.
+
+    Raises UserError for a source that shows the images of the data set under attack, however it presents them.
+    """
 
     def __init__(self, *, size: Count | None, source: Callable[..., Dataset]) -> None:
         super().__init__(size=size)
@@ -113,9 +116,10 @@ class OtherSet(Knowledge):
         self.content = self.source.version
 
     def validate(self, dataset: Dataset) -> None:
-        if type(self.source) is type(dataset) and self.source.spec == dataset.spec:
+        if self.source.origin == dataset.origin:
             raise UserError(
-                "knowledge.source: is the data set under attack; choose another, as in dataset@knowledge.source=mnist"
+                f"knowledge.source: shows the images of the data set under attack ({dataset.origin}); "
+                "choose one of other images, as in dataset@knowledge.source=NAME"
             )
 
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:

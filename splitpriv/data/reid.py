@@ -52,6 +52,10 @@ class Reidentification(Dataset):
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         self.spec = Spec((3, *self.size), known + bool(distractors), private, mean, std)
 
+    @property
+    def origin(self) -> str:
+        return self.folder
+
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"put the folders {', '.join(self.parts.values())} of {self.source} into {root / self.folder}"
         found = {part: self._list(root / self.folder, part, remedy) for part in PARTS}

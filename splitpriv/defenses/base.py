@@ -25,9 +25,7 @@ class Defense(nn.Module):
     version: ClassVar[int] = 1  # bump when an edit changes the numbers, so that stored results are not reused
     bits: float = 32.0  # per released value
     additive_gaussian: ClassVar[bool] = False  # whether `after_edge` adds N(0, noise_std^2 I), and does nothing else
-    adaptive: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # attacks it must be measured by: "draws", "mask" (`Attack.adapts`)
+    adaptive: ClassVar[frozenset[str]] = frozenset()  # attacks it must be measured by (`Attack.adapts`)
     adversary_steps: int = 1
     phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitpriv.defenses.cloak_phases import Stretch
-from splitpriv.types import Positive, Shape, Spec, Whole
+from splitpriv.types import NonNegative, Positive, Shape, Spec
 
 if TYPE_CHECKING:
     from splitpriv.defenses.base import Defended
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 class Substitute(nn.Module):
     """A network of the user's own that imitates the target, for Cloak to learn its map and its constants through.
 
-    `net` makes it from the data set's description; where z is no image, it sees z as one. It learns on the training
-    split. `labels`: "queried", the class that the target answers for z, or "true", the data set's, as in the committed
-    code, which never asks the target. `copy_mu` false: sigma and the mask alone are deployed, as in that code; mu and
-    trained constants are then zero.
+    `net` makes it from the data set's description; where z is no image, it sees z as one. `labels`: "queried", the
+    class that the target answers for z, or "true", the data set's, as in the committed code, which never asks the
+    target. It learns from the training split, which the target has learned from. The paper's user sends requests of
+    his own, it does not say which; the code takes a half of the data that the target has not seen. So our user is
+    better off than theirs. `copy_mu` false: sigma and the mask alone are deployed, as in that code; mu and trained
+    constants are then zero.
 
     Source: Mireshghallah et al. 2021, section "black-box setting", and notebook exp3 of their code.
     """
 
     def __init__(self, *, net: Callable[..., Backbone], labels: Literal["queried", "true"], copy_mu: bool,
-                 epochs: Whole, lr: Positive) -> None:  # fmt: skip
+                 epochs: NonNegative, lr: Positive) -> None:  # fmt: skip
         super().__init__()
         self.make, self.labels, self.copy_mu, self.lr = net, labels, copy_mu, lr
         self.stretch: Stretch = {"epochs": epochs, "lr": lr, "gamma": 0.0, "lambda": None}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-from splitpriv.types import NonNegative, Phase, Positive, UserError, Whole
+from splitpriv.types import NonNegative, Phase, Positive, UserError
 
-Stretch = TypedDict("Stretch", {"epochs": Whole, "lr": Positive, "gamma": NonNegative, "lambda": Positive | None})
+Stretch = TypedDict("Stretch", {"epochs": NonNegative, "lr": Positive, "gamma": NonNegative, "lambda": Positive | None})
 Stretch.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
 TAKEN = {"fit", "substitute", "suppress"}
 

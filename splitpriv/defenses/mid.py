@@ -36,12 +36,15 @@ class Mid(Bottleneck):
     """L = CE(Ŷ, y) + β·KL: the cloud's last linear layer becomes Linear F -> 2k, z = μ + softplus(a − shift)·ε, Linear
     k -> K. What the KL bounds is I(X; Z), which is at least the I(X; Ŷ) that the paper regularises.
 
-    `size` is k; null: F // 2. The release does not change; what changes is what the server answers to it. Raises
-    UserError where the cloud does not end in a linear layer.
+    `size` is k; null: F // 2. The release does not change; what changes, and is drawn afresh, is what the server
+    answers to it: only who observes answers can gain by averaging them. Raises UserError where the cloud does not end
+    in a linear layer.
 
     Source: Wang, Zhang, Jia, Improving Robustness to Model Inversion Attacks via Mutual Information Regularization,
     AAAI 2021 (arXiv 2009.05241), and their code.
     """
+
+    adaptive = frozenset({"answers"})
 
     def __init__(self, *, beta: NonNegative, kl_reduction: Reduction, size: Count | None, shift: float,
                  sample_at_test: bool, warmup: Fraction) -> None:  # fmt: skip

@@ -21,6 +21,7 @@ class Bottleneck(Defense):
     over the first `warmup` share of a phase. A code that is drawn at deployment calls for an attack that averages.
     """
 
+    adaptive = frozenset({"draws"})
     information: Tensor  # nats, over the last epoch of training
     seen: Tensor  # their sum and how many steps, so far in this epoch
     size: int = 0
@@ -28,7 +29,8 @@ class Bottleneck(Defense):
     def __init__(self, beta: float, kl_reduction: Reduction, warmup: float, sample_at_test: bool) -> None:
         super().__init__()
         self.beta, self.kl_reduction, self.warmup = beta, kl_reduction, warmup
-        self.adaptive = frozenset({"draws"} if sample_at_test else ())  # type: ignore[misc]
+        if not sample_at_test:
+            self.adaptive = frozenset()  # type: ignore[misc]
         self.register_buffer("information", torch.zeros(()))
         self.register_buffer("seen", torch.zeros(2), persistent=False)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from splitpriv.defenses.base import Defended
+from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.variational import Bottleneck, Reduction
 from splitpriv.nets.gaussian_code import GaussianCode
 from splitpriv.nets.layers import named
@@ -20,7 +21,8 @@ class Vib(Bottleneck):
 
     Encoder: 1x1 convolution to 2·channels for feature maps, a linear layer for flat features and tokens, with a ReLU
     after it if `relu`; std = softplus(a − `shift`). `decoder`: two layers with ReLU in the cloud, back to the feature's
-    channels. Raises UserError where the cloud would receive another shape.
+    channels. Raises UserError where the cloud would receive another shape, and for `channels` beside a defence that
+    prunes.
     """
 
     def __init__(self, *, beta: NonNegative, kl_reduction: Reduction, channels: Count | None, shift: float, relu: bool,
@@ -29,6 +31,13 @@ class Vib(Bottleneck):
         self.channels, self.shift, self.relu = channels, shift, relu
         self.decoder, self.sample_at_test = decoder, sample_at_test
         self.code: GaussianCode | None = None
+
+    def validate(self, chain: Mapping[str, Defense]) -> None:
+        super().validate(chain)
+        phased = [name for name, link in chain.items() if link.phases]
+        if self.channels is not None and phased:
+            raise UserError(f".channels: {phased[0]} prunes the network between its phases, for which the cloud must "
+                            "read z as the edge makes it; set channels=null")  # fmt: skip
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         dim = 1 if len(shape) == 3 else -1

@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from splitpriv.config import Config, fingerprint
+from splitpriv.config import Config
+from splitpriv.keys import fingerprint
 from splitpriv.store import Store, write_atomic
-from splitpriv.tables.cells import TODO, Cell
+from splitpriv.tables.cells import OPEN, Cell
 
 TIMES = "table/times.json"  # in the store: seconds by fingerprint of what was timed
 AUX = 128  # images that a timed attack learns from
@@ -54,7 +55,7 @@ def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str],
     rows: dict[tuple[str, str], float | None] = {}
     total, unknown = 0.0, 0
     for cell in cells:
-        if cell.state not in TODO or cell.cfg is None:
+        if cell.state not in OPEN or cell.cfg is None:
             continue
         stages = [(label, key) for label, _, key in cell.stages if key not in seen]
         seen.update(key for _, key in stages)
@@ -160,7 +161,7 @@ def _sizes(cfg: Config) -> dict[str, int]:
     return {**sizes, "victims": min(sizes["victims"], parts.protocol.attacked or sizes["victims"])}
 
 
-def _epochs(cfg: Config) -> int:
+def _epochs(cfg: Config) -> float:
     from splitpriv.plan import assemble
 
     return sum(phase.epochs or int(cfg["optim"]["epochs"]) for phase in assemble(cfg).phases)

@@ -12,6 +12,7 @@ from annotated_types import Interval
 from rich.table import Table as Grid
 
 from splitpriv import config, extras, progress
+from splitpriv.keys import fingerprint
 from splitpriv.report import console
 from splitpriv.store import Row, Store, write_atomic
 from splitpriv.tabular import attack
@@ -105,7 +106,7 @@ def run(option: str, overrides: Sequence[str]) -> list[Row]:
     rows = []
     with progress.bar(f"tabular {option}", len(experiment.lambdas), unit="λ") as bar:
         for weight in experiment.lambdas:
-            key = config.fingerprint(tabular={**node, "lambdas": [weight]})
+            key = fingerprint(tabular={**node, "lambdas": [weight]})
             path = root / f"{key}.json"
             if not path.exists():
                 row = row_of(node, experiment, weight, key)

@@ -138,8 +138,11 @@ def test_the_triplet_reaches_every_layer_of_both_nets() -> None:
         assert sum(float(p.grad.abs().sum()) for p in net[view].parameters() if p.grad is not None) > 0
 
 
-def test_what_is_held_out_are_other_identities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner, here, shown = attack(epochs=2), World(), {"learned": set(), "held": set()}
+@pytest.mark.parametrize(("share", "held_out"), [(0.25, 3), (0.2, 2), (0.3, 4), (0.01, 1)])
+def test_what_is_held_out_are_whole_identities(
+    share: float, held_out: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, here, shown = attack(epochs=2, held=share), World(), {"learned": set(), "held": set()}
     loss, held = ReID._loss, ReID._map
 
     def _loss(self: ReID, net: Any, seen: Any, ids: Tensor, access: Access) -> Tensor:
@@ -153,7 +156,7 @@ def test_what_is_held_out_are_other_identities(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(ReID, "_loss", _loss)
     monkeypatch.setattr(ReID, "_map", _map)
     report = learner.fit(here.access(learner), tmp_path).report
-    assert len(shown["held"]) == 3 and not shown["held"] & shown["learned"]
+    assert len(shown["held"]) == held_out and not shown["held"] & shown["learned"]
     assert shown["held"] | shown["learned"] == set(range(KNOWN))
     assert len(report["held"]) == 2 and all(0 <= value <= 1 for value in report["held"])
 
@@ -206,7 +209,7 @@ def test_a_killed_fit_ends_in_the_same_numbers(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_waits_for_the_device(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "to_host", lambda values: [0.0] * values.numel())
+    monkeypatch.setattr(host, "to_host", lambda values: [1.0] * values.numel())
     monkeypatch.setattr(resume, "save_state", lambda *_: None)
     monkeypatch.setattr(resume, "save_tensors", lambda *_: None)
     settings = {**KINDS[kind], "epochs": 2, "batch": 16}

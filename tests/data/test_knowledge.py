@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from splitpriv.data.base import Split
-from splitpriv.data.fashion_tint import FashionTint
+from splitpriv.data.base import Dataset, Split
 from splitpriv.data.knowledge import Disjoint, Knowledge, Nothing, OtherSet, Shifted, TrainSet
 from splitpriv.types import Spec, UserError
 
@@ -66,10 +67,54 @@ def test_another_set_arrives_in_the_victims_shape() -> None:
     assert grey.images.shape == (20, 1, 8, 8)
 
 
-def _tint() -> FashionTint:
+def _dataset(*overrides: str) -> Dataset:
     from splitpriv import config
 
-    return config.build(config.compose(["dataset=fashion_tint"])["dataset"], "dataset")()  # type: ignore[no-any-return]
+    return config.build(config.compose(overrides)["dataset"], "dataset")()  # type: ignore[no-any-return]
+
+
+def _tint() -> Dataset:
+    return _dataset("dataset=fashion_tint")
+
+
+SAME = [
+    (["dataset=fashion_tint"], ["dataset=identities"]),  # the same garments
+    (["dataset=fashion_tint"], ["dataset=fashion_tint", "dataset.seed=1"]),
+    (["dataset=mnist"], ["dataset=mnist_above_five"]),  # the same digits under another label
+    (["dataset=mnist"], ["dataset=mnist", "dataset.size=20", "dataset.fit=resize"]),
+    (["dataset=gaussian"], ["dataset=gaussian", "dataset.std=0.1"]),  # the same draws, scaled
+]
+OTHER = [
+    (["dataset=mnist"], ["dataset=identities"]),
+    (["dataset=cifar10"], ["dataset=cifar100"]),
+    (["dataset=veri"], ["dataset=market1501"]),
+    (["dataset=gaussian"], ["dataset=gaussian", "dataset.seed=1"]),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), SAME)
+def test_a_source_of_the_same_images_is_refused_either_way(one: list[str], two: list[str]) -> None:
+    for source, attacked in ((one, two), (two, one)):
+        with pytest.raises(UserError, match=r"^knowledge\.source: shows the images of the data set under attack"):
+            OtherSet(size=None, source=partial(_dataset, *source)).validate(_dataset(*attacked))
+
+
+@pytest.mark.parametrize(("one", "two"), OTHER)
+def test_a_source_of_other_images_is_taken_either_way(one: list[str], two: list[str]) -> None:
+    OtherSet(size=None, source=partial(_dataset, *one)).validate(_dataset(*two))
+    OtherSet(size=None, source=partial(_dataset, *two)).validate(_dataset(*one))
+
+
+def test_two_folders_are_two_sets_of_images(tmp_path: Path) -> None:
+    here, there = (["dataset=images", f"dataset.path={tmp_path / name}"] for name in ("here", "there"))
+    for folder in ("here", "there"):
+        for label in ("cat", "dog"):
+            path = tmp_path / folder / label / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(path)
+    OtherSet(size=None, source=partial(_dataset, *here)).validate(_dataset(*there))
+    with pytest.raises(UserError, match="shows the images of the data set under attack"):
+        OtherSet(size=None, source=partial(_dataset, *here)).validate(_dataset(*here))
 
 
 @pytest.mark.parametrize("by", ["y", "side"])
@@ -84,8 +129,6 @@ def test_an_unknown_attribute_or_an_empty_aux_is_refused() -> None:
     tint = _tint()
     with pytest.raises(UserError, match=r"knowledge\.by: .*'race'.*y, tint"):
         Disjoint(size=None, by="race", share=0.5, seed=0).validate(tint)
-    with pytest.raises(UserError, match=r"knowledge\.source: is the data set under attack"):
-        OtherSet(size=None, source=_tint).validate(tint)
     with pytest.raises(UserError, match="no aux or no victims"):
         Disjoint(size=None, by="side", share=0.9, seed=0).apply({**SPLITS, "victims": split(0, 1)}, SPEC, HERE)
 

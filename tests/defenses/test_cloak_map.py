@@ -184,6 +184,12 @@ def test_beside_another_defence_the_network_s_phase_is_not_idle() -> None:
     assert alone[1:] == beside[1:]
 
 
+def test_a_phase_may_last_a_fraction_of_an_epoch() -> None:
+    half = config.compose(["split=raw", "defense=[cloak_blackbox]", "defense.cloak.noise.increase.epochs=0.5",
+                           "defense.cloak.substitute.epochs=0.2"])  # fmt: skip
+    assert [phase.epochs for phase in assemble(half).phases] == [0, 0.2, 0.5, 0, 0]
+
+
 def test_mistakes_are_named() -> None:
     for override, said in (  # one at a time
         ("defense.cloak.min_scale=2", "min_scale: 2.0 is not below"),

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from splitpriv import config
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.mid import Head, Mid
-from splitpriv.pipeline import execute
-from splitpriv.plan import make_model
+from splitpriv.pipeline import Run, execute
+from splitpriv.plan import assemble, make_model, plan
 from splitpriv.stats.vib import kl_to_normal
 from splitpriv.store import Store
 from splitpriv.types import Phase, Spec, Step, UserError
@@ -102,7 +102,7 @@ def test_the_release_is_untouched_and_the_answer_is_random_where_asked() -> None
         assert torch.equal(model.eval().release(x()), model.net.edge(x()))
         assert torch.equal(model(x()), model(x())) == (not sample)
         assert not torch.equal(model.train()(x()), model(x()))
-        assert mid.adaptive == ({"draws"} if sample else set())
+        assert mid.adaptive == ({"answers"} if sample else set())
     made, h = head(model), torch.rand(5, 9)
     assert torch.equal(made.eval()(h), made.decode(made.code.moments(h)[0]))
 
@@ -159,6 +159,29 @@ def test_it_finds_the_head_of_every_kind_of_backbone(backbone: str) -> None:
     with torch.device("meta"):
         model = make_model(cfg, config.build(cfg["dataset"], "dataset")())
         assert head(model).decode.out_features == 10
+
+
+def test_only_an_attack_on_answers_must_average_them(tmp_path: Path) -> None:
+    quick = [f"attack.{name}.{key}" for name in ("label_inversion", "label_inversion_avg")
+             for key in ("epochs=1", "net.width=8", "net.widest=8")]  # fmt: skip
+    for attacks, flagged in (
+        ("decoder", False), ("decoder,label_inversion", True), ("decoder,label_inversion,label_inversion_avg", False)
+    ):  # fmt: skip
+        words = [w for w in quick if w.split(".")[1] in attacks.split(",")]
+        row = execute(tiny("defense=[mid]", f"attack=[{attacks}]", *words), Store(tmp_path))
+        said = [flag for flag in row["flags"] if flag.startswith("non-adaptive")]
+        want = ["non-adaptive: mid needs an attack that knows how to average repeated answers (draws > 1)"]
+        assert said == want * flagged
+
+
+def test_averaged_answers_of_it_tell_more_and_its_releases_do_not(tmp_path: Path) -> None:
+    cfg = tiny("defense=[mid]", "attack=[decoder,label_inversion]", "defense.mid.shift=0.0")
+    parts = assemble(cfg)
+    run = Run(cfg, Store(tmp_path), parts, plan(cfg, parts), torch.device("cpu"))
+    release, answers = (run.access(parts.attacks[name]).intercept for name in ("decoder", "label_inversion"))
+    assert torch.allclose(release(1), release(8), atol=1e-6)
+    exact = answers(400)
+    assert (answers(16) - exact).std() < 0.5 * (answers(1) - exact).std()
 
 
 def test_a_run_trains_it_and_says_its_facts(tmp_path: Path) -> None:

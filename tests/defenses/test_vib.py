@@ -199,6 +199,15 @@ def test_a_run_says_its_facts_and_that_an_attack_must_average(tmp_path: Path) ->
     assert any("non-adaptive" in flag for flag in row["flags"])
 
 
+@pytest.mark.parametrize("chain", ["patrol_cem,vib", "prune,vib", "vib,prune"])
+@pytest.mark.parametrize("channels", [4, 8, None])
+def test_a_width_of_its_own_is_refused_beside_pruning(chain: str, channels: int | None) -> None:
+    words = [f"defense=[{chain}]", "defense.vib.decoder=true", f"defense.vib.channels={channels or 'null'}"]
+    problems = config.check(tiny(*words, *(["defense.prune.pretrained=false"] if "prune" in chain else [])))
+    said = [p for p in problems if p.startswith("defense.vib.channels: prune") and p.endswith("set channels=null")]
+    assert problems == said and len(said) == (channels is not None)
+
+
 @pytest.mark.parametrize("chain", ["cloak,vib", "vib,cloak"])
 def test_beside_a_defence_with_phases_of_its_own_it_is_refused_in_either_order(chain: str) -> None:
     problems = config.check(config.compose([f"defense=[{chain}]"]))
