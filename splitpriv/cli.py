@@ -57,16 +57,17 @@ def parser() -> argparse.ArgumentParser:
 
     curve = commands.add_parser("curve", help="draw privacy against utility, with reconstructions, from finished runs")
     curve.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
-    curve.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
-    curve.add_argument("--x", metavar="KEY", help="key of a row across (default: the task's headline utility)")
-    curve.add_argument("--y", metavar="KEY", help="key of a row upwards (default: privacy/worst/METRIC)")
-    curve.add_argument("--by", default="chain", metavar="KEY", help="key that colours the points (default: chain)")
     curve.add_argument("--reference", nargs=2, type=float, metavar=("X", "Y"), help="reference of the hypervolume")
     curve.add_argument("--out", type=Path, help="PNG, SVG, PDF or JSON file (default: <paths.outputs>/curve.png)")
 
     track = commands.add_parser("track", help="hand finished runs, or a report of them, to trackers")
     track.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
     track.add_argument("--report", action="store_true", help="one W&B run that compares them: scatter, picture, table")
+    for command in (curve, track):
+        command.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
+        command.add_argument("--x", metavar="KEY", help="key of a row across (default: the task's headline utility)")
+        command.add_argument("--y", metavar="KEY", help="key of a row upwards (default: privacy/worst/METRIC)")
+        command.add_argument("--by", default="chain", metavar="KEY", help="key that colours points (default: chain)")
 
     page = dashboard_cli.add(commands)
     tables.add(commands)
@@ -139,15 +140,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def point(cfg: dict[str, Any], wait: bool = True) -> dict[str, Any]:
-    """Run one config, print its result, and hand it to the trackers, for which a sweep does not `wait`."""
+    """Run one config, which the trackers follow, and print its result; a sweep does not `wait` for them."""
     from splitpriv import pipeline, report, track
     from splitpriv.store import Store
 
     store = Store(cfg["paths"]["outputs"])
-    row = pipeline.execute(cfg, store)
-    report.print_row(row, store)
-    for said in track.start(row, cfg["track"], store, wait):
-        print(f"splitpriv: {said}", file=sys.stderr)
+    with track.follow(cfg, store, wait) as said:
+        row = pipeline.execute(cfg, store)
+        report.print_row(row, store)
+    for problem in said:
+        print(f"splitpriv: {problem}", file=sys.stderr)
     return row
 
 

@@ -95,16 +95,16 @@ def track(args: argparse.Namespace) -> int:
         node = cfg["track"].get("wandb")
         if node is None:
             raise UserError("track: a report is a W&B run; add 'track=[wandb]'")
-        if not any("privacy/worst/mse" in row for row in found):
-            raise UserError("track: a report compares attacks on images, and no row has any; loosen --where")
         home = store.root / "track" / "wandb"
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             picture = Path(scratch) / "curve.png"
-            curves.draw(found, store, picture, metric="mse")
-            print(f"report: {config.build(node, 'track.wandb')().report(found, store, home, picture, 'mse')}")
+            drawn = curves.draw(found, store, picture, metric=args.metric, x=args.x, y=args.y, by=args.by)
+            print(f"report: {config.build(node, 'track.wandb')().report(found, home, picture, drawn, args.by)}")
         return 0
-    said = [line for row in found for line in track.start(row, cfg["track"], store, wait=True)]
+    if (args.x, args.y, args.metric, args.by) != (None, None, "mse", "chain"):
+        raise UserError("--x, --y, --metric, --by: belong to a report; add --report")
+    said = [line for row in found for line in track.record(row, cfg["track"], store)]
     if said:
         raise UserError(*said)
     return 0

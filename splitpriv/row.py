@@ -30,6 +30,20 @@ NAMED = (
     "setting",
 )  # groups whose option a row names
 FLOORS = ("mean_image", "random_image")
+SCORES = "scores.safetensors"  # in a measure stage: metric -> (victims,)
+
+
+def head(cfg: Config, chart: Plan) -> Row:
+    """What a row says of its settings, known before anything is trained."""
+    apart = ("choices", "paths", "runtime", "track", "seed", "attack_seed")
+    at = cfg["split"]["at"]
+    return {
+        "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
+        "attack_seed": cfg["attack_seed"], **{k: v for k, v in cfg["choices"].items() if k in NAMED},
+        "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
+        "precision": cfg["runtime"]["precision"], "fit": list(chart.fits),
+        **{k: v for k, v in flatten({k: v for k, v in cfg.items() if k not in apart}).items() if v != {}},
+    }  # fmt: skip
 
 
 def make_row(
@@ -37,11 +51,10 @@ def make_row(
     scored: Mapping[str, Path],
 ) -> Row:  # fmt: skip
     """The flat record of a run: config, utility, privacy per attack and in the worst case, floors, cost, flags."""
-    choices = {k: v for k, v in cfg["choices"].items() if k in NAMED}
     means = {name: read_json(home / "means.json") for name, home in scored.items()}
     reports = {name: read_json(home / "report.json") for name, home in homes.items()}
     images = [name for name, attack in parts.attacks.items() if attack.recovers == "image"]
-    per_image = {name: load_tensors(scored[name] / "scores.safetensors") for name in images}
+    per_image = {name: load_tensors(scored[name] / SCORES) for name in images}
     attacks = {
         name: checks.Facts(
             means[name], cfg["attack"][name]["_target_"], attack.requires, attack.draws,
@@ -60,20 +73,13 @@ def make_row(
         means["worst"] = measure.summary(measure.worst(per_image))
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
-    settings = {
-        k: v for k, v in cfg.items() if k not in ("choices", "paths", "runtime", "track", "seed", "attack_seed")
-    }
-    at = cfg["split"]["at"]
     return {
-        "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
-        "attack_seed": cfg["attack_seed"], **choices,
-        "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
-        "precision": cfg["runtime"]["precision"], "fit": list(chart.fits), "ceiling": chart.ceiling,
-        **{k: v for k, v in flatten(settings).items() if v != {}}, **plain,
+        **head(cfg, chart), "ceiling": chart.ceiling, **plain,
         **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},
         **{f"{name}/{metric}": value for name, found in clean.items() for metric, value in found.items()},
         **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
+        **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
         **{f"picture/{name}": f"measure/{chart.scores[name]}/grid.png" for name in images},
         "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, "flags": flags,
         **provenance(),

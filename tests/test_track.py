@@ -1,133 +1,203 @@
-"""What trackers write can be read back, and none can fail or slow a run."""
+"""What trackers write can be read back, grows while a run trains, and none can fail or slow a run."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small import tiny
+import recorded
+from filelock import FileLock
+from recorded import OFFLINE, history, received, scalars
+from small import DECODER, SMALL, spawn, tiny
 
 from splitpriv import cli, track
 from splitpriv.pipeline import execute
+from splitpriv.plan import assemble, plan
+from splitpriv.row import head as head_of
 from splitpriv.store import Row, Store
+from splitpriv.track import base
+from splitpriv.types import UserError
 
-ALL = ("track=[wandb,csv,tensorboard]", "track.wandb.mode=offline")
-
-
-@pytest.fixture
-def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Row, Store]:
-    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    store = Store(tmp_path / "outputs")
-    return execute(tiny("defense=[noise]"), store), store
+made, done, no_account = recorded.made, recorded.done, recorded.no_account  # fixtures
+pytestmark = pytest.mark.usefixtures("no_account")
 
 
-def inspected(home: Path, *options: str) -> list[dict[str, Any]]:
-    """What a server would receive: the records of the only offline run."""
-    folder = next(home.glob("wandb/offline-run-*"))
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in found.splitlines() if line.strip()]
-
-
-def test_wandb_receives_the_whole_row(done: tuple[Row, Store]) -> None:
-    pytest.importorskip("wandb")
-    row, store = done
-    assert track.start(row, tiny("defense=[noise]", *ALL)["track"], store, wait=True) == []
-    records = inspected(store.root / "track" / "wandb")
-    run = next(r["run"] for r in records if r["type"] == "run")
-    assert run["run_id"] == row["key"] and run["run_group"].endswith("noise") and "noise" in run["tags"]
-    text = json.dumps(run["config"])
-    assert '"sigma": 0.025' in text and '"seed": 0' in text
-    history = [r["history"]["item"] for r in records if r["type"] == "history"]
-    assert [h["fit/fit/task"] for h in history if "fit/fit/task" in h] == [n["task"] for n in row["trajectory"]]
-    assert [h["attack/decoder/held"] for h in history if "attack/decoder/held" in h] == row["attack/decoder/held"]
-    assert all(any(name in json.dumps(h) for h in history) for name in ("reconstructions/decoder", "scores", "flags"))
-    updates = [r["summary"]["update"] for r in records if r["type"] == "summary" and "update" in r["summary"]]
-    summary = {k: v for update in updates for k, v in update.items()}
-    assert (
-        summary["privacy/worst/mse"] == row["privacy/worst/mse"]
-        and summary["utility/accuracy"] == row["utility/accuracy"]
-    )
-    table = next((store.root / "track/wandb/wandb").glob("offline-run-*/files/media/table/scores*.json"))
-    scores = json.loads(table.read_text())
-    assert scores["columns"][:3] == ["attack", "victim", "mse"] and len(scores["data"]) == row["victims"]
-    folders = list((store.root / "track/wandb/wandb").glob("offline-run-*"))
-    assert track.start(row, tiny(*ALL)["track"], store, wait=True) == []
-    assert list((store.root / "track/wandb/wandb").glob("offline-run-*")) == folders  # a row is recorded once
+def until(true: Callable[[], Any], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.05)
 
 
 def test_csv_and_tensorboard_hold_the_curves(done: tuple[Row, Store]) -> None:
     pytest.importorskip("tensorboard")
     row, store = done
-    assert track.start(row, tiny("track=[csv,tensorboard]")["track"], store, wait=True) == []
+    assert track.record(row, tiny("track=[csv,tensorboard]")["track"], store) == []
     home = store.root / "track"
     lines = list(csv.DictReader((home / "csv" / f"{row['key']}.csv").open()))
     held = [float(line["value"]) for line in lines if (line["curve"], line["name"]) == ("attack/decoder", "held")]
     assert held == row["attack/decoder/held"]
     assert [r["key"] for r in csv.DictReader((home / "csv/rows.csv").open())] == [row["key"]]
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    found, tags = scalars(home / "tensorboard" / row["key"], "fit/fit/task")
+    assert [value for _, value in found] == pytest.approx([n["task"] for n in row["trajectory"]])
+    assert tags["images"] == ["reconstructions/decoder"] and {"privacy/worst/mse"} <= set(tags["scalars"])
+    assert {"config", "flags"} <= set(tags["tensors"])
 
-    events = EventAccumulator(str(home / "tensorboard" / row["key"]))
-    events.Reload()
-    assert [e.value for e in events.Scalars("fit/fit/task")] == pytest.approx([n["task"] for n in row["trajectory"]])
-    assert events.Tags()["images"] == ["reconstructions/decoder"]
+
+# ---- runs under way ------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_is_resumed_into_the_same_record(tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    pytest.importorskip("tensorboard")
+    wanted = ("optim.epochs=60", "track=[wandb,tensorboard,csv]", OFFLINE)
+    store = Store(tmp_path / "outputs")
+    home = store.root / "track"
+    cfg = tiny(*wanted)
+    chart = plan(cfg, assemble(cfg))
+    curve = store.home("fit", chart.fits[-1]) / "curve.json"
+    marks = {name: home / name / f"{chart.row}.sent" for name in ("wandb", "tensorboard")}
+    run = spawn("run", *SMALL, *DECODER, *wanted, outputs=store.root)
+    try:
+        until(lambda: curve.exists() and len(json.loads(curve.read_text())) >= 3)
+        run.send_signal(signal.SIGSTOP)  # in the midst of training, for as long as it takes to look
+        until(lambda: marks["tensorboard"].exists() and int(marks["tensorboard"].read_text()) >= 3)
+        points, _ = scalars(home / "tensorboard" / chart.row, "fit/fit/task")
+        assert len(points) >= 3 and store.row(chart.row) is None and run.poll() is None
+    finally:
+        run.kill()
+        run.communicate()
+    until(lambda: marks["wandb"].exists())
+    assert 3 <= int(marks["wandb"].read_text()) < 60
+    [folder] = (home / "wandb/wandb").glob("offline-run-*")
+    shutil.copytree(folder, tmp_path / "killed/wandb" / folder.name)
+    assert not (home / "csv").exists() and not store.rows()
+
+    row = cli.point(cfg)
+    pieces = [*received(tmp_path / "killed"), received(home / "wandb")[1]]
+    assert next(r["exit"] for r in pieces[0] if r["type"] == "exit")["exit_code"] == 1
+    assert {r["run"]["run_id"] for records in pieces for r in records if r["type"] == "run"} == {row["key"]}
+    both = [h for records in pieces for h in history(records)]
+    assert [h["_step"] for h in both] == list(range(len(both)))
+    assert [h["fit/fit/task"] for h in both if "fit/fit/task" in h] == [n["task"] for n in row["trajectory"]]
+    assert next(r["exit"] for r in pieces[1] if r["type"] == "exit").get("exit_code", 0) == 0
+    points, tags = scalars(home / "tensorboard" / row["key"], "fit/fit/task")
+    assert [step for step, _ in points] == list(range(60)) and tags["images"] == ["reconstructions/decoder"]
+    assert sorted(p.parent.name for p in home.glob("*/*.done")) == ["csv", "tensorboard", "wandb"]
+
+
+def test_a_run_that_fails_leaves_a_record_to_be_resumed(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    store = Store(tmp_path / "outputs")
+    with pytest.raises(UserError, match=r"optim\.optimizer\.lr"):
+        cli.point(tiny("optim.optimizer.lr=1e30", "track=[tensorboard,csv]"), wait=False)
+    until(lambda: list(store.root.glob("track/tensorboard/*.sent")))
+    assert not list(store.root.glob("track/*/*.done")) and not (store.root / "track/csv").exists()
+
+
+def test_phases_come_in_their_order(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for key, notes in {"a": [{"phase": "fit", "epoch": 0}], "b": [{"phase": "noise", "epoch": 0}]}.items():
+        store.home("fit", key).mkdir(parents=True)
+        (store.home("fit", key) / "curve.json").write_text(json.dumps(notes))
+    head = {"fit": ["a", "b", "c"]}
+    assert [n["phase"] for n in base.trajectory(head, store)] == ["fit"]  # more of it may come
+    (store.home("fit", "a") / "done").touch()
+    assert [n["phase"] for n in base.trajectory(head, store)] == ["fit", "noise"]
+
+
+def test_what_is_told_at_the_beginning_is_in_the_row(made: tuple[Row, Path]) -> None:
+    row, cfg = made[0], tiny("defense=[noise]")
+    head = head_of(cfg, plan(cfg, assemble(cfg)))
+    assert {**row, **json.loads(json.dumps(head))} == row
+    assert base.settings(head) == base.settings(row)
+    assert base.settings(row)["defense"]["noise"]["sigma"] == 0.025
+
+
+def test_a_tracker_s_process_imports_no_torch() -> None:
+    modules = ", ".join(f"splitpriv.track.{name}" for name in ("__main__", "csv", "tensorboard", "wandb"))
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_trackers_are_never_part_of_a_key() -> None:
+    plain, tracked = tiny(), tiny("track=[csv]")
+    assert plan(plain, assemble(plain)) == plan(tracked, assemble(tracked))
+
+
+# ---- what may go wrong ---------------------------------------------------------------------------------------------
 
 
 def test_a_failing_tracker_fails_no_run(done: tuple[Row, Store], capsys: pytest.CaptureFixture[str]) -> None:
     row, store = done
-    trackers = tiny("track=[csv]")["track"]
-    shutil.rmtree(store.root / "measure")  # pictures and scores are gone
-    (store.root / "track" / "csv" / "rows.csv").mkdir(parents=True)
-    said = track.start(row, trackers, store, wait=True)
+    (store.root / "track/csv/rows.csv").mkdir(parents=True)  # where a file should be
+    said = track.record(row, tiny("track=[csv]")["track"], store)
     assert len(said) == 1 and said[0].startswith("track csv: failed, the run is safe: ") and ".log" in said[0]
-    assert cli.point(tiny("defense=[noise]", "track=[csv]"))["key"] == row["key"]
-    assert "the run is safe" in capsys.readouterr().err
+    (store.root / "track/tensorboard").touch()
+    assert cli.point(tiny("defense=[noise]", "track=[csv,tensorboard]"))["key"] == row["key"]
+    told = capsys.readouterr().err
+    assert "track csv: failed, the run is safe" in told and "track tensorboard: did not start, the run is safe" in told
 
 
-def test_a_slow_tracker_is_left_behind(done: tuple[Row, Store]) -> None:
-    row, store = done
-    slow = {"csv": {**tiny("track=[csv]")["track"]["csv"], "patience": 0}}
-    assert "goes on in the background" in track.start(row, slow, store, wait=True)[0]
-    assert track.start(row, slow, store, wait=False) == []
+@pytest.fixture
+def replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Make `import wandb` in a tracker's process execute some code instead."""
+    pids = tmp_path / "pids"
+
+    def replace(code: str) -> None:
+        (tmp_path / "instead").mkdir()
+        note = f"import os, time\nopen({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\n"
+        (tmp_path / "instead/wandb.py").write_text(note + code)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "instead"))
+
+    yield replace
+    for pid in pids.read_text().split():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
-@pytest.mark.parametrize(
-    ("mode", "environment", "chosen"),
-    [("auto", {}, "offline"), ("auto", {"WANDB_API_KEY": "x"}, "online"), ("online", {}, "online"),
-     ("offline", {"WANDB_API_KEY": "x"}, "offline"),
-     ("auto", {"WANDB_API_KEY": "x", "WANDB_MODE": "offline"}, "offline")],
-)  # fmt: skip
-def test_offline_unless_a_key_is_set(
-    mode: Any, environment: dict[str, str], chosen: str, done: tuple[Row, Store], monkeypatch: pytest.MonkeyPatch
+def test_an_absent_wandb_fails_no_run(
+    replaced: Callable[[str], None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert track.Wandb(project="p", entity=None, mode=mode, patience=1).chosen_mode() == chosen
+    replaced("raise ImportError('absent')\n")
+    row = cli.point(tiny("track=[wandb]"))
+    assert Store(tmp_path / "outputs").row(row["key"]) == row
+    assert "pip install 'splitpriv[wandb]'" in capsys.readouterr().err
 
 
-def test_a_report_compares_rows(done: tuple[Row, Store], capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("wandb")
-    store = done[1]
-    assert (
-        cli.main(["track", "--report", "track=[wandb]", "track.wandb.mode=offline", f"paths.outputs={store.root}"]) == 0
-    )
-    assert "report-" in capsys.readouterr().out
-    records = inspected(store.root / "track" / "wandb")
-    assert next(r["run"] for r in records if r["type"] == "run")["run_id"].startswith("report-")
-    logged = json.dumps([r for r in records if r["type"] == "history"])
-    assert "picture" in logged and "rows" in logged
+def test_a_hanging_wandb_is_left_behind(
+    replaced: Callable[[str], None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    replaced("time.sleep(300)\n")
+    cfg = tiny("track=[wandb]", "track.wandb.patience=0.5")
+    begun = time.monotonic()
+    with track.follow(cfg, Store(tmp_path / "outputs"), wait=True) as said:
+        row = execute(cfg, Store(tmp_path / "outputs"))
+        until(lambda: (tmp_path / "pids").exists())  # it hangs by now
+        ended = time.monotonic()
+    assert time.monotonic() - ended < 5 and ended - begun < 120
+    assert len(said) == 1 and "goes on in the background" in said[0]
+    assert Store(tmp_path / "outputs").row(row["key"]) == row
 
 
-def test_trackers_are_never_part_of_a_key() -> None:
-    from splitpriv.plan import assemble, plan
-
-    plain, tracked = tiny(), tiny("track=[csv]")
-    assert plan(plain, assemble(plain)) == plan(tracked, assemble(tracked))
+def test_a_run_that_two_processes_make_is_recorded_by_one(done: tuple[Row, Store]) -> None:
+    row, store = done
+    trackers = {"csv": {**tiny("track=[csv]")["track"]["csv"], "patience": 3}}
+    home = store.root / "track/csv"
+    home.mkdir(parents=True)
+    with FileLock(home / f"{row['key']}.lock"):
+        assert "still at work" in track.record(row, trackers, store)[0]
+        assert not (home / "rows.csv").exists()
+    until(lambda: (home / f"{row['key']}.done").exists())

@@ -1,0 +1,128 @@
+"""Weights & Biases."""
+
+from __future__ import annotations
+
+import hashlib
+import netrc
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from splitpriv.store import Row, Store
+from splitpriv.track.base import Tracker, numbers, pictures, settings, victims
+from splitpriv.types import NonNegative, UserError
+
+
+class Wandb(Tracker):
+    """Weights & Biases: the run's id is the row's key, so a sweep merges nothing and a repeated command adds nothing.
+
+    `mode` auto is online where a key is set and offline otherwise (`wandb sync` sends it later). Inside a W&B sweep the
+    agent's own run is continued, so that its search sees the results.
+    """
+
+    live = True
+
+    def __init__(
+        self, *, project: str, entity: str | None, mode: Literal["auto", "online", "offline"], patience: NonNegative
+    ) -> None:
+        super().__init__(patience=patience)
+        self.project, self.entity, self.mode = project, entity, mode
+
+    def run_id(self, key: str, alone: bool) -> str:
+        agent = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        return agent if agent and alone else key
+
+    def begin(self, run_id: str, head: Row, home: Path, sent: int) -> int:
+        if run_id != os.environ.get("WANDB_RUN_ID"):
+            os.environ.pop("WANDB_SWEEP_ID", None)  # inside a sweep W&B overrules the id that it is given
+        offline = self.chosen_mode() == "offline"
+        if offline:
+            _drop_unfinished(run_id, home)
+        tags = [*head["chain"].split("+"), head["dataset"], head["backbone"]]
+        self.run = self.open(
+            home, run_id, name=f"{head['chain']} seed {head['seed']}", job_type="run", config=settings(head),
+            group=f"{head['dataset']}-{head['backbone']}-{head['cut']}-{head['chain']}",
+            tags=[tag[:64] for tag in dict.fromkeys(tags)],
+        )  # fmt: skip
+        self.defined: set[str] = set()
+        self.count = sent if offline else int(self.run.starting_step)  # a server knows best what it has
+        return self.count
+
+    def add(self, index: int, curve: str, step: int, values: dict[str, float]) -> None:
+        if curve not in self.defined:
+            self.defined.add(curve)
+            self.run.define_metric(f"{curve}/step", hidden=True)
+            self.run.define_metric(f"{curve}/*", step_metric=f"{curve}/step")
+        point = {f"{curve}/{name}": value for name, value in values.items()} | {f"{curve}/step": step}
+        self.run.log(point, step=index, commit=True)
+        self.count = index + 1
+
+    def complete(self, row: Row, store: Store) -> None:
+        wandb = _wandb()
+        header, lines = victims(row, store)
+        final: dict[str, Any] = {f"reconstructions/{k}": wandb.Image(str(p)) for k, p in pictures(row, store).items()}
+        final["scores"] = wandb.Table(columns=header, data=lines)
+        final["flags"] = wandb.Table(columns=["flag"], data=[[flag] for flag in row["flags"]])
+        self.run.log(final, step=self.count, commit=True)
+        self.run.summary.update({**numbers(row), "flag_count": len(row["flags"]), "commit": row["commit"]})
+
+    def end(self, finished: bool) -> None:
+        self.run.finish(exit_code=0 if finished else 1)
+
+    def open(self, home: Path, run_id: str, **about: Any) -> Any:
+        """A W&B run under an id of ours, resumed where the server knows it."""
+        quiet = _wandb().Settings(console="off", silent=True, x_disable_stats=True, init_timeout=60)
+        return _wandb().init(project=self.project, entity=self.entity, id=run_id, resume="allow", dir=str(home),
+                             mode=self.chosen_mode(), settings=quiet, **about)  # fmt: skip
+
+    def chosen_mode(self) -> Literal["online", "offline"]:
+        """Online where a key is set, unless told otherwise."""
+        if self.mode != "auto":
+            return self.mode
+        if os.environ.get("WANDB_MODE") in ("online", "offline"):
+            return "online" if os.environ["WANDB_MODE"] == "online" else "offline"
+        try:
+            known = netrc.netrc().authenticators("api.wandb.ai") is not None
+        except (OSError, netrc.NetrcParseError):
+            known = False
+        return "online" if known or os.environ.get("WANDB_API_KEY") else "offline"
+
+    def report(self, rows: Sequence[Row], home: Path, picture: Path, drawn: Mapping[str, Any], by: str) -> str:
+        """A run that compares those of `rows` that were `drawn` (the numbers of `curves.draw`); its id.
+
+        It holds a native scatter on the same axes, the rendered picture and the table, `by` among its columns.
+        """
+        wandb = _wandb()
+        x, y = drawn["x"], drawn["y"]
+        keys = sorted(key for point in drawn["points"] for key in point["keys"])
+        run_id = "report-" + hashlib.sha256(" ".join([*keys, x, y, by]).encode()).hexdigest()[:12]
+        header = list(dict.fromkeys([by, "chain", "dataset", "backbone", "seed", x, y, "flags", "key"]))
+        lines = [[_told(row.get(column)) for column in header] for row in rows if row["key"] in keys]
+        table = wandb.Table(columns=header, data=lines)
+        with self.open(home, run_id, name="report", job_type="report", config={"rows": keys}) as run:
+            scatter = wandb.plot.scatter(table, x, y, title=f"{y} against {x}")
+            run.log({"curve": scatter, "picture": wandb.Image(str(picture)), "rows": table})
+        return run_id
+
+
+def _told(value: Any) -> Any:
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _drop_unfinished(run_id: str, home: Path) -> None:
+    """Remove local records of the run that were never closed, since what they hold is recorded again."""
+    mark = home / f"{run_id}.sent"  # written when a record is closed
+    closed = mark.stat().st_mtime_ns if mark.exists() else 0
+    for path in home.glob(f"wandb/offline-run-*/run-{run_id}.wandb"):
+        if path.stat().st_mtime_ns > closed:
+            shutil.rmtree(path.parent)
+
+
+def _wandb() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise UserError("track: wandb is not installed; pip install 'splitpriv[wandb]'") from error
+    return wandb
