@@ -16,7 +16,8 @@ NAMES = {"ap": "map"}
 
 
 def attribute(logits: Tensor, victims: Split, aux: Split, name: str) -> tuple[Scores, dict[str, float]]:
-    """Per victim, whether `logits` (N, values) are right about its attribute; accuracy, balanced accuracy and AUC.
+    """Per victim, whether `logits` (N, values) are right about its attribute, and the probability that they give to the
+    truth; accuracy, balanced accuracy and AUC.
 
     Beside them stand the floors of whoever never looks at a release: the majority of aux, and the best guess from the
     task's label alone, by counts of aux. `advantage` is balanced accuracy less that of a blind guess, `over_label` less
@@ -37,7 +38,8 @@ def attribute(logits: Tensor, victims: Split, aux: Split, name: str) -> tuple[Sc
         blind = classification.from_label(known.cpu(), aux.y.cpu(), victims.y.cpu(), values)
         means["label_balanced_accuracy"] = classification.balanced_accuracy(blind, truth, values)
         means["over_label"] = balanced - means["label_balanced_accuracy"]
-    return {"correct": (guess == truth).float()}, means
+    likely = logits.softmax(1).gather(1, truth[:, None]).squeeze(1)
+    return {"correct": (guess == truth).float(), "truth": likely}, means
 
 
 def identity(queries: Tensor, gallery: Tensor | None, victims: Split) -> tuple[Scores, dict[str, float]]:

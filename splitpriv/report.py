@@ -103,6 +103,13 @@ def attacks_of(row: Row) -> list[str]:
     return [name for name in names if name != "worst"]
 
 
+def scores_of(row: Row) -> dict[str, str]:
+    """Where in the store each attack's scores per victim lie; `clean/<attack>` is that attack on clean x."""
+    found = {key[7:]: path for key, path in row.items() if key.startswith("scores/")}
+    pictures = {key[8:]: path for key, path in row.items() if key.startswith("picture/")}
+    return found or {name: f"{path.rpartition('/')[0]}/scores.safetensors" for name, path in pictures.items()}  # older
+
+
 def images_of(row: Row) -> list[str]:
     """Those of them that rebuild images."""
     return [name for name in attacks_of(row) if f"picture/{name}" in row]

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from splitpriv.config import CONF, resolve
 from splitpriv.store import write_atomic
 from splitpriv.types import UserError
+
+# In the folder of a sweep, and in that of each point. A held LOCK means that the process lives: a kill frees it.
+LOCK, POINTS, DONE, FAILED = "lock", "points.json", "done.json", "failed.json"
 
 
 def points(overrides: Sequence[str]) -> list[list[str]]:
@@ -31,6 +38,18 @@ def points(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in jobs]
 
 
+@contextmanager
+def planned(folder: Path, points: Sequence[Mapping[str, Any]], **about: Any) -> Iterator[None]:
+    """Leave in `folder` what a sweep will run, for those who watch, and hold its lock while it does.
+
+    Each point has its `overrides`, and whatever else names it; `about` is said of the whole sweep.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        write_atomic(folder / POINTS, json.dumps({**about, "points": list(points)}))
+        yield
+
+
 def launch(overrides: Sequence[str], folder: Path) -> list[str]:
     """Run every point, with Hydra's bookkeeping in `folder`; return the problems of those that failed."""
     import hydra
@@ -39,11 +58,14 @@ def launch(overrides: Sequence[str], folder: Path) -> list[str]:
     arguments = sys.argv
     quoted = str(folder).replace("'", r"\'")  # spaces, commas and brackets mean something to Hydra
     sys.argv = ["splitpriv", "-m", f"hydra.sweep.dir='{quoted}'", *overrides]
+    jobs = [{"overrides": job} for job in points(overrides)]
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
+        with planned(folder, jobs, command=shlex.join(["splitpriv", "run", "-m", *overrides])):
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
     finally:
         sys.argv = arguments
-    return [problem for path in sorted(folder.glob("*/failed.json")) for problem in json.loads(path.read_text())]
+    left = [json.loads(path.read_text()) for path in sorted(folder.glob(f"*/{FAILED}"))]
+    return [f"[{' '.join(point['overrides'])}] {problem}" for point in left for problem in point["problems"]]
 
 
 def task(composed: Any) -> None:
@@ -53,10 +75,12 @@ def task(composed: Any) -> None:
     from splitpriv import cli
 
     job = HydraConfig.get()
-    try:
-        row = cli.point(resolve(composed, job.runtime.choices), wait=False)
-        write_atomic(Path(job.runtime.output_dir) / "done.json", json.dumps({"key": row["key"]}))
-    except Exception as error:
-        problems = cli.problems_of(error) or traceback.format_exc().splitlines()
-        label = " ".join(job.overrides.task)
-        write_atomic(Path(job.runtime.output_dir) / "failed.json", json.dumps([f"[{label}] {p}" for p in problems]))
+    home = Path(job.runtime.output_dir)
+    with FileLock(home / LOCK):
+        try:
+            row = cli.point(resolve(composed, job.runtime.choices), wait=False)
+            write_atomic(home / DONE, json.dumps({"key": row["key"]}))
+        except Exception as error:
+            problems = cli.problems_of(error) or traceback.format_exc().splitlines()
+            left = {"overrides": list(job.overrides.task), "problems": problems}
+            write_atomic(home / FAILED, json.dumps(left))

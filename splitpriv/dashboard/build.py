@@ -17,8 +17,9 @@ import numpy as np
 
 from splitpriv import __version__
 from splitpriv.dashboard import thumbs
-from splitpriv.dashboard.facts import facts
+from splitpriv.dashboard.facts import PRIVACY, YES_NO, facts
 from splitpriv.dashboard.status import status
+from splitpriv.report import attacks_of, scores_of
 from splitpriv.store import Row, Store
 
 ASSETS = Path(__file__).parent / "assets"
@@ -27,7 +28,7 @@ SCRIPTS = ("core.js", "state.js", "query.js", "plot.js", "parts.js", "overview.j
 VENDOR = ("plotly-basic.min.js", "htm-preact.min.js")
 LIMIT = 9_600_000  # bytes of a page
 POINTS = 150  # of a curve; longer ones are thinned
-BINS = 40  # of a histogram
+BINS = 160  # of a histogram; the page joins them to about 40 over the range that it shows
 SEEDS = ("seed", "attack_seed")
 OTHER = {"key", "chain", "ceiling", "victims", "commit", "headline"}  # entries at the top of a row that are no setting
 
@@ -54,12 +55,6 @@ def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> 
     return plain(data), strips
 
 
-def attacks_of(row: Row) -> list[str]:
-    """The attacks of a row in their order, image attacks or not; the worst case is none."""
-    names = [key.split("/")[1] for key in row if key.startswith(("privacy/", "picture/"))]
-    return [name for name in dict.fromkeys(names) if name != "worst"]
-
-
 def group_of(row: Row) -> str:
     """A name for all runs that differ in their seeds alone."""
     config = {k: v for k, v in row.items() if "/" not in k and k not in SEEDS and ("." in k or is_setting(k, v))}
@@ -74,8 +69,7 @@ def is_setting(key: str, value: Any) -> bool:
 
 def _measured(row: Row, store: Store) -> dict[str, dict[str, Any]]:
     """What the measure stages of a row hold, by attack; a row without its stages, or with a foreign path, has none."""
-    homes = {name: (store.root / str(row.get(f"picture/{name}", ""))).parent for name in attacks_of(row)
-             if row.get(f"picture/{name}")}  # fmt: skip
+    homes = {name: (store.root / path).parent for name, path in scores_of(row).items()}
     inside = {n: h for n, h in homes.items() if h.resolve().is_relative_to(store.root.resolve())}
     found = {name: thumbs.measured(home) for name, home in inside.items()}
     return {name: stage for name, stage in found.items() if stage}
@@ -92,7 +86,8 @@ def _edges(rows: Sequence[Row], measured: Mapping[str, Mapping[str, Any]]) -> di
                     low, high = np.quantile(kept, [0.005, 0.995])
                     span = ends.setdefault((str(row.get("dataset", "")), metric), [low, high])
                     span[0], span[1] = min(span[0], low), max(span[1], high)
-    return {k: [float(lo), float(hi if hi > lo else lo + 1e-6)] for k, (lo, hi) in ends.items()}
+    shares = {k: [0.0, 1.0] for k in ends if PRIVACY.get(k[1], ("", "", ""))[1] == "%"}
+    return {k: [float(lo), float(hi if hi > lo else lo + 1e-6)] for k, (lo, hi) in {**ends, **shares}.items()}
 
 
 def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]], strips: thumbs.Strips,
@@ -103,14 +98,14 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
         for metric, values in stage["scores"].items():
             span = edges.get((str(row.get("dataset", "")), metric))
             if span:
-                found["scores"][metric] = _histogram(values[np.isfinite(values)], span)
+                found["scores"][metric] = _histogram(values[np.isfinite(values)], span, 2 if metric in YES_NO else BINS)
         for part in ("fixed", "extremes"):
             if tiles := stage.get(part):
-                rest = {k: v for k, v in tiles.items() if k not in ("x", "images")}
-                found[part] = {**rest, "x": strips.add(tiles["x"]), "images": strips.add(tiles["images"])}
-                found[part]["size"] = list(tiles["x"].shape[1:3])
-                if part == "fixed":
-                    found[part]["who"] = [thumbs.digest(tile)[:8] for tile in tiles["x"]]
+                found[part] = {k: strips.add(v) if k in ("x", "images") else v for k, v in tiles.items()}
+                if "x" in tiles:
+                    found[part]["size"] = list(tiles["x"].shape[1:3])
+        if "fixed" in found:
+            found["fixed"]["who"] = [thumbs.digest(tile)[:8] for tile in stage["fixed"]["x"]]
         attacks[name] = found
     path = store.root / "rows" / f"{row['key']}.json"
     finished = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds") if path.exists() else ""
@@ -127,9 +122,9 @@ def is_curve(key: str, value: Any) -> bool:
     return key.startswith("attack/") and isinstance(value, list) and len(value) > 1 and all(map(_is_number, value))
 
 
-def _histogram(values: np.ndarray, span: list[float]) -> dict[str, Any]:
+def _histogram(values: np.ndarray, span: list[float], bins: int) -> dict[str, Any]:
     """Counts in equal bins of `span`, the end bins holding what lies beyond, and quantiles."""
-    counts, _ = np.histogram(values.clip(span[0], span[1]), BINS, (span[0], span[1]))
+    counts, _ = np.histogram(values.clip(span[0], span[1]), bins, (span[0], span[1]))
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95]) if len(values) else (math.nan,) * 3
     return {"counts": counts.tolist(), "n": len(values), "low": low, "median": middle, "high": high}
 

@@ -9,6 +9,9 @@ from splitpriv.report import METRICS
 # label, digits after the point ("%" for a percentage), and which way is more private: "↑", "↓" or "" for neither
 PRIVACY: dict[str, tuple[str, str, str]] = {
     **{name: (label[:-2], form[3:-2], label[-1]) for name, (label, form) in METRICS.items()},
+    "truth": ("probability of the truth", "%", "↓"),
+    "correct": ("right about the attribute", "%", "↓"),
+    "ap": ("average precision", "%", "↓"),
     "accuracy": ("attacker's accuracy", "%", "↓"),
     "balanced_accuracy": ("attacker's balanced accuracy", "%", "↓"),
     "auc": ("AUC", "3", "↓"),
@@ -17,15 +20,25 @@ PRIVACY: dict[str, tuple[str, str, str]] = {
     "map": ("mean average precision", "%", "↓"),
     "rank1": ("rank-1 identification", "%", "↓"),
     "rank5": ("rank-5 identification", "%", "↓"),
+    "tar": ("true accepts at 0.1 % false", "%", "↓"),
+    "label_balanced_accuracy": ("balanced accuracy from the label", "%", ""),
+    "over_label": ("advantage over the label", "%", "↓"),
+    "chance_map": ("mean average precision by chance", "%", ""),
+    "chance_rank1": ("rank-1 by chance", "%", ""),
 }
+YES_NO = frozenset({"correct", "rank1", "rank5"})  # scores that are 0 or 1 for each victim
 # label, digits, and which way is better for whoever runs the device
 UTILITY: dict[str, tuple[str, str, str]] = {
     "accuracy": ("accuracy", "%", "↑"),
     "balanced_accuracy": ("balanced accuracy", "%", "↑"),
     "cross_entropy": ("cross-entropy nats", "4", "↓"),
+    "map": ("mean average precision", "%", "↑"),
+    "rank1": ("rank-1 identification", "%", "↑"),
+    "rank5": ("rank-5 identification", "%", "↑"),
 }
 COST: dict[str, tuple[str, str, str]] = {
     "edge_parameters": ("edge parameters", "0", "↓"),
+    "edge_stages": ("edge stages", "0", ""),
     "edge_macs": ("edge MAC/image", "0", "↓"),
     "total_macs": ("total MAC/image", "0", "↓"),
     "release_bytes": ("release B/image", "0", "↓"),

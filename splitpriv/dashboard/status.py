@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from splitpriv import sweeping
 from splitpriv.store import Store
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
-SWEEP = re.compile(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)_(\d+)")
+SWEEP = re.compile(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)_\d+(?:_.+)?")
 
 
 def status(store: Store) -> dict[str, Any]:
@@ -61,69 +60,34 @@ def is_held(path: Path) -> bool:
 
 
 def sweeps(folder: Path) -> list[dict[str, Any]]:
-    """Every sweep, newest first: its overrides and each point's state."""
+    """Every sweep, newest first: what it was told, each of its points and that point's state."""
     found = []
     for home in sorted((p for p in folder.glob("*") if SWEEP.fullmatch(p.name)), reverse=True):
-        parts = SWEEP.fullmatch(home.name)
-        assert parts
-        day, hour, minute, second, pid = parts.groups()
-        overrides, points = planned(home / "multirun.yaml", _time(home / "multirun.yaml"))
-        alive = is_alive(int(pid))
-        begun = sorted((p for p in home.iterdir() if p.is_dir() and p.name.isdecimal()), key=lambda p: int(p.name))
-        states = [_point(p, alive and p == begun[-1], points) for p in begun]
-        waiting = [{"state": "waiting" if alive else "not started", "overrides": label, "number": i}
-                   for i, label in enumerate(points) if i >= len(begun)]  # fmt: skip
-        found.append({"name": home.name, "begun": f"{day} {hour}:{minute}:{second}", "alive": alive,
-                      "overrides": overrides, "points": states + waiting})  # fmt: skip
+        day, hour, minute, second = SWEEP.fullmatch(home.name).groups()  # type: ignore[union-attr]
+        alive = is_held(home / sweeping.LOCK)
+        about = _json(home / sweeping.POINTS, {})
+        plan = about.pop("points", [])
+        begun = {int(p.name): p for p in home.iterdir() if p.name.isdecimal()}
+        points = [{**(plan[i] if i < len(plan) else {}), "number": i, **_point(home / str(i), alive)}
+                  for i in sorted({*range(len(plan)), *begun})]  # fmt: skip
+        found.append({**about, "name": home.name, "begun": f"{day} {hour}:{minute}:{second}", "alive": alive,
+                      "points": points})  # fmt: skip
     return found
 
 
-def _point(home: Path, running: bool, points: tuple[str, ...]) -> dict[str, Any]:
-    number = int(home.name)
-    label = points[number] if number < len(points) else ""
-    if (failed := home / "failed.json").exists():
-        return {"state": "failed", "number": number, "overrides": label, "problems": _problems(failed)}
-    if (done := home / "done.json").exists():
-        return {"state": "done", "number": number, "overrides": label, "key": _json(done, {}).get("key")}
-    return {"state": "running" if running else "ended", "number": number, "overrides": label}
-
-
-def _problems(path: Path) -> list[str]:
-    """The lines of a failed point, less the label that each repeats."""
-    found = _json(path, [])
-    lines = [str(line) for line in found] if isinstance(found, list) else [str(found)]
-    label = lines[0].split("] ", 1)[0] + "] " if lines and lines[0].startswith("[") and "] " in lines[0] else ""
-    return [line.removeprefix(label) if label else line for line in lines]
-
-
-@cache
-def planned(path: Path, written: str) -> tuple[str, tuple[str, ...]]:
-    """A sweep's overrides and those of its points, as `written`; empty where Hydra's file is not there or not ours."""
-    from omegaconf import OmegaConf
-
-    try:
-        words = [str(word) for word in OmegaConf.load(path).hydra.overrides.task]
-    except Exception:  # a file that another program wrote
-        return "", ()
-    from splitpriv import sweeping
-    from splitpriv.types import UserError
-
-    try:
-        points = tuple(" ".join(point) for point in sweeping.points(words))
-    except UserError:
-        points = ()
-    return " ".join(words), points
-
-
-def is_alive(pid: int) -> bool:
-    """Whether such a process runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+def _point(home: Path, alive: bool) -> dict[str, Any]:
+    """The state of one point of a sweep that is `alive` or not; a process that works at it holds its lock."""
+    held = is_held(home / sweeping.LOCK)  # asked first: whoever lets go has left its result
+    if (home / sweeping.FAILED).exists():
+        left = _json(home / sweeping.FAILED, [])
+        return {"state": "failed", **(left if isinstance(left, dict) else {"problems": left})}
+    if (home / sweeping.DONE).exists():
+        return {"state": "done", **_json(home / sweeping.DONE, {})}
+    if held:
+        return {"state": "running"}
+    if alive and not (home / sweeping.LOCK).exists():
+        return {"state": "waiting"}
+    return {"state": "interrupted" if home.is_dir() else "not started"}
 
 
 def _read(path: Path) -> str:

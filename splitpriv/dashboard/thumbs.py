@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from splitpriv.dashboard.facts import PRIVACY, YES_NO
+
 Tiles = np.ndarray  # (N, H, W, 3) uint8
 
 # Side of the longer edge in pixels and WebP's quality, from the best to the smallest.
@@ -105,7 +107,10 @@ def _measured(home: Path) -> dict[str, Any] | None:
         scores = {k: v.astype(np.float64) for k, v in load_file(home / "scores.safetensors").items() if v.ndim == 1}
     except (OSError, ValueError):
         return None
-    found: dict[str, Any] = {"scores": scores}
+    matched = scores.pop("valid", None)  # victims that can be found at all
+    known = [m for m in dict.fromkeys([*PRIVACY, *scores]) if m in scores]  # the file's order is the alphabet's
+    scores = {m: scores[m] if matched is None else np.where(matched > 0, scores[m], np.nan) for m in known}
+    found: dict[str, Any] = {"scores": scores, "extremes": picked(scores)}
     try:
         shown = load_file(home / "shown.safetensors")
         x, images = pixels(shown["x"]), pixels(shown["images"])
@@ -114,6 +119,26 @@ def _measured(home: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         pass
     return found
+
+
+def picked(scores: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """The victims that the attacker did best, middling and worst on by the first score, as pictures.grid picks them.
+
+    None where that score only says yes or no.
+    """
+    first = next(iter(scores), None)
+    if first is None or first in YES_NO:
+        return None
+    more = PRIVACY.get(first, ("", "", ""))[2] == "↓"  # the higher, the more exposed
+    order = np.argsort(-scores[first] if more else scores[first], kind="stable")
+    order = order[np.isfinite(scores[first][order])]
+    few, near = min(3, len(order)), max(0, len(order) // 2 - 1)
+    chosen = {"best": order[:few], "median": order[near : near + few], "worst": order[-few:][::-1]}
+    named = [(word, int(i)) for word in WORDS for i in chosen[word]]
+    return {
+        "words": [word for word, _ in named], "victims": [i for _, i in named],
+        "scores": {m: [float(v[i]) for _, i in named] for m, v in scores.items()},
+    }  # fmt: skip
 
 
 def errors(x: Tiles, images: Tiles) -> list[float]:
@@ -127,11 +152,12 @@ def extremes(path: Path, x: Tiles, images: Tiles, scores: Mapping[str, np.ndarra
 
     None where the picture does not have the fixed victims at the places where pictures.grid puts them.
     """
-    if not scores:
+    found = picked(scores)
+    if found is None:
         return None
     with Image.open(path) as picture:
         page = np.asarray(picture.convert("RGB"))
-    (height, width), order = x.shape[1:3], np.argsort(next(iter(scores.values())), kind="stable")
+    height, width = x.shape[1:3]
     factor = max(1, round(SIDE / height))
     step = (max(width * factor, SIDE) + GAP, 2 * height * factor + LINE * (1 + len(scores)) + 3 * GAP)
 
@@ -143,12 +169,6 @@ def extremes(path: Path, x: Tiles, images: Tiles, scores: Mapping[str, np.ndarra
     if any(not np.array_equal(cut(0, i, below), tiles[i]) for below, tiles in enumerate((x, images))
            for i in range(len(x))):  # fmt: skip
         return None
-    few, near = min(3, len(order)), max(0, len(order) // 2 - 1)
-    picked = {"best": order[:few], "median": order[near : near + few], "worst": order[-few:][::-1]}
-    named = [(word, int(i)) for word in WORDS for i in picked[word]]
-    return {
-        "x": np.stack([cut(1, c, 0) for c in range(len(named))]),
-        "images": np.stack([cut(1, c, 1) for c in range(len(named))]),
-        "words": [word for word, _ in named], "victims": [i for _, i in named],
-        "scores": {m: [float(v[i]) for _, i in named] for m, v in scores.items()},
-    }  # fmt: skip
+    columns = range(len(found["victims"]))
+    return {**found, **{name: np.stack([cut(1, c, below) for c in columns])
+                        for below, name in enumerate(("x", "images"))}}  # fmt: skip

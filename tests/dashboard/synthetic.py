@@ -108,8 +108,23 @@ def make(root: Path, count: int, *, side: int = 32, pictures: bool = True, epoch
     return store
 
 
+def inferred(store: Store, row: Row) -> Row:
+    """The same run with an attack on an attribute beside its others, which has scores and no pictures."""
+    random, found = np.random.default_rng(1), dict(row)
+    for attack, stage, shape in (("probe", "eeeeeeee", 2), ("clean/probe", "cccccccc", 5)):
+        truth = random.beta(shape, 2, 64).astype(np.float32)
+        home = store.home("measure", f"{stage}{row['key'][:8]}")
+        home.mkdir(parents=True)
+        save_file({"correct": (truth > 0.5).astype(np.float32), "truth": truth}, home / "scores.safetensors")
+        (home / "done").touch()
+        found[f"scores/{attack}"] = f"measure/{home.name}/scores.safetensors"
+        found[f"{'' if '/' in attack else 'privacy/'}{attack}/accuracy"] = float((truth > 0.5).mean())
+    images = {f"scores/{a}": str(Path(row[f"picture/{a}"]).with_name("scores.safetensors")) for a in STAGE}
+    return {**found, **images, "attack.probe.attribute": "tint"}
+
+
 def trouble(store: Store) -> None:
-    """A failed stage, an interrupted one, a sweep with a failed point, all with text that would like to be HTML."""
+    """A failed stage, an interrupted one, a sweep with a failed point and a table; their text would like to be HTML."""
     failed = store.home("attack", "badbadbadbadbad0")
     failed.mkdir(parents=True)
     (failed / "failed").write_text(TRACEBACK)
@@ -119,5 +134,14 @@ def trouble(store: Store) -> None:
     sweep = store.root / "multirun" / "2026-01-02_03-04-05_99999999"
     for i in range(2):
         (sweep / str(i)).mkdir(parents=True)
-    (sweep / "multirun.yaml").write_text("hydra: {overrides: {task: ['+setting=demo', 'seed=0,1,2']}}")
-    (sweep / "1" / "failed.json").write_text(json.dumps([f"[seed=1] {line}" for line in TRACEBACK.splitlines()]))
+        (sweep / str(i) / "lock").touch()
+    points = [{"overrides": ["+setting=demo", f"seed={i}"]} for i in range(3)]
+    command = "splitpriv run -m +setting=demo seed=0,1,2"
+    (sweep / "points.json").write_text(json.dumps({"command": command, "points": points}))
+    failed = {"overrides": points[1]["overrides"], "problems": TRACEBACK.splitlines()}
+    (sweep / "1" / "failed.json").write_text(json.dumps(failed))
+    table = store.root / "multirun" / "2026-01-01_03-04-05_99999999_some_table"
+    (table / "0").mkdir(parents=True)
+    (table / "0" / "done.json").write_text(json.dumps({"key": "f" * 16}))
+    cells = [{"row": f"row {NASTY}", "play": "strict", "seed": i, "attack_seed": 0, "overrides": []} for i in range(2)]
+    (table / "points.json").write_text(json.dumps({"table": "some_table", "scale": "lite", "points": cells}))

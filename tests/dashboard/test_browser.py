@@ -56,7 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     row = made.rows()[0]
     nasty = {"chain": f"{synthetic.NASTY}<img src=x onerror=window.hit=1>", "flags": ["<b>bold</b> not converged"],
              "privacy/probe/advantage": 0.31, "privacy/probe/auc": 0.71}  # fmt: skip
-    made.add_row({**row, **nasty, "key": "ffff0000ffff0000", "seed": 77})
+    made.add_row(synthetic.inferred(made, {**row, **nasty, "key": "ffff0000ffff0000", "seed": 77}))
     synthetic.trouble(made)
     return made
 
@@ -168,7 +168,7 @@ def test_a_run_shows_its_row_pictures_scores_and_curves(tab: Any, address: str, 
     assert tab.locator(".victims").count() == 2
     assert tab.locator(".victims").first.locator(".tile").count() == 2 * 8 + 2 * 9
     tab.wait_for_selector(".chart .scatterlayer .trace")
-    assert tab.locator("figcaption", has_text="per image").count() == 3
+    assert tab.locator("figcaption", has_text="per victim").count() == 3
     assert tab.locator("dt", has_text="optim.optimizer.lr").count() == 1
     size = tab.evaluate("""async () => {
         const url = getComputedStyle(document.querySelector(".tile")).backgroundImage.slice(5, -2);
@@ -177,6 +177,23 @@ def test_a_run_shows_its_row_pictures_scores_and_curves(tab: Any, address: str, 
     assert size == [8 * 32, 32]
     tab.keyboard.press("j")
     assert key not in tab.url
+
+
+def test_attacks_without_pictures_show_their_scores(tab: Any, address: str, store: Store) -> None:
+    opened(tab, address, "/run/ffff0000")
+    titles = tab.locator("figcaption", has_text="per victim").all_inner_texts()
+    assert [text.split(" ↓")[0] for text in titles[-2:]] == ["probability of the truth", "right about the attribute"]
+    chart = tab.locator("figure.chart", has_text="probability of the truth")
+    assert [text.split(" median")[0].strip() for text in chart.locator("li").all_inner_texts()] == [
+        "probe", "probe of clean x"]  # fmt: skip
+    chart.locator(".scatterlayer .trace").nth(1).wait_for(state="attached")
+    answers = tab.locator("figure.chart", has_text="right about the attribute")
+    assert "yes " in answers.locator("li").first.inner_text()
+    answers.locator(".barlayer .trace").nth(1).wait_for(state="attached")
+    assert "most exposed #" in tab.locator("p", has_text="probability of the truth ↓:").first.inner_text()
+    opened(tab, address, f"/compare?tray=ffff0000.{store.rows()[0]['key']}")
+    assert tab.locator("figcaption", has_text="probability of the truth").count() == 1
+    assert tab.locator("figcaption", has_text="MSE").count() == 2  # of the two image attacks
 
 
 def test_text_of_a_run_stays_text(tab: Any, address: str) -> None:
@@ -198,7 +215,12 @@ def test_status_tables_and_themes(tab: Any, address: str) -> None:
     opened(tab, address, "/status")
     assert "ValueError: </script>" in tab.locator(".failure pre").inner_text()
     assert tab.locator("text=after 1 epoch").count() == 1
-    assert tab.locator(".points li").count() == 3
+    newest, table = tab.locator(".sweep").all()
+    assert newest.locator(".points li").all_inner_texts()[2].split() == ["·", "not", "started", "seed=2"]
+    assert "some_table · lite" in table.locator("summary").inner_text()
+    table.locator("summary").click()
+    told = table.locator(".points li").first.inner_text()
+    assert " ".join(told.split()) == f"✓ done row {synthetic.NASTY} strict, seed 0"
     tab.keyboard.press("5")
     assert tab.locator("h1").inner_text() == "Table <1>"
     assert tab.locator("table.paper th[scope=row]").inner_text() == "<b>cem</b>"

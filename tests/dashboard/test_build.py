@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic
-from filelock import FileLock
 from PIL import Image
 
 from splitpriv.checks import Facts, above_ceiling, doubts
-from splitpriv.dashboard import build, cli, facts, serve, status, thumbs
+from splitpriv.dashboard import build, cli, facts, serve, thumbs
 from splitpriv.store import Store
 from splitpriv.types import UserError
 
@@ -169,26 +168,6 @@ def test_a_strip_is_what_the_store_holds(store: Store) -> None:
     )
 
 
-def test_extremes_come_out_of_the_grid_in_the_engine_s_own_layout(tmp_path: Path) -> None:
-    """`pictures.grid` draws it, the dashboard cuts the same pixels out of it again."""
-    torch = pytest.importorskip("torch")
-    from splitpriv import pictures
-
-    x = torch.rand(20, 3, 28, 28)
-    recon = torch.rand(20, 3, 28, 28)
-    scores = {"mse": (x - recon).square().flatten(1).mean(1), "ssim": torch.rand(20)}
-    shown = pictures.grid(tmp_path / "grid.png", x, recon, scores, seed=3, title="a title")
-    eight = [thumbs.pixels((t * 255).round().byte().numpy()) for t in (x, recon)]
-    fixed = [t[shown[: pictures.FIXED]] for t in eight]
-    found = thumbs.extremes(tmp_path / "grid.png", *fixed, {k: v.double().numpy() for k, v in scores.items()})
-    assert found is not None
-    assert found["victims"] == shown[pictures.FIXED :]
-    assert found["words"] == ["best"] * 3 + ["median"] * 3 + ["worst"] * 3
-    for part, tiles in zip(("x", "images"), eight, strict=True):
-        assert np.array_equal(found[part], tiles[found["victims"]])
-    assert thumbs.extremes(tmp_path / "grid.png", fixed[1], fixed[0], {"mse": np.zeros(20)}) is None
-
-
 def test_rows_without_their_stages_and_with_odd_entries_are_shown(tmp_path: Path) -> None:
     store = synthetic.make(tmp_path, 2, pictures=False)
     odd = {**store.rows()[0], "utility/accuracy": float("nan"), "bound/x": float("inf"), "trajectory": None,
@@ -238,28 +217,6 @@ def test_every_flag_of_the_engine_is_explained() -> None:
     explained = {part for flag in flags for part, _ in facts.FLAGS if part in flag}
     assert not [flag for flag in flags if not any(part in flag for part, _ in facts.FLAGS)]
     assert {part for part, _ in facts.FLAGS} - explained == {" is inf"}
-
-
-# ---- status --------------------------------------------------------------------------------------------------------
-
-
-def test_status_tells_running_failed_and_interrupted_apart(tmp_path: Path) -> None:
-    store = synthetic.make(tmp_path, 1)
-    synthetic.trouble(store)
-    busy = store.home("fit", "beefbeefbeefbeef")
-    busy.mkdir()
-    with FileLock(busy.with_name("beefbeefbeefbeef.lock")):
-        found = status.status(store)
-        assert [r["key"] for r in found["running"]] == ["beefbeefbeefbeef"]
-    assert found["stages"]["measure"] == {"done": 2, "running": 0, "failed": 0, "interrupted": 0}
-    assert [(f["stage"], f["traceback"]) for f in found["failed"]] == [("attack", synthetic.TRACEBACK)]
-    assert [(r["key"], r["epochs"], r["last"]["task"]) for r in found["interrupted"]] == [("cafecafecafecafe", 1, 1.5)]
-    assert status.status(store)["running"] == []
-    (sweep,) = found["sweeps"]
-    assert (sweep["alive"], sweep["overrides"]) == (False, "+setting=demo seed=0,1,2")
-    assert [p["state"] for p in sweep["points"]] == ["ended", "failed", "not started"]
-    assert sweep["points"][1]["problems"] == synthetic.TRACEBACK.splitlines()
-    assert sweep["points"][2]["overrides"] == "+setting=demo seed=2"
 
 
 # ---- command and server --------------------------------------------------------------------------------------------

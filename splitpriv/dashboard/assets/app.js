@@ -5,6 +5,14 @@ const VIEWS = { overview: Overview, runs: RunList, compare: Compare, run: RunPag
 
 let focusNext = "main"; // where the focus goes with the next page
 
+/** The runs to compare, each with a way to take it out. */
+function Tray() {
+  const runs = choice.tray.map((key) => BY_KEY.get(key)).filter(Boolean);
+  const names = tellApart(runs);
+  return html`<span class="chip">To compare: ${runs.map((run, i) => html`<span key=${run.key} class="taken">${names[i]} <button class="quiet" aria-label=${`take ${names[i]} out`} onClick=${() => tray(run.key)}>×</button></span>`)}
+    ${runs.length > 1 ? html`<a class="button" href=${linkTo("compare")}>Compare ${runs.length}</a>` : html`<span class="faint small">one more at least</span>`} <button class="quiet" onClick=${() => choose({ tray: [] })}>clear</button></span>`;
+}
+
 function App() {
   const [, draw] = useState(0);
   const [help, setHelp] = useState(false);
@@ -49,8 +57,7 @@ function App() {
         <button class="quiet" title="theme (t)" aria-label="dark or light" onClick=${() => setTheme(isDark() ? "light" : "dark")}>${isDark() ? "☀" : "☾"}</button><button class="quiet" title="keys (?)" aria-label="keyboard shortcuts" onClick=${() => setHelp(true)}>?</button></span></header>
     ${choice.brushed.length || choice.tray.length ? html`<div class="strip" role="region" aria-label="chosen runs">
       ${choice.brushed.length ? html`<span class="chip">Brushed: <b>${plural(choice.brushed.length, "run")}</b>, and only these are shown <button class="quiet" onClick=${() => choose({ brushed: [] })} title="Escape">show all</button></span>` : ""}
-      ${choice.tray.length ? html`<span class="chip">To compare: ${choice.tray.map((key) => html`<span key=${key} class="taken">${BY_KEY.get(key)?.row.chain} <button class="quiet" aria-label=${`take ${BY_KEY.get(key)?.row.chain} out`} onClick=${() => tray(key)}>×</button></span>`)}
-        ${choice.tray.length > 1 ? html`<a class="button" href=${linkTo("compare")}>Compare ${choice.tray.length}</a>` : html`<span class="faint small">one more at least</span>`} <button class="quiet" onClick=${() => choose({ tray: [] })}>clear</button></span>` : ""}</div>` : ""}
+      ${choice.tray.length ? html`<${Tray} />` : ""}</div>` : ""}
     <main id="main" tabindex="-1">${DATA.runs.length || ["tables", "status"].includes(choice.page) ? html`<${View} />` : html`<p class="empty">No run is finished yet. <a href=${linkTo("status")}>Status</a> shows what is being built.</p>`}</main>
     <footer class="faint small">splitpriv ${DATA.version} · ${plural(DATA.runs.length, "run")} of ${DATA.store} · ${when(DATA.made)}${SMALLER ? ` · ${plural(SMALLER, "strip")} of pictures made smaller to keep this file small; --serve shows all at full size` : ""}</footer>
     ${help ? html`<${Help} close=${() => setHelp(false)} />` : ""}`;

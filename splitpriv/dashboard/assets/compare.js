@@ -28,7 +28,7 @@ function configDifferences(runs) {
 
 /** The numbers to compare: utility, privacy of every attack, bounds, cost. */
 function numbersOf(runs) {
-  const keys = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isNumber(run.row[k]) && k.includes("/") && !/^(attack|floor|ceiling|version|picture)\//.test(k))));
+  const keys = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isNumber(run.row[k]) && k.includes("/") && !/^(attack|floor|ceiling|version)\//.test(k))));
   const rank = (k) => ["utility", "privacy", "bound"].indexOf(k.split("/")[0]) + (k.startsWith("privacy/worst") ? -0.5 : 0);
   return keys.sort((a, b) => (rank(a) < 0 ? 9 : rank(a)) - (rank(b) < 0 ? 9 : rank(b)));
 }
@@ -39,13 +39,17 @@ function Compare() {
   const names = tellApart(runs);
   const base = Math.min(Number(choice.view.base) || 0, runs.length - 1);
   const differ = configDifferences(runs);
+  const whole = differ.filter((key) => runs.every((run) => key in run.row));
+  const partial = differ.filter((key) => !whole.includes(key));
   const keys = numbersOf(runs);
   const head = (choosing) => html`<thead><tr><th></th>${runs.map((run, i) => html`<th key=${run.key} class="runhead"><${Marker} i=${i} /> <${RunLink} run=${run}>${names[i]}</${RunLink}><br />
     ${choosing ? html`<label class="check small"><input type="radio" name="base" checked=${i === base} onChange=${() => remember("base", String(i))} /> compare with</label>`
       : choice.tray.length ? html`<button class="quiet small" aria-label=${`remove ${names[i]}`} onClick=${() => tray(run.key)}>remove</button>` : ""}</th>`)}</tr></thead>`;
+  const settings = (shown) => html`<div class="scroll"><table class="data compare">${head(false)}<tbody>${shown.map((key) => html`<tr key=${key}><th scope="row" class="mono">${key}</th>${runs.map((run) => html`<td key=${run.key} class=${run.row[key] === undefined ? "faint" : ""}>${show(run.row[key])}</td>`)}</tr>`)}</tbody></table></div>`;
   return html`<section class="page"><div class="row between wrap"><h1>${plural(runs.length, "run")} compared <span class="faint small">${sharedGroups(runs)}</span></h1></div>
     <h2>What differs in the config <span class="faint small">${differ.length ? `${plural(differ.length, "setting")}; all others are equal` : "nothing: these are the same settings"}</span></h2>
-    <div class="scroll"><table class="data compare">${head(false)}<tbody>${differ.map((key) => html`<tr key=${key}><th scope="row" class="mono">${key}</th>${runs.map((run) => html`<td key=${run.key} class=${run.row[key] === undefined ? "faint" : ""}>${show(run.row[key])}</td>`)}</tr>`)}</tbody></table></div>
+    ${settings(partial.length > 8 ? whole : differ)}
+    ${partial.length > 8 ? html`<details><summary>${plural(partial.length, "setting")} of defences, attacks and other parts that not all of these have</summary>${settings(partial)}</details>` : ""}
     <h2>Numbers <span class="faint small">small print: difference from “${names[base]}”; ▲ better, ▼ worse for whoever runs the device</span></h2>
     <div class="scroll"><table class="data compare">${head(true)}<tbody>${keys.map((key, i) => {
       const group = key.split("/").slice(0, key.startsWith("privacy") ? 2 : 1).join("/");
@@ -99,11 +103,11 @@ function CompareCurves({ runs, names }) {
   const order = ["task", "accuracy/val", "accuracy/train"];
   training.sort((a, b) => ((order.indexOf(a) + 1) || 9) - ((order.indexOf(b) + 1) || 9));
   const lines = (of) => runs.map((run, i) => ({ name: names[i], i, at: of(run)?.at || [], y: of(run)?.y || [], of: of(run)?.of }));
-  const metrics = unique(runs.flatMap((run) => Object.values(run.shown).flatMap((s) => Object.keys(s.scores))));
   const dataset = unique(runs.map((run) => run.row.dataset));
   const per = (attack, metric) => runs.map((run, i) => ({ name: names[i], i, found: run.shown[attack]?.scores[metric] })).filter((s) => s.found);
-  const shownAttacks = unique(runs.flatMap((run) => Object.keys(run.shown)));
-  return html`${dataset.length === 1 && shownAttacks.length ? html`<h2>Per-image scores</h2><div class="charts">${shownAttacks.flatMap((attack) => metrics.filter((m) => per(attack, m).length).slice(0, 1).map((metric) => html`<div key=${attack + metric}><p class="over">${attack}</p><${Histogram} metric=${metric} dataset=${dataset[0]} series=${per(attack, metric)} /></div>`))}</div>` : ""}
+  const first = (attack) => runs.map((run) => Object.keys(run.shown[attack]?.scores || {})[0]).find(Boolean);
+  const scored = unique(runs.flatMap((run) => Object.keys(run.shown))).filter((attack) => !attack.startsWith("clean/") && first(attack)); // clean x is the same for all chains
+  return html`${dataset.length === 1 && scored.length ? html`<h2>Scores per victim</h2><div class="charts">${scored.map((attack) => html`<div key=${attack}><p class="over">${attack}</p><${Histogram} metric=${first(attack)} dataset=${dataset[0]} series=${per(attack, first(attack))} /></div>`)}</div>` : ""}
     ${training.length ? html`<h2>Training</h2><div class="charts">${training.map((key) => html`<${Lines} key=${key} title=${key} lines=${lines((run) => run.trajectory.curves[key])} />`)}</div>` : ""}
     ${attacks.length ? html`<h2>Attacks while they learn</h2><div class="charts">${attacks.map((key) => html`<${Lines} key=${key} title=${key.slice(7)} x="step" lines=${lines((run) => run.curves[key])} />`)}</div>` : ""}`;
 }

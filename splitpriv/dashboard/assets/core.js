@@ -26,7 +26,7 @@ function metricOf(key) {
 }
 
 const WHO = { worst: "worst case", mean_image: "mean image", random_image: "random image" };
-const whoLabel = (who) => WHO[who] || who;
+const whoLabel = (who) => WHO[who] || (who.startsWith("clean/") ? `${who.slice(6)} of clean x` : who);
 
 /** A column's heading, such as "MSE ↑ worst case". */
 function labelOf(key, arrows = true) {

@@ -135,11 +135,11 @@ function Overview() {
         <label class="check"><input type="checkbox" checked=${value} onChange=${() => remember(name, value ? "0" : "1")} /> ${label}</label>`)}
     </div>
     ${points.length ? html`<div class="row stretch plotrow"><div class="grow plotbox">
-      <${Plot} traces=${traces} layout=${layout} height=${470} on=${on} bar=${true} stamp=${[writeHash(choice), isDark(), DATA.made].join()} label=${`${labelOf(c.y)} against ${labelOf(c.x)} of ${plural(points.length, "point")}; the table below holds the Pareto front`} /></div>
-      <${Card} run=${shownRun} c=${c} /></div>` : html`<p class="empty">No run of these has both ${labelOf(c.x)} and ${labelOf(c.y)}. Loosen the filters, or choose other axes.</p>`}
+      <${Plot} traces=${traces} layout=${layout} height=${470} on=${on} bar=${true} stamp=${[writeHash(choice), isDark(), DATA.made].join()} label=${`${labelOf(c.y)} against ${labelOf(c.x)} of ${plural(points.length, "point")}; the table below holds the Pareto front`} />
     <p class="faint small">Up and to the right is better. Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
     <ul class="legend wide" aria-label="colours">${names.filter((n) => points.some((p) => String(p.run.row[c.colour] ?? "–") === n)).map((name) => html`<li key=${name}><button class="quiet" title="brush these runs" onClick=${() =>
-      choose({ brushed: points.filter((p) => String(p.run.row[c.colour] ?? "–") === name).flatMap((p) => p.runs.map((run) => run.key)) })}><${Marker} i=${names.indexOf(name)} /> ${name}</button></li>`)}</ul>
+      choose({ brushed: points.filter((p) => String(p.run.row[c.colour] ?? "–") === name).flatMap((p) => p.runs.map((run) => run.key)) })}><${Marker} i=${names.indexOf(name)} /> ${name}</button></li>`)}</ul></div>
+      <${Card} run=${shownRun} c=${c} /></div>` : html`<p class="empty">No run of these has both ${labelOf(c.x)} and ${labelOf(c.y)}. Loosen the filters, or choose other axes.</p>`}
     <${Front} points=${front} c=${c} />
   </section></div>`;
 }

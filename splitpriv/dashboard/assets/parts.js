@@ -73,20 +73,29 @@ function Lines({ title, lines, phases = [], log = false, x = "epoch", height = 2
     <ul class="legend">${kept.map((line) => html`<li key=${line.name}><${Marker} i=${line.i} line=${true} /> ${line.name}</li>`)}</ul></figure>`;
 }
 
-/** Histograms of per-image scores on common bins; `series`: [{name, found, i}]. */
+/** Histograms of scores per victim on common bins, or how many say yes; `series`: [{name, found, i}]. */
 function Histogram({ metric, dataset, series, marks = [] }) {
   const [low, high] = DATA.edges[`${dataset}/${metric}`];
   const key = `privacy/x/${metric}`;
+  const bins = series[0].found.counts.length;
+  const yesNo = bins === 2;
+  const used = yesNo ? all(2) : all(bins).filter((k) => series.some(({ found }) => found.counts[k])); // the page's range is that of all its runs
+  const [from, to] = [Math.min(...used), Math.max(...used) + 1];
+  const width = Math.max(1, Math.round((to - from) / 40));
+  const step = ((high - low) / bins) * width;
   const traces = series.map(({ name, found, i }) => {
-    const n = found.counts.length;
-    const step = (high - low) / n;
     const s = styleOf(i);
+    const y = all(Math.ceil((to - from) / width)).map((k) => sum(found.counts.slice(from + k * width, from + (k + 1) * width)) / Math.max(1, found.n));
+    if (yesNo) return { type: "bar", name: inert(name), x: ["no", "yes"], y, marker: { color: s.colour }, hovertemplate: "%{x}: %{y:.1%} of victims<extra>%{fullData.name}</extra>" };
     return { type: "scatter", mode: "lines", line: { shape: "hvh", color: s.colour, width: 2, dash: s.dash }, fill: "tozeroy", fillcolor: s.colour + "22", name: inert(name),
-      x: found.counts.map((_, k) => low + step * (k + 0.5)), y: found.counts.map((c) => c / Math.max(1, found.n)), hovertemplate: "%{x:.4g}: %{y:.1%} of victims<extra>%{fullData.name}</extra>" };
+      x: y.map((_, k) => low + ((high - low) / bins) * from + step * (k + 0.5)), y, hovertemplate: `%{x:${low === 0 && high === 1 ? ".0%" : ".4g"}}: %{y:.1%} of victims<extra>%{fullData.name}</extra>` };
   });
-  const shapes = marks.filter((m) => isNumber(m.value)).map((m) => ({ type: "line", x0: m.value, x1: m.value, yref: "paper", y0: 0, y1: 1, line: { color: css("--faint"), width: 1.5, dash: "dash" } }));
-  const notes = marks.filter((m) => isNumber(m.value)).map((m) => ({ x: m.value, yref: "paper", y: 1, yanchor: "bottom", text: inert(m.label), showarrow: false, font: { size: 11, color: css("--faint") } }));
-  return html`<figure class="chart"><figcaption>${labelOf(key).split(" · ")[0]} per image</figcaption>
-    <${Plot} traces=${traces} height=${210} bar=${false} label=${`Histogram of ${metric} per image`} layout=${{ xaxis: { title: { text: inert(metricOf(key).label) } }, yaxis: { tickformat: ".0%", rangemode: "tozero" }, shapes, annotations: notes, margin: { l: 10, r: 10, t: 20, b: 10 } }} />
-    <ul class="legend">${series.map(({ name, found, i }) => html`<li key=${name}><${Marker} i=${i} line=${true} /> ${name} <span class="faint">median ${show(found.median, key)}, middle 90 % ${show(found.low, key)} to ${show(found.high, key)}</span></li>`)}</ul></figure>`;
+  const drawn = marks.filter((m) => isNumber(m.value));
+  const shapes = drawn.map((m) => ({ type: "line", x0: m.value, x1: m.value, yref: "paper", y0: 0, y1: 1, line: { color: css("--faint"), width: 1.5, dash: "dash" } }));
+  const notes = drawn.map((m) => ({ x: m.value, yref: "paper", y: 1, yanchor: "bottom", text: inert(m.label), showarrow: false, font: { size: 11, color: css("--faint") } }));
+  const said = (found) => (yesNo ? `yes ${show(found.counts[1] / Math.max(1, found.n), key)}` : `median ${show(found.median, key)}, middle 90 % ${show(found.low, key)} to ${show(found.high, key)}`);
+  const m = metricOf(key);
+  return html`<figure class="chart"><figcaption>${labelOf(key).split(" · ")[0]} per victim</figcaption>
+    <${Plot} traces=${traces} height=${210} bar=${false} label=${`Histogram of ${m.label} per victim`} layout=${{ xaxis: { title: { text: inert(m.label) }, ...(yesNo ? { type: "category" } : m.digits === "%" ? { tickformat: ".0%" } : {}) }, yaxis: { tickformat: ".0%", rangemode: "tozero" }, shapes, annotations: notes, margin: { l: 10, r: 10, t: 20, b: 10 } }} />
+    <ul class="legend">${series.map(({ name, found, i }) => html`<li key=${name}><${Marker} i=${i} line=${!yesNo} /> ${name} <span class="faint">${said(found)}</span></li>`)}</ul></figure>`;
 }

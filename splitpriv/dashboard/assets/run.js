@@ -39,15 +39,23 @@ function Numbers({ run, twin }) {
   return html`${images.length ? html`<h2>Reconstruction ${twin ? html`<span class="faint small">undefended: <${RunLink} run=${twin}>${nameOf(twin)}</${RunLink}></span>` : run.row.ceiling === run.key ? html`<span class="faint small">this run is the undefended one</span>` : html`<span class="faint small">the undefended run is not here</span>`}</h2>
     <div class="scroll"><table class="data"><thead><tr><th>by</th>${columns.map((m) => html`<th class="n" key=${m}>${labelOf(`privacy/x/${m}`).split(" · ")[0]}</th>`)}</tr></thead>
     <tbody>${lines.map(([label, prefix, style]) => html`<tr key=${prefix} class=${style}><th scope="row">${label}</th>${columns.map((m) => html`<td class="n" key=${m}>${show(row[`${prefix}/${m}`], `privacy/x/${m}`)}</td>`)}</tr>`)}</tbody></table></div>` : ""}
-    ${others.map((a) => html`<h2 key=${a}>${a} <span class="faint small">${row[`attack.${a}.attribute`] ? `infers ${row[`attack.${a}.attribute`]}` : ""}</span></h2><div class="scroll"><table class="data"><thead><tr><th>from</th>${metrics(a).map((m) => html`<th class="n" key=${m}>${labelOf(`privacy/x/${m}`).split(" · ")[0]}</th>`)}</tr></thead>
-      <tbody>${[["the release", "privacy"], ["the release, undefended", "ceiling"], ["clean x", "clean"]].filter(([, p]) => metrics(a).some((m) => `${p}/${a}/${m}` in row)).map(([label, p]) => html`<tr key=${p} class=${p === "privacy" ? "" : "faint"}><th scope="row">${label}</th>${metrics(a).map((m) => html`<td class="n" key=${m}>${show(row[`${p}/${a}/${m}`], `privacy/x/${m}`)}</td>`)}</tr>`)}</tbody></table></div>`)}`;
+    ${others.map((a) => html`<${Inference} key=${a} row=${row} attack=${a} metrics=${metrics(a)} />`)}`;
+}
+
+/** What an attack on an attribute or an identity found, beside the same on no defence and on clean x. */
+function Inference({ row, attack, metrics }) {
+  const kept = [["the release", "privacy"], ["undefended", "ceiling"], ["clean x", "clean"]].filter(([, p]) => metrics.some((m) => `${p}/${attack}/${m}` in row));
+  const target = row[`attack.${attack}.attribute`];
+  return html`<h2>${attack} <span class="faint small">${target ? `infers ${target}` : ""}</span></h2><div class="scroll"><table class="data"><thead><tr><th>from</th>${kept.map(([label]) => html`<th class="n" key=${label}>${label}</th>`)}</tr></thead>
+    <tbody>${metrics.map((m) => html`<tr key=${m}><th scope="row">${labelOf(`privacy/x/${m}`).split(" · ")[0]}</th>${kept.map(([, p]) => html`<td class=${`n ${p === "privacy" ? "" : "faint"}`} key=${p}>${show(row[`${p}/${attack}/${m}`], `privacy/x/${m}`)}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 
 const EXTREME = { best: "most exposed", median: "median", worst: "least exposed" };
 
 function Pictures({ run }) {
-  const names = run.attacks.filter((a) => run.shown[a]);
-  if (!names.length) return html`<h2>Pictures</h2><p class="faint">The store of this page does not hold this run's pictures and per-image scores; only its row is here.</p>`;
+  const names = run.attacks.filter((a) => fixedOf(run, a));
+  if (!Object.keys(run.shown).length) return html`<h2>Pictures</h2><p class="faint">The store of this page does not hold this run's pictures and scores; only its row is here.</p>`;
+  if (!names.length) return html`<h2>Pictures</h2><p class="faint">No attack of this run rebuilds images.</p>`;
   return html`<h2>What the attacker saw <span class="faint small">originals above reconstructions; numbers are MSE per image</span></h2>
     ${names.map((attack) => {
       const { fixed, extremes } = run.shown[attack];
@@ -55,21 +63,29 @@ function Pictures({ run }) {
         <${Tiles} strip=${found.x} count=${captions.length} order=${order} size=${found.size} label="victim" scale=${scale} />
         <${Tiles} strip=${found.images} count=${captions.length} order=${order} size=${found.size} label=${`reconstruction by ${attack}`} captions=${captions} scale=${scale} /></div>`;
       const mse = (v) => show(v, "privacy/x/mse");
-      return html`<div key=${attack} class="victims"><h3>${attack}</h3>${fixed ? pair(fixed, "fixed victims, chosen by the seed alone", all(fixed.mse.length), fixed.mse.map(mse)) : html`<p class="faint">no pictures</p>`}
+      return html`<div key=${attack} class="victims"><h3>${attack}</h3>${pair(fixed, "fixed victims, chosen by the seed alone", all(fixed.mse.length), fixed.mse.map(mse))}
         ${extremes ? html`<div class="row wrap extremes">${Object.keys(EXTREME).map((word) => {
-          const order = all(extremes.words.length).filter((i) => extremes.words[i] === word);
           const first = Object.keys(extremes.scores)[0];
-          return pair(extremes, word === "best" ? "most exposed" : word === "worst" ? "least exposed" : "median", order, extremes.victims.map((v, i) => html`#${v}<br />${show(extremes.scores[first][i], `privacy/x/${first}`)}`), 52);
+          return pair(extremes, EXTREME[word], placesOf(extremes, word), extremes.victims.map((v, i) => html`#${v}<br />${show(extremes.scores[first][i], `privacy/x/${first}`)}`), 52);
         })}</div>` : ""}</div>`;
-    })}
-`;
+    })}`;
 }
 
+const placesOf = (extremes, word) => all(extremes.words.length).filter((i) => extremes.words[i] === word);
+
+/** Histograms of every score over the victims, and by number the extremes of attacks that have no pictures. */
 function Scores({ run }) {
-  const names = run.attacks.filter((a) => run.shown[a]);
+  const names = unique([...run.attacks, ...Object.keys(run.shown)]).filter((a) => run.shown[a]);
   if (!names.length) return "";
-  return html`<h2>Per-image scores <span class="faint small">of all ${run.row.victims ?? ""} victims</span></h2><div class="charts">${unique(names.flatMap((a) => Object.keys(run.shown[a].scores))).map((metric) => html`<${Histogram} key=${metric} metric=${metric} dataset=${run.row.dataset}
-      series=${names.map((a, i) => ({ name: a, i, found: run.shown[a].scores[metric] })).filter((s) => s.found)} marks=${[{ value: run.row[`floor/mean_image/${metric}`], label: "mean image" }]} />`)}</div>`;
+  const numbered = names.filter((a) => !fixedOf(run, a) && run.shown[a].extremes);
+  return html`<h2>Scores per victim <span class="faint small">of all ${run.row.victims ?? ""} victims</span></h2>
+    ${numbered.map((a) => {
+      const { extremes } = run.shown[a];
+      const [metric, values] = Object.entries(extremes.scores)[0];
+      return html`<p key=${a} class="small"><b>${whoLabel(a)}</b>, ${labelOf(`privacy/x/${metric}`).split(" · ")[0]}: ${Object.keys(EXTREME).map((word, k) => html`${k ? "; " : ""}<span class="faint">${EXTREME[word]}</span> ${placesOf(extremes, word).map((i) => `#${extremes.victims[i]} ${show(values[i], `privacy/x/${metric}`)}`).join(", ")}`)}</p>`;
+    })}
+    <div class="charts">${unique(names.flatMap((a) => Object.keys(run.shown[a].scores))).map((metric) => html`<${Histogram} key=${metric} metric=${metric} dataset=${run.row.dataset}
+      series=${names.map((a, i) => ({ name: whoLabel(a), i, found: run.shown[a].scores[metric] })).filter((s) => s.found)} marks=${[{ value: run.row[`floor/mean_image/${metric}`], label: "mean image" }]} />`)}</div>`;
 }
 
 /** Training curves in three charts: the loss and its penalties, accuracy, the rest; then each attack's own. */

@@ -6,7 +6,7 @@ const USUAL = ["chain", "dataset", "backbone", "cut", "optim", "protocol", "seed
 function columnsOf(runs) {
   const keys = unique(runs.flatMap((run) => Object.keys(run.row)));
   const head = ["chain", "key", "attacks", "flags", "finished"];
-  return [...head, ...keys.filter((k) => !head.includes(k) && !k.startsWith("picture/"))];
+  return [...head, ...keys.filter((k) => !head.includes(k) && !/^(picture|scores)\//.test(k))];
 }
 
 /** The columns to begin with: groups in which the runs differ, accuracy, the worst case, its floor and ceiling. */
@@ -21,7 +21,8 @@ function usualColumns(runs) {
 function chosenColumns() {
   const all = new Set(columnsOf(DATA.runs));
   const asked = (choice.view.columns || "").split("|").filter((c) => all.has(c));
-  return asked.length ? asked : usualColumns(DATA.runs);
+  const runs = pool();
+  return asked.length ? asked : usualColumns(runs.length ? runs : DATA.runs);
 }
 
 function compareValues(a, b) {

@@ -1,19 +1,20 @@
 // How far a sweep is: its points, what is being built, what failed with the traceback, what a kill left behind.
 
-const SIGN = { done: "✓", running: "▶", failed: "✗", interrupted: "◼", waiting: "·", ended: "◼", "not started": "·" };
+const SIGN = { done: "✓", running: "▶", failed: "✗", interrupted: "◼", waiting: "·", "not started": "·" };
 const State = ({ state, n }) => html`<span class=${`state ${state.replace(" ", "-")}`}><span aria-hidden="true">${SIGN[state]}</span> ${n === undefined ? state : `${n} ${state}`}</span>`;
 
 function Status() {
   const s = DATA.status;
-  const stages = Object.entries(s.stages);
+  const order = ["fit", "attack", "measure"];
+  const stages = Object.entries(s.stages).sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
   return html`<section class="page"><h1>Sweep status <span class="faint small">${LIVE ? html`live, <span id="fresh">read ${when(DATA.made)}</span>` : `as of ${when(DATA.made)}; run splitpriv dashboard --serve to follow a sweep`}</span></h1>
     <dl class="stats"><div><dt>finished runs</dt><dd>${s.rows}</dd></div>${["running", "failed", "interrupted"].map((k) => html`<div key=${k} class=${s[k].length ? k : ""}><dt>${k} stages</dt><dd>${s[k].length}</dd></div>`)}</dl>
     ${stages.length ? html`<div class="scroll"><table class="data"><thead><tr><th>stage</th><th class="n">done</th><th class="n">running</th><th class="n">failed</th><th class="n">interrupted</th><th class="bar">progress</th></tr></thead><tbody>
       ${stages.map(([name, c]) => html`<tr key=${name}><th scope="row">${name}</th>${["done", "running", "failed", "interrupted"].map((k) => html`<td class="n" key=${k}>${c[k] || ""}</td>`)}<td class="bar"><${Bar} counts=${c} /></td></tr>`)}</tbody></table></div>` : html`<p class="empty">No stage was begun in this store.</p>`}
     ${s.running.length ? html`<h2>Running</h2><ul class="plainlist">${s.running.map((r) => html`<li key=${r.stage + r.key}><${State} state="running" /> ${r.stage} <code>${r.key}</code> ${r.epochs ? html`· ${plural(r.epochs, "epoch")} done` : ""} ${lastNote(r.last)} <span class="faint small">last written ${when(r.at)}</span></li>`)}</ul>` : ""}
+    ${s.sweeps.length ? html`<h2>Sweeps</h2>${s.sweeps.map((sweep, i) => html`<${Sweep} key=${sweep.name} sweep=${sweep} open=${i === 0} />`)}` : html`<p class="faint">No sweep was launched from this store; single runs are above.</p>`}
     ${s.failed.length ? html`<h2>Failed stages</h2>${s.failed.map((f, i) => html`<details key=${f.stage + f.key} class="failure" open=${i < 3}><summary><${State} state="failed" /> ${f.stage} <code>${f.key}</code> <b>${f.traceback.trim().split("\n").at(-1)}</b> <span class="faint small">${when(f.at)}</span></summary><pre tabindex="0">${f.traceback}</pre></details>`)}` : ""}
     ${s.interrupted.length ? html`<h2>Interrupted <span class="faint small">begun, and no process of this machine holds them; the same command continues where they stopped</span></h2><ul class="plainlist">${s.interrupted.map((r) => html`<li key=${r.stage + r.key}><${State} state="interrupted" /> ${r.stage} <code>${r.key}</code> ${r.epochs ? `· after ${plural(r.epochs, "epoch")}` : ""} <span class="faint small">${when(r.at)}</span></li>`)}</ul>` : ""}
-    ${s.sweeps.length ? html`<h2>Sweeps</h2>${s.sweeps.map((sweep, i) => html`<${Sweep} key=${sweep.name} sweep=${sweep} open=${i === 0} />`)}` : html`<p class="faint">No sweep was launched from this store; single runs are above.</p>`}
   </section>`;
 }
 
@@ -27,12 +28,19 @@ function Bar({ counts }) {
   return html`<span class="progress" role="img" aria-label=${Object.entries(counts).filter(([, n]) => n).map(([k, n]) => `${n} ${k}`).join(", ")}>${Object.entries(counts).map(([k, n]) => (n ? html`<i key=${k} class=${k.replace(" ", "-")} style=${`width:${(100 * n) / total}%`}></i>` : ""))}</span>`;
 }
 
+/** What a point is called: its row in a table, or those of its overrides that not all points have. */
+function PointName({ point, shared }) {
+  const words = point.overrides || [];
+  if (point.row) return html`<span title=${words.join(" ")}>${point.row} <span class="faint small">${point.play}, seed ${point.seed}${point.attack_seed ? `, attack seed ${point.attack_seed}` : ""}</span></span>`;
+  return html`<span class="mono small" title=${words.join(" ")}>${words.filter((word) => !shared.has(word)).join(" ")}</span>`;
+}
+
 function Sweep({ sweep, open }) {
-  const counts = {};
-  for (const p of sweep.points) counts[p.state] = (counts[p.state] || 0) + 1;
-  const words = sweep.overrides;
-  return html`<details class="sweep" open=${open || Boolean(counts.failed)}><summary><b>${sweep.begun}</b> ${sweep.alive ? html`<${State} state="running" />` : ""} ${Object.entries(counts).map(([k, n]) => html`<${State} key=${k} state=${k} n=${n} /> `)}
-    <${Bar} counts=${counts} /></summary>${words ? html`<p class="mono small">splitpriv run -m ${words}</p>` : ""}
-    <ol class="points" start="0">${sweep.points.map((p) => html`<li key=${p.number}><${State} state=${p.state} /> <span class="mono small">${p.overrides}</span> ${p.key && BY_KEY.get(p.key) ? html`<${RunLink} run=${BY_KEY.get(p.key)}>open</${RunLink}>` : ""}
+  const shared = new Set(sweep.points.length > 1 ? (sweep.points[0].overrides || []).filter((word) => sweep.points.every((p) => p.overrides?.includes(word))) : []);
+  const counts = Object.fromEntries(Object.keys(SIGN).map((state) => [state, sweep.points.filter((p) => p.state === state).length]).filter(([, n]) => n));
+  const name = sweep.table ? `${sweep.table} · ${sweep.scale}` : "";
+  return html`<details class="sweep" open=${open || sweep.alive || Boolean(counts.failed)}><summary><b>${sweep.begun}</b> ${name ? html`<b class="tag">${name}</b> ` : ""}${sweep.alive && !counts.running ? html`<${State} state="running" />` : ""} ${Object.entries(counts).map(([k, n]) => html`<${State} key=${k} state=${k} n=${n} /> `)}
+    <${Bar} counts=${counts} /></summary>${sweep.command ? html`<p class="mono small">${sweep.command}</p>` : ""}
+    <ol class="points" start="0">${sweep.points.map((p) => html`<li key=${p.number}><${State} state=${p.state} /> <${PointName} point=${p} shared=${shared} /> ${p.key && BY_KEY.get(p.key) ? html`<${RunLink} run=${BY_KEY.get(p.key)}>open</${RunLink}>` : ""}
       ${p.problems ? html`<pre tabindex="0">${p.problems.join("\n")}</pre>` : ""}</li>`)}</ol></details>`;
 }
