@@ -128,7 +128,7 @@ def test_a_run_completes_what_is_missing_and_can_be_repeated(
             whole(self, name, home)
 
         patch.setattr(pipeline.Run, "attack", broken)
-        problems = launch.launch(todo, (), store(), "t")
+        problems = launch.launch(todo, (), store(), "t", "smoke")
     assert len(problems) == 1 and problems[0].startswith("plain (one, seed 0): RuntimeError: out of luck; whole in ")
     again = looked_at(table, "seed=0", rows=("plain", "noisy"))
     assert [cell.state for cell in again] == ["failed", "cached"]
@@ -136,7 +136,7 @@ def test_a_run_completes_what_is_missing_and_can_be_repeated(
     assert [stage for _, stage, _ in again[0].stages] == ["attack", "measure"]  # the fit is not lost
     (kept,) = json.loads((store().root / cells.FAILED / f"{again[0].key}.json").read_text())
     assert kept.startswith("Traceback") and "in broken" in kept
-    assert not launch.launch([again[0]], (), store(), "t")
+    assert not launch.launch([again[0]], (), store(), "t", "smoke")
     last = looked_at(table, "seed=0", rows=("plain", "noisy"))
     assert [cell.state for cell in last] == ["cached", "cached"] and not last[0].problems
     found = cells.rows_of(last, store())
@@ -155,7 +155,8 @@ def test_a_store_with_half_a_run_is_partial(table: spec.Table) -> None:
 
 def test_a_wrong_launcher_is_a_users_mistake(table: spec.Table) -> None:
     with pytest.raises(UserError, match="hydra: "):
-        launch.launch(looked_at(table, "seed=0", rows=("plain",)), ("hydra/launcher=nowhere",), store(), "t")
+        launch.launch(looked_at(table, "seed=0", rows=("plain",)), ("hydra/launcher=nowhere",), store(), "t", "smoke")
+    assert not list(store().root.glob("multirun/*"))  # nothing was begun
 
 
 # ---- costs ---------------------------------------------------------------------------------------------------------

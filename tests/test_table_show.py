@@ -66,6 +66,7 @@ def test_mean_interval_printed_and_difference() -> None:
     assert entry.estimate.half == pytest.approx(4.302652729911275 * 0.001 / 3**0.5)  # attack seeds add no freedom
     assert entry.difference == pytest.approx(0.001)
     text = Sheet(found, "smoke").words("plain", "mse", found.table.columns["mse"])
+    assert [Sheet(found, scale).record("t")["name"] for scale in ("smoke", "lite")] == ["t · smoke", "t · lite"]
     assert (text.ours, text.printed, text.difference, text.n) == ("0.0110 ±0.0025", "≈0.0100", "+0.0010", "3")
     assert found.entries["plain", "acc"].estimate.mean == 90.0  # type: ignore[union-attr]
 

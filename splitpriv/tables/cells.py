@@ -19,7 +19,7 @@ from splitpriv.tables.spec import Line, Play, Scale, Size, Table
 from splitpriv.types import UserError
 
 State = Literal["cached", "partial", "missing", "failed", "unsupported", "refused"]
-TODO: tuple[State, ...] = ("partial", "missing", "failed")
+OPEN: tuple[State, ...] = ("partial", "missing", "failed")
 FAILED = "table/failed"  # in the store: what went wrong, by row key
 
 

@@ -114,13 +114,13 @@ def _run(args: argparse.Namespace) -> int:
     from splitpriv.tables import cells, launch
 
     _, listed, store, extra = _open(args)
-    todo = list({cell.key: cell for cell in listed if cell.state in cells.TODO}.values())
+    todo = list({cell.key: cell for cell in listed if cell.state in cells.OPEN}.values())
     cached = sum(cell.state == "cached" for cell in listed)
     print(f"{len(listed)} cells: {cached} cached, {len(todo)} to run")
     for cell in listed:
         if cell.state in ("unsupported", "refused"):
             print(f"left out: {cell.row} ({cell.play}, seed {cell.seed}): {cell.problems[0]}", file=sys.stderr)
-    problems = launch.launch(todo, extra.hydra, store, args.name) if todo else []
+    problems = launch.launch(todo, extra.hydra, store, args.name, args.scale) if todo else []
     for problem in problems:
         print(f"splitpriv: {problem}", file=sys.stderr)
     return 2 if problems else 0

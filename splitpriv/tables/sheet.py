@@ -103,7 +103,7 @@ class Sheet:
         """The sheet as the dashboard shows it."""
         heads, rows = self.flat()
         notes = [*self.notes(), *(f"{letter}: {flag}" for flag, letter in self.legend.items())]
-        return {"name": name, "title": self.title, "columns": heads, "rows": rows, "notes": notes}
+        return {"name": f"{name} · {self.scale}", "title": self.title, "columns": heads, "rows": rows, "notes": notes}
 
     def notes(self) -> list[str]:
         """What stands below the table."""
