@@ -16,6 +16,7 @@ Seeds = Mapping[int, float]  # target seed -> value, attack seeds already averag
 LEVEL = 0.95
 RESAMPLES = 9999
 EXACT = 14  # pairs up to which all 2^n sign flips are counted
+BOOTSTRAPPED = 5  # values from which a bootstrap is more than their range
 FLIPPABLE = 6  # pairs from which a two-sided sign-flip test can reach .05
 
 
@@ -42,10 +43,13 @@ def over_targets(values: Mapping[tuple[int, int], float]) -> dict[int, float]:
     return {target: math.fsum(found) / len(found) for target, found in sorted(nested.items())}
 
 
-def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL) -> Estimate:
+def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL, exact: bool = False) -> Estimate:
     """The mean of one value per target seed, with Student's t interval or a bootstrap one (Efron 1987 for BCa).
 
-    No interval below two values, nor where one is not finite. Raises ValueError without any value.
+    Below BOOTSTRAPPED values it is Student's, whatever `method`: a bootstrap of two or three is their range, which
+    covers the mean about as often as not. No interval below two values, nor where one is not finite, nor where seeds
+    agree by chance: only an `exact` number, such as a count of parameters, has a width of zero. Raises ValueError
+    without any value.
     """
     if not values:
         raise ValueError("an interval needs at least one value")
@@ -54,10 +58,10 @@ def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL
     if n < 2 or not np.isfinite(array).all():
         return Estimate(mean, n)
     if np.ptp(array) == 0:
-        return Estimate(mean, n, mean, mean)
+        return Estimate(mean, n, mean, mean) if exact else Estimate(mean, n)
     from scipy import stats
 
-    if method == "t":
+    if method == "t" or n < BOOTSTRAPPED:
         half = float(stats.t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
         return Estimate(mean, n, mean - half, mean + half)
     found = stats.bootstrap(
@@ -76,12 +80,12 @@ class Comparison:
     p_flip: float | None
 
 
-def compare(
-    a: Seeds, b: Seeds | float, by: float = 0.0, relative: bool = False, method: Method = "t"
-) -> Comparison | None:
+def compare(a: Seeds, b: Seeds | float, by: float = 0.0, relative: bool = False, method: Method = "t",
+            exact: bool = False) -> Comparison | None:  # fmt: skip
     """Compare two chains over the target seeds that both have, or one chain with a number; None without a common seed.
 
     Tests are two-sided, of a mean difference equal to `by`; `relative` looks at a / b - 1 of every seed instead.
+    Differences that agree over seeds are certain where the numbers are `exact`, and no ground for a test elsewhere.
     """
     common = sorted(a) if isinstance(b, int | float) else sorted(set(a) & set(b))
     pairs = [(a[seed], float(b) if isinstance(b, int | float) else b[seed]) for seed in common]
@@ -90,22 +94,19 @@ def compare(
     if not pairs:
         return None
     differences = [x / y - 1 if relative else x - y for x, y in pairs]
+    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        certain = exact and len(differences) > 1
+        p = float(differences[0] == by) if certain else None
+        return Comparison(interval([differences[0]] * len(differences), method, exact=certain), p, None)
     shifted = [d - by for d in differences]
-    if np.ptp(differences) <= 1e-12 * np.abs(differences).max() and any(
-        np.ptp(side) > 0 for side in zip(*pairs, strict=True)
-    ):
-        # Random numbers that happen to differ alike, as counts over few images do: no spread to judge by.
-        return Comparison(Estimate(differences[0], len(differences)), None, None)
     return Comparison(interval(differences, method), t_test(shifted), sign_flip(shifted))
 
 
 def t_test(differences: Sequence[float]) -> float | None:
-    """The two-sided p of a zero mean by Student's test; None below two values or where one is not finite."""
+    """The two-sided p of a zero mean by Student's test; None below two values, without spread, or if not finite."""
     array = np.asarray(differences, dtype=float)
-    if len(array) < 2 or not np.isfinite(array).all():
+    if len(array) < 2 or not np.isfinite(array).all() or np.ptp(array) == 0:
         return None
-    if np.ptp(array) == 0:  # numbers without randomness, such as counts of parameters
-        return 1.0 if array[0] == 0 else 0.0
     from scipy import stats
 
     return float(stats.ttest_1samp(array, 0.0).pvalue)

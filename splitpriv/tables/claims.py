@@ -37,13 +37,13 @@ class Part:
 
 @dataclass
 class Finding:
-    """A claim beside what the rows say. `p`: of the whole claim; `adjusted`: Holm's; `weakest`: what decides."""
+    """A claim beside what the rows say. `p`: of the whole claim; `adjusted`: Holm's; `weakest`: its deciding part."""
 
     claim: Claim
     parts: list[tuple[Part, Comparison | None]]
     verdict: Verdict
     why: str
-    weakest: Comparison | None = None
+    weakest: tuple[Part, Comparison] | None = None
     p: float | None = None
     adjusted: float | None = None
 
@@ -101,13 +101,13 @@ def _right(finding: Finding) -> bool:
 
 def _compare(claim: Claim, results: Results) -> Finding:
     found = [(part, _one(part, claim, results)) for part in parts(claim, results.table)]
-    known = [c for _, c in found if c is not None and math.isfinite(c.difference.mean)]
+    told = [(part, c) for part, c in found if c is not None and math.isfinite(c.difference.mean)]
+    known = [c for _, c in told]
     if not known:
         return Finding(claim, found, "no data", "no finished pair of runs with a common seed")
-    weakest = min(known, key=lambda c: c.difference.mean)
-    finding = Finding(claim, found, "undecided", "", weakest)
-    n = min(c.difference.n for c in known)
     wrong = [c for c in known if not c.difference.mean > claim.by]
+    finding = Finding(claim, found, "undecided", "", _deciding(told, wrong))
+    n = min(c.difference.n for c in known)
     absent = len(found) - len(known)
     if absent and not wrong:  # what is known speaks for it, but the claim is about more
         finding.why = f"right sign in {len(known)} of {len(found)} comparisons; the others have no runs yet"
@@ -120,12 +120,24 @@ def _compare(claim: Claim, results: Results) -> Finding:
     return finding
 
 
+def _deciding(told: list[tuple[Part, Comparison]], wrong: list[Comparison]) -> tuple[Part, Comparison]:
+    """The part that a claim hangs on: the surest of the wrong sign, else the least sure; units do not compare."""
+    if wrong:
+        return min((pair for pair in told if pair[1] in wrong), key=lambda pair: _p(pair[1]))
+    return max(told, key=lambda pair: _p(pair[1]))
+
+
+def _p(c: Comparison) -> float:
+    return math.inf if c.p is None else c.p
+
+
 def _one(part: Part, claim: Claim, results: Results) -> Comparison | None:
     if isinstance(part.more, float):  # a number above a row: the row below it
         if isinstance(part.than, float):
             return None
         low = {seed: -v for seed, v in results.seeds(*part.than).items()}
-        return compare(low, -part.more, claim.by, method=results.method)
+        return compare(low, -part.more, claim.by, method=results.method, exact=results.is_exact(part.than[1]))
     a = results.seeds(*part.more)
     b: dict[int, float] | float = part.than if isinstance(part.than, float) else results.seeds(*part.than)
-    return compare(a, b, claim.by, claim.relative, results.method)
+    exact = results.is_exact(part.more[1])
+    return compare(a, b, claim.by, claim.relative, results.method, exact)

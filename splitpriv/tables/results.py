@@ -14,6 +14,8 @@ from splitpriv.tables.spec import Table
 
 ABSENT = "not part"  # of this scale, or of this row
 NOT_RUN = "not run"  # an attack that the runs of this scale leave out
+# Keys whose numbers do not depend on chance once a network is made.
+EXACT = ("cost/edge_parameters", "cost/edge_macs", "cost/total_macs", "cost/release_bytes", "cost/edge_stages")
 ORDER: tuple[State, ...] = ("failed", "partial", "missing", "refused", "unsupported", "cached")
 
 
@@ -43,6 +45,10 @@ class Results:
     flags: dict[str, list[str]]
     method: Method
 
+    def is_exact(self, column: str) -> bool:
+        """Whether a column's numbers do not depend on chance."""
+        return self.table.columns[column].key in EXACT
+
     def seeds(self, row: str, column: str) -> dict[int, float]:
         """Target seed -> value."""
         entry = self.entries.get((row, column))
@@ -64,7 +70,7 @@ def gather(
                 continue
             play = table.play_of(label)
             runs = found.get((name, play), {})
-            found_at = {at: _value(row, column.key) for at, row in runs.items()}
+            found_at = {at: _value(row, _own(row, column.key)) for at, row in runs.items()}
             values = {at: value * column.times for at, value in found_at.items() if value is not None}
             if values:
                 entry.seeds = over_targets(values)
@@ -72,11 +78,17 @@ def gather(
                 entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], runs.values(), column.key)
     flags = {name: _flags(table, name, found) for name in names}
     _averages(table, names, entries, flags)
-    for entry in entries.values():
+    for (_, label), entry in entries.items():
         if entry.seeds:
-            entry.estimate = interval(list(entry.seeds.values()), method)
+            exact = table.columns[label].key in EXACT
+            entry.estimate = interval(list(entry.seeds.values()), method, exact=exact)
     averages = [name for name in table.averages if any(row == name for row, _ in entries)]
     return Results(table, entries, [*names, *averages], flags, method)
+
+
+def _own(row: Row, key: str) -> str:
+    """An undefended row is its own ceiling."""
+    return key.replace("ceiling/", "privacy/", 1) if row.get("ceiling") == row.get("key", "") else key
 
 
 def _value(row: Row, key: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from splitpriv.stats.interval import BOOTSTRAPPED
 from splitpriv.tables.results import ABSENT, NOT_RUN
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class Sheet:
 
     def notes(self) -> list[str]:
         """What stands below the table."""
-        table, kind = self.results.table, {"t": "Student's t", "percentile": "bootstrap", "bca": "BCa bootstrap"}
+        table, kind = self.results.table, {
+            "t": "Student's t", "percentile": f"bootstrap, Student's t below {BOOTSTRAPPED} seeds",
+            "bca": f"BCa bootstrap, Student's t below {BOOTSTRAPPED} seeds",
+        }  # fmt: skip
         out = [f"Printed: {table.source}.", *table.notes]
         out.append(
             f"Ours: mean over n target seeds with a 95 % interval ({kind[self.results.method]}); attack seeds are "

@@ -27,13 +27,15 @@ def _number(value: float | None, relative: bool) -> str:
 
 def _line(finding: Finding) -> list[str]:
     """The words of one finding, in the order of HEADS."""
-    c, relative = finding.weakest, finding.claim.relative
+    relative = finding.claim.relative
     text = finding.claim.text + (f" (printed: {finding.claim.printed})" if finding.claim.printed else "")
     ps = ["" if p is None else f"{p:.2g}" for p in (finding.p, finding.adjusted)]
-    if c is None:
+    if finding.weakest is None:
         return [text, finding.verdict, "", "", "0", *ps, finding.why]
+    part, c = finding.weakest
+    remark = "; ".join(word for word in (finding.why, f"weakest: {part}" if len(finding.parts) > 1 else "") if word)
     told = [_number(c.difference.mean, relative), _between(c, relative), str(c.difference.n)]
-    return [text, finding.verdict, *told, *ps, finding.why]
+    return [text, finding.verdict, *told, *ps, remark]
 
 
 def _between(c: Comparison, relative: bool) -> str:

@@ -50,9 +50,15 @@ def test_percentile_and_bca_differ_on_skewed_values() -> None:
     assert interval(values, "percentile") != interval(values, "bca")
 
 
-def test_seeds_that_agree_have_a_width_of_zero() -> None:
+def test_only_exact_numbers_that_agree_have_a_width_of_zero() -> None:
     for method in ("t", "percentile", "bca"):
-        assert interval([2.0, 2.0], method).half == 0  # type: ignore[arg-type]
+        assert interval([2.0, 2.0], method).half is None  # type: ignore[arg-type]
+        assert interval([2.0, 2.0], method, exact=True).half == 0  # type: ignore[arg-type]
+
+
+def test_few_values_are_not_bootstrapped() -> None:
+    for method in ("percentile", "bca"):
+        assert interval([1.0, 2.0, 4.0], method) == interval([1.0, 2.0, 4.0])  # type: ignore[arg-type]
 
 
 def test_attack_seeds_are_nested_in_target_seeds() -> None:
@@ -137,5 +143,9 @@ def test_random_numbers_that_differ_alike_are_not_judged() -> None:
     """One victim in 64, at two seeds: no spread, and no certainty either."""
     found = compare({0: 0.5, 1: 0.515625}, {0: 0.484375, 1: 0.5})
     assert found is not None and found.p is None and found.difference.low is None
-    counts = compare({0: 100.0, 1: 100.0}, {0: 90.0, 1: 90.0})
-    assert counts is not None and counts.p == 0.0
+    agreed = compare({0: 10.94, 1: 10.94}, {0: 7.81, 1: 7.81})
+    assert agreed is not None and agreed.p is None and agreed.difference.low is None
+    counts = compare({0: 100.0, 1: 100.0}, {0: 90.0, 1: 90.0}, exact=True)
+    assert counts is not None and counts.p == 0.0 and counts.difference.half == 0
+    once = compare({0: 100.0}, {0: 90.0}, exact=True)
+    assert once is not None and once.p is None
