@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from splitpriv.types import UserError
+
 State = Literal["cached", "failed", "partial", "missing"]
 Row = dict[str, Any]
 
@@ -79,14 +81,21 @@ class Store:
     def row(self, key: str) -> Row | None:
         """One row by its key, or None."""
         path = self.root / "rows" / f"{key}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return _read_row(path) if path.exists() else None
 
     def rows(self, where: Mapping[str, str] | None = None) -> list[Row]:
         """All rows whose values, written as text, equal those of `where`; oldest first."""
         paths = sorted((self.root / "rows").glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name))
-        rows = [json.loads(path.read_text()) for path in paths]
+        rows = [_read_row(path) for path in paths]
         wanted = (where or {}).items()
         return [row for row in rows if all(_text(row.get(k)) == v for k, v in wanted)]
+
+
+def _read_row(path: Path) -> Row:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: is no row ({error}); delete it, and the run that made it makes it again") from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from splitpriv.store import Store, write_atomic
+from splitpriv.types import UserError
 
 
 def test_memo_builds_once(tmp_path: Path) -> None:
@@ -137,3 +138,13 @@ def test_rows_are_filtered_by_the_text_of_their_values(tmp_path: Path) -> None:
     assert store.row("k1") == store.rows()[1]
     assert store.row("k9") is None
     assert Store(tmp_path / "empty").rows() == []
+
+
+def test_half_a_row_is_named_with_its_remedy(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.add_row({"key": "k", "chain": "none"})
+    for broken in (path.read_text()[:9], "[1]", ""):
+        path.write_text(broken)
+        for read in (store.rows, lambda: store.row("k")):
+            with pytest.raises(UserError, match=f"{path}: is no row .* delete it"):
+                read()

@@ -115,6 +115,23 @@ def test_bad_words(table: spec.Table) -> None:
         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # fmt: skip
 
 
+def test_one_mistake_of_the_command_is_said_once(table: spec.Table) -> None:
+    with pytest.raises(UserError) as error:
+        Extra.of(["nosuch=1"]).require_sense(looked_at(table, "nosuch=1"))
+    assert len(error.value.problems) == 1 and "nosuch" in error.value.problems[0]
+    sigma = "defense.noise.sigma=0.7"  # some rows have it
+    Extra.of([sigma]).require_sense(looked_at(table, sigma))
+    Extra.of(["seed=0"]).require_sense(looked_at(table, "seed=0", rows=("wrong",)))
+
+
+def test_a_row_of_another_scale_is_not_an_empty_table(table: spec.Table) -> None:
+    sized = table.model_copy(update={"scales": {**table.scales, "smoke": table.sized("smoke").model_copy(
+        update={"rows": ["plain", "no*"]})}})  # fmt: skip
+    assert {cell.row for cell in cells.expand(sized, "smoke", Extra.of([]), ["pl*"])} == {"plain"}
+    with pytest.raises(UserError, match="--rows future: is not part of scale smoke; there are plain, noisy"):
+        cells.expand(sized, "smoke", Extra.of([]), ["future"])
+
+
 def test_a_run_completes_what_is_missing_and_can_be_repeated(
     table: spec.Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,10 +64,18 @@ class Extra:
                 plain.append(word)
         return cls(tuple(plain), tuple(hydra), seeds.get("seed", ()), seeds.get("attack_seed", ()))
 
+    def require_sense(self, cells: Sequence[Cell]) -> None:
+        """Raise UserError for overrides that no cell accepts: the mistake is the command's, not a row's."""
+        keys = {word.partition("=")[0].lstrip("+~") for word in self.overrides}
+        tried = [cell for cell in cells if cell.state != "unsupported"]
+        wrong = [[p for p in cell.problems if p.partition(":")[0] in keys] for cell in tried]
+        if tried and all(wrong):
+            raise UserError(*dict.fromkeys(p for problems in wrong for p in problems))
+
 
 def expand(table: Table, scale: Scale, extra: Extra, rows: Sequence[str] = ()) -> list[Cell]:
     """The cells of a table at a scale, without their states; `rows` are patterns of names. Raise UserError for one that
-    matches no row.
+    matches no row, or none of that scale.
     """
     size = table.sized(scale)
     unknown = [pattern for pattern in rows if not any(fnmatchcase(name, pattern) for name in table.rows)]
@@ -87,6 +95,10 @@ def expand(table: Table, scale: Scale, extra: Extra, rows: Sequence[str] = ()) -
                     seeds = [f"seed={seed}", f"attack_seed={attack_seed}"]
                     state: State = "unsupported" if problems else "missing"
                     out.append(Cell(name, play, seed, attack_seed, [*overrides, *seeds], state, "", list(problems)))
+    there = list(dict.fromkeys(cell.row for cell in out))
+    if absent := [p for p in rows if not any(fnmatchcase(name, p) for name in there)]:
+        part = ", ".join(name for name in table.rows if not size.rows or any(fnmatchcase(name, p) for p in size.rows))
+        raise UserError(*(f"--rows {p}: is not part of scale {scale}; there are {part}" for p in absent))
     return out
 
 

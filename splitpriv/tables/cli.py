@@ -68,6 +68,7 @@ def _open(args: argparse.Namespace) -> tuple[Table, list[Cell], Store, Extra]:
         raise UserError(f"--plays: no play {', '.join(unknown)}; {args.name} has {', '.join(found.plays)}")
     listed = [cell for cell in listed if not plays or cell.play in plays]
     cells.inspect(listed, store)
+    extra.require_sense(listed)
     return found, listed, store, extra
 
 
@@ -104,7 +105,8 @@ def _plan(args: argparse.Namespace) -> int:
     print(f"{len(listed)} cells: {cached} cached, {todo} to run, {len(listed) - todo - cached} that cannot run here")
     if not args.no_estimate and todo:
         rest = f", without {unknown} cells whose time is unknown" if unknown else ""
-        print(f"estimate: {costs.spoken(total)} one after the other on this machine{rest}; from a few timed steps of "
+        spoken = costs.spoken(total) if unknown < todo else "unknown"
+        print(f"estimate: {spoken} one after the other on this machine{rest}; from a few timed steps of "
               "each distinct fit and attack, proportional to images and epochs; scoring is not counted")  # fmt: skip
     return 0
 
@@ -120,10 +122,11 @@ def _run(args: argparse.Namespace) -> int:
     for cell in listed:
         if cell.state in ("unsupported", "refused"):
             print(f"left out: {cell.row} ({cell.play}, seed {cell.seed}): {cell.problems[0]}", file=sys.stderr)
+    refused = any(cell.state == "refused" for cell in listed)
     problems = launch.launch(todo, extra.hydra, store, args.name, args.scale) if todo else []
     for problem in problems:
         print(f"splitpriv: {problem}", file=sys.stderr)
-    return 2 if problems else 0
+    return 2 if problems or refused else 0
 
 
 def _gathered(args: argparse.Namespace) -> Any:
