@@ -211,7 +211,7 @@ def _scatter(axes: Axes, found: Sequence[Point], numbers: dict[str, Any], rows: 
     axes.set_ylim(_frame([p.y for p in found], list(numbers["levels"].values())))
     axes.set_xlabel(numbers["x"].split("/", 1)[-1].replace("_", " "))
     if numbers["x"] in ("utility/accuracy", "utility/map"):
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value * 100 % 1 < 1e-6 else f"{value:.1%}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.1%}".replace(".0%", "%"))
     way = "higher" if numbers["higher_is_more_private"] else "lower"
     what = "of the best attack, per image" if "/worst/" in numbers["y"] else f"({numbers['y']})"
     axes.set_ylabel(f"{LABELS.get(metric, metric)} {what} ({way} is more private)")
