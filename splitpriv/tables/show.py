@@ -14,6 +14,18 @@ LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\
          "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "−": "$-$", "×": r"$\times$", "λ": r"$\lambda$",
          "σ": r"$\sigma$", "β": r"$\beta$", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$", "Δ": r"$\Delta$",
          "≈": r"$\approx$", "μ": r"$\mu$"}  # fmt: skip
+STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #111; background: #fff }
+figure { margin: 0; overflow-x: auto }
+figcaption { font-weight: bold; margin-bottom: .6em }
+table { border-collapse: collapse; border-block: 2px solid }
+thead { border-bottom: 1px solid }
+th, td { padding: .25em .7em; text-align: right; white-space: nowrap; vertical-align: top }
+th:first-child, .claims th, .claims td { text-align: left }
+.claims td { white-space: normal }
+ul, dl { max-width: 70em; color: #444 }
+dt { float: left; width: 2em; clear: left }
+"""
 HEADS = ("row", "column", "play", "key", "mean", "low", "high", "n", "printed", "difference", "state", "seeds", "flags")
 
 
@@ -121,7 +133,7 @@ def comma(sheet: Sheet) -> str:
 
 
 def page(sheet: Sheet) -> str:
-    """One HTML table with its notes, all text escaped; to stand alone or inside a page."""
+    """An HTML page with one table and its notes, all text escaped."""
     spans = [3 if k and w else 1 for k, w in zip(sheet.keyed, sheet.wide, strict=True)]
     first = "".join(f'<th colspan="{s}">{html.escape(h)}</th>' for h, s in zip(sheet.heads, spans, strict=True))
     second = "".join(
@@ -131,10 +143,19 @@ def page(sheet: Sheet) -> str:
     body = "".join(_row(row) for row in sheet.flat()[1])
     notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in sheet.notes())
     flags = "".join(f"<dt>{letter}</dt><dd>{html.escape(flag)}</dd>\n" for flag, letter in sheet.legend.items())
-    return (
+    return document(
+        sheet.title,
         f'<figure class="paper-table"><figcaption>{html.escape(sheet.title)}</figcaption>\n<table>\n<thead>\n'
         f"<tr><th rowspan=2>row</th>{first}<th rowspan=2>n</th><th rowspan=2>flags</th></tr>\n<tr>{second}</tr>\n"
-        f"</thead>\n<tbody>\n{body}</tbody>\n</table>\n<ul>\n{notes}</ul>\n<dl>\n{flags}</dl>\n</figure>\n"
+        f"</thead>\n<tbody>\n{body}</tbody>\n</table>\n<ul>\n{notes}</ul>\n<dl>\n{flags}</dl>\n</figure>\n",
+    )
+
+
+def document(title: str, body: str) -> str:
+    """A small page around `body`, which is HTML already."""
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        f"<style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
     )
 
 

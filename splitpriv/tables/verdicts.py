@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from splitpriv.stats.interval import Comparison
 from splitpriv.tables.claims import Finding
-from splitpriv.tables.show import pipe, tex
+from splitpriv.tables.show import document, pipe, tex
 
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow", "no data": "dim"}
 HEADS = ["claim", "verdict", "weakest difference", "95 % interval", "n", "p", "Holm p", "remark"]
@@ -115,7 +115,7 @@ def comma(title: str, findings: Sequence[Finding]) -> str:
 
 
 def page(title: str, findings: Sequence[Finding]) -> str:
-    """One HTML table, all text escaped."""
+    """An HTML page with one table, all text escaped."""
     heads = "".join(f"<th>{html.escape(head)}</th>" for head in HEADS)
     body = ""
     for finding in findings:
@@ -125,9 +125,10 @@ def page(title: str, findings: Sequence[Finding]) -> str:
         below = f"<ul>{items}</ul>" if items else ""
         body += f'<tr class="{verdict.replace(" ", "-")}"><td>{html.escape(first)}{below}</td>{cells}</tr>\n'
     caption = f"<figcaption>{html.escape(title)}: claims</figcaption>"
-    return (
+    return document(
+        f"{title}: claims",
         f'<figure class="claims">{caption}\n<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody>\n'
-        f"</table>\n<p>{html.escape(NOTE)}</p>\n</figure>\n"
+        f"</table>\n<p>{html.escape(NOTE)}</p>\n</figure>\n",
     )
 
 
