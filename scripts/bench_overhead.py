@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended
-from splitpriv.fit import CHUNK, Job, Recipe, SplitFit
-from splitpriv.plan import make_model
+from splitpriv.run.fit import CHUNK, Job, Recipe, SplitFit
+from splitpriv.run.plan import make_model
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Phase
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from splitpriv.cli import main
+from splitpriv.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -253,7 +253,7 @@ def check(cfg: Config) -> list[str]:
     for where, node in targets(cfg):
         _bind(node, where, problems)
     if not misshapen:
-        from splitpriv.plan import assemble
+        from splitpriv.run.plan import assemble
 
         try:
             assemble(cfg)

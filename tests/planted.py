@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from splitpriv import config
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.fit import Job, Recipe, SplitFit
+from splitpriv.run.fit import Job, Recipe, SplitFit
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Phase, Spec
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small import tiny
 
-from splitpriv.pipeline import execute
+from splitpriv.run.pipeline import execute
 from splitpriv.store import Row, Store
 
 OFFLINE = "track.wandb.mode=offline"

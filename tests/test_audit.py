@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv import config
-from splitpriv.audit import Audit, first_noise
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.dropout import Dropout
 from splitpriv.defenses.noise import Laplace, Noise
+from splitpriv.measure.audit import Audit, first_noise
 from splitpriv.stats import fisher, information
 from splitpriv.types import Spec, UserError
 

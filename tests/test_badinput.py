@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 from small import DECODER, SMALL, spawn
 
-from splitpriv import cli, store
+from splitpriv import store
+from splitpriv.commands import cli
 from splitpriv.store import Store
 
 BASE = (*SMALL, *DECODER)
@@ -205,7 +206,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(refused: Refused, monkeypat
     outputs = Path(os.environ["SPLITPRIV_OUTPUTS"])
     done = {p.parent.parent.name for p in outputs.glob("*/*/done")}
     assert done == {"fit", "measure"}
-    monkeypatch.setattr("splitpriv.pipeline.train_phase", None)  # not called again
+    monkeypatch.setattr("splitpriv.run.pipeline.train_phase", None)  # not called again
     assert cli.main(["run", *BASE]) == 0
 
 
@@ -244,7 +245,7 @@ def test_nan_in_training(refused: Refused) -> None:
 
 def test_a_malicious_checkpoint_is_not_run(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     from splitpriv import config
-    from splitpriv.plan import assemble, plan
+    from splitpriv.run.plan import assemble, plan
 
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from splitpriv.checks import Facts, above_ceiling, doubts
+from splitpriv.measure.checks import Facts, above_ceiling, doubts
 
 FLOORS: dict[str, Any] = {"mean_image": {"mse": 0.08}, "random_image": {"mse": 0.15}}
 

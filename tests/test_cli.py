@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from small import DECODER, SMALL
 
-from splitpriv import cli, pipeline
+from splitpriv.commands import cli
+from splitpriv.run import pipeline
 from splitpriv.store import Store
 
 BASE = (*SMALL, *DECODER)

@@ -12,8 +12,8 @@ from small import MONITOR, changed, tiny
 from splitpriv import config
 from splitpriv.config import flatten
 from splitpriv.defenses.noise import Noise
-from splitpriv.keys import fingerprint, listed
-from splitpriv.plan import Plan, assemble, plan
+from splitpriv.run.plan import Plan, assemble, plan
+from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase, UserError
 
 FREE = ("paths.", "choices.", "runtime.", "track")  # never in a key, but for the precision
@@ -142,7 +142,7 @@ def test_nested_targets_arrive_as_factories() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "splitpriv.cli.os", "builtins.eval", "splitprivate.x", "torch.load", 5]
+    "target", ["os.system", "splitpriv.commands.cli.os", "builtins.eval", "splitprivate.x", "torch.load", 5]
 )
 def test_foreign_targets_are_refused(target: Any) -> None:
     with pytest.raises(UserError, match=r"defense\.noise\._target_: .*refused"):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from splitpriv import cli, curves
+from splitpriv.commands import cli
+from splitpriv.report import curves
 from splitpriv.store import Row, Store
 from splitpriv.types import UserError
 
@@ -121,13 +122,13 @@ def test_every_attack_has_its_floor_and_its_ceiling() -> None:
 
 
 def test_a_curve_without_an_undefended_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from splitpriv import report
+    from splitpriv.report import terminal
 
     defended = [r for r in ROWS if r["chain"] != "none"]
     for rows, said in ((defended, True), (ROWS, False)):
         numbers = curves.draw(rows, Store(tmp_path), tmp_path / "a.json", metric="mse")
         assert json.loads((tmp_path / "a.json").read_text())["levels"] == numbers["levels"]
-        report.print_frontier(numbers)
+        terminal.print_frontier(numbers)
         told = capsys.readouterr().out
         assert ("needs an undefended run (chain none) of" in told) is said and ("points of loss" in told) is not said
 

@@ -20,12 +20,12 @@ from splitpriv.defenses.adversarial import Adversarial, Monitor
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.cem import Cem
 from splitpriv.defenses.noise import Noise
-from splitpriv.fit import Job, Recipe, SplitFit
-from splitpriv.measure import utility
+from splitpriv.measure.measure import utility
 from splitpriv.nets.decoders import conv
 from splitpriv.nets.split import Backbone, SplitNet
+from splitpriv.run.fit import Job, Recipe, SplitFit
+from splitpriv.run.train import load_weights, train_phase
 from splitpriv.tasks.classify import Classify
-from splitpriv.train import load_weights, train_phase
 from splitpriv.types import Epoch, Part, Phase, Spec, Step, UserError
 
 SPEC = Spec(image=(1, 8, 8), classes=2)
@@ -322,7 +322,7 @@ def test_a_monitor_learns_and_logs_its_trajectory(tmp_path: Path) -> None:
 
 
 def curve_of(home: Path) -> list[dict[str, Any]]:
-    from splitpriv.row import read_json
+    from splitpriv.run.row import read_json
 
     return read_json(home / "curve.json")
 
@@ -441,8 +441,8 @@ def test_the_host_is_asked_twice_an_epoch_however_many_steps(tmp_path: Path, mon
 def test_nothing_is_logged_within_a_step() -> None:
     import inspect
 
-    import splitpriv.fit
+    import splitpriv.run.fit
 
-    source = inspect.getsource(splitpriv.fit)
+    source = inspect.getsource(splitpriv.run.fit)
     assert "self.log" not in source
     assert ".item()" not in source

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from small import DECODER, TINT
 
 from splitpriv import config
-from splitpriv.pipeline import execute
+from splitpriv.run.pipeline import execute
 from splitpriv.store import Store
 
 RECORD = Path(__file__).parent / "golden" / "trajectory.json"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from splitpriv import leakage
 from splitpriv.attacks.base import answer
-from splitpriv.checks import Facts, binding, doubts
 from splitpriv.data.base import Split
+from splitpriv.measure import traits
+from splitpriv.measure.checks import Facts, binding, doubts
 from splitpriv.types import UserError
 
 
@@ -23,24 +23,24 @@ def people(count: int, correlation: float, seed: int) -> Split:
 def test_an_attribute_is_scored_against_the_majority_and_the_label() -> None:
     victims, aux = people(4000, 0.6, 0), people(4000, 0.6, 1)
     right = torch.nn.functional.one_hot(victims.attributes["s"], 2).float()
-    scores, means = leakage.attribute(right, victims, aux, "s")
+    scores, means = traits.attribute(right, victims, aux, "s")
     assert means["accuracy"] == means["balanced_accuracy"] == means["auc"] == 1
     assert means["advantage"] == 0.5 and means["majority"] == pytest.approx(0.75, abs=0.02)
     assert means["label_balanced_accuracy"] == pytest.approx(0.8, abs=0.02)
     assert means["over_label"] == pytest.approx(0.2, abs=0.02) and scores["correct"].sum() == 4000
-    _, blind = leakage.attribute(torch.zeros(4000, 2), victims, aux, "s")
+    _, blind = traits.attribute(torch.zeros(4000, 2), victims, aux, "s")
     assert blind["advantage"] == 0 and blind["auc"] == 0.5 and blind["accuracy"] == blind["majority"]
 
 
 def test_an_identity_is_sought_among_other_images_only() -> None:
     who = torch.tensor([0, 0, 1, 1, 2])
     victims = Split(torch.zeros(5, 1, 1, 1), torch.zeros(5, dtype=torch.long), torch.arange(5), {"identity": who})
-    scores, means = leakage.identity(torch.nn.functional.one_hot(who, 3).float(), None, victims)
+    scores, means = traits.identity(torch.nn.functional.one_hot(who, 3).float(), None, victims)
     assert means["map"] == means["rank1"] == 1
     assert scores["valid"].tolist() == [1, 1, 1, 1, 0]
     alone = Split(victims.images, victims.y, victims.ids, {"identity": torch.arange(5)})
     with pytest.raises(UserError, match="no victim has another image"):
-        leakage.identity(torch.rand(5, 3), None, alone)
+        traits.identity(torch.rand(5, 3), None, alone)
 
 
 def test_what_the_server_answers() -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv import cost, measure
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise as Gauss
 from splitpriv.defenses.quantize import Quantize
+from splitpriv.measure import cost, measure
 from splitpriv.types import Spec, UserError
 
 PLAIN: dict[str, Any] = {"ssim_padding": "reflect", "lpips": None}

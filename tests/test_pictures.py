@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from splitpriv import pictures
+from splitpriv.measure import pictures
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (12, 1, 1), (3, 200, 200)])

@@ -13,14 +13,15 @@ import torch
 from small import DECODER, MONITOR, SMALL, numbers, spawn, tiny
 from torch import Tensor, nn
 
-from splitpriv import config, pipeline
+from splitpriv import config
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.defenses.base import Defense
-from splitpriv.pipeline import Run, execute, preview
-from splitpriv.plan import assemble, plan
-from splitpriv.resume import load_tensors, read_state
-from splitpriv.row import read_json
+from splitpriv.run import pipeline
+from splitpriv.run.pipeline import Run, execute, preview
+from splitpriv.run.plan import assemble, plan
+from splitpriv.run.row import read_json
 from splitpriv.store import Store
+from splitpriv.store.state import load_tensors, read_state
 from splitpriv.types import Phase, Step
 
 NOISE = ("defense=[noise]", "defense.noise.sigma=0.3")

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from splitpriv.attacks.base import Aux
 from splitpriv.data.base import Split
-from splitpriv.pipeline import Run, execute
-from splitpriv.plan import assemble, plan
-from splitpriv.resume import load_tensors
-from splitpriv.runtime import Runtime
+from splitpriv.run.pipeline import Run, execute
+from splitpriv.run.plan import assemble, plan
+from splitpriv.run.runtime import Runtime
 from splitpriv.store import Store
+from splitpriv.store.state import load_tensors
 
 TWO = ("attack=[decoder,rmle]", "attack.rmle.steps=3")
 

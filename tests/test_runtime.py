@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from splitpriv.runtime import Runtime
+from splitpriv.run.runtime import Runtime
 
 
 def test_fp32_is_fp32_and_cublas_is_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from splitpriv import config, host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.fit import Job, SplitFit
-from splitpriv.plan import Parts, assemble, make_model, make_monitor
+from splitpriv.run.fit import Job, SplitFit
+from splitpriv.run.plan import Parts, assemble, make_model, make_monitor
 from splitpriv.types import Step
 
 DEFENSES = sorted(p.stem for p in (config.CONF / "defense").glob("*.yaml"))

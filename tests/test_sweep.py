@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from small import DECODER, SMALL, numbers
 
-from splitpriv import cli, pipeline, sweeping
+from splitpriv.commands import cli
+from splitpriv.launch import sweeping
+from splitpriv.run import pipeline
 from splitpriv.store import Store
 
 BASE = (*SMALL, *DECODER)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from small import DECODER, SMALL
 
-from splitpriv import cli as commands
-from splitpriv import pipeline
+from splitpriv.commands import cli as commands
 from splitpriv.config import CONF
+from splitpriv.run import pipeline
 from splitpriv.store import Store
-from splitpriv.tables import cells, cli, costs, launch, spec
+from splitpriv.tables import cells, cli, estimate, launch, spec
 from splitpriv.tables.cells import Cell, Extra
 from splitpriv.types import UserError
 
@@ -181,46 +181,48 @@ def test_a_wrong_launcher_is_a_users_mistake(table: spec.Table) -> None:
 
 def test_costs_add_up_over_distinct_stages(table: spec.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = looked_at(table, rows=("plain", "noisy"))
-    monkeypatch.setattr(costs, "_fit_rate", lambda cfg: 0.01)
-    monkeypatch.setattr(costs, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
+    monkeypatch.setattr(estimate, "_fit_rate", lambda cfg: 0.01)
+    monkeypatch.setattr(estimate, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
     said: list[str] = []
-    rows, total, unknown = costs.estimate(listed, costs.Timer(store(), said.append))
+    rows, total, unknown = estimate.estimate(listed, estimate.Timer(store(), said.append))
     fit = 0.01 * 64 * 2  # images, epochs
-    attack = 48 / costs.AUX * (1.0 + 0.5)  # one epoch and one more
+    attack = 48 / estimate.AUX * (1.0 + 0.5)  # one epoch and one more
     assert total == pytest.approx(4 * (fit + attack)) and unknown == 0
     assert rows["plain", "one"] == pytest.approx(2 * (fit + attack))
     assert len([text for text in said if "training steps" in text]) == 2  # once per chain, not per seed
     said.clear()
-    assert costs.estimate(listed, costs.Timer(store(), said.append))[1] == total and not said  # recorded
-    assert costs.estimate([listed[0], listed[0]], costs.Timer(store()))[1] == pytest.approx(fit + attack)
+    assert estimate.estimate(listed, estimate.Timer(store(), said.append))[1] == total and not said  # recorded
+    assert estimate.estimate([listed[0], listed[0]], estimate.Timer(store()))[1] == pytest.approx(fit + attack)
 
 
 def test_what_cannot_be_timed_is_left_out_and_said(table: spec.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(cfg: Any) -> float:
         raise UserError("dataset: not here")
 
-    monkeypatch.setattr(costs, "_fit_rate", broken)
-    monkeypatch.setattr(costs, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
+    monkeypatch.setattr(estimate, "_fit_rate", broken)
+    monkeypatch.setattr(estimate, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
     said: list[str] = []
-    rows, _, unknown = costs.estimate(looked_at(table, "seed=0", rows=("plain",)), costs.Timer(store(), said.append))
+    rows, _, unknown = estimate.estimate(
+        looked_at(table, "seed=0", rows=("plain",)), estimate.Timer(store(), said.append)
+    )
     assert rows["plain", "one"] is None and unknown == 1 and any("not here" in text for text in said)
 
 
 def test_real_steps_are_timed(table: spec.Table) -> None:
     (cell,) = looked_at(table, "seed=0", rows=("plain",))
-    rows, total, unknown = costs.estimate([cell], costs.Timer(store(), lambda text: None))
+    rows, total, unknown = estimate.estimate([cell], estimate.Timer(store(), lambda text: None))
     assert unknown == 0 and 0 < total < 60 and rows["plain", "one"] == total
 
 
 def test_lengths_of_an_attack_are_found_wherever_they_are() -> None:
     node = {"epochs": 3, "lr": 1, "base": {"steps": 5, "net": {"blocks": 2}}}
-    assert costs._lengths(node) == {"epochs": 3, "base.steps": 5}
-    assert costs._with_lengths(node, {"epochs": 1, "base.steps": 1})["base"]["steps"] == 1 and node["epochs"] == 3
+    assert estimate._lengths(node) == {"epochs": 3, "base.steps": 5}
+    assert estimate._with_lengths(node, {"epochs": 1, "base.steps": 1})["base"]["steps"] == 1 and node["epochs"] == 3
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "unknown"), (5.4, "5 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations_in_words(seconds: float | None, text: str) -> None:
-    assert costs.spoken(seconds) == text
+    assert estimate.spoken(seconds) == text
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------

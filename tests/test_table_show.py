@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from splitpriv.tables import claims, verdicts
+from splitpriv.tables import claims, format_claims
 from splitpriv.tables.cells import Cell
+from splitpriv.tables.format_sheet import FORMATS
 from splitpriv.tables.results import Results, gather
 from splitpriv.tables.sheet import Sheet
-from splitpriv.tables.show import FORMATS
 from splitpriv.tables.spec import Table
 
 EVIL = "<script>alert(1)</script> & 5 % | a_b"
@@ -166,7 +166,7 @@ def test_every_format_tells_the_same(kind: str) -> None:
 
 def test_html_is_whole_and_escaped() -> None:
     sheet = Sheet(results(made(), FULL), "smoke")
-    text = FORMATS["html"](sheet) + verdicts.FORMATS["html"](EVIL, claims.judge(sheet.results))
+    text = FORMATS["html"](sheet) + format_claims.FORMATS["html"](EVIL, claims.judge(sheet.results))
     tags = Tags()
     tags.feed(text)
     assert text.startswith("<!doctype html>") and text.count('<meta charset="utf-8">') == 2
@@ -249,7 +249,7 @@ def test_the_p_of_several_parts_is_the_largest_or_bonferronis() -> None:
     ps = [c.p for _, c in found.parts if c is not None]
     assert found.p == max(p for p in ps if p is not None) and len(ps) == 2
     assert found.weakest is not None and found.weakest[1].p == found.p
-    assert f"weakest: {found.weakest[0]}" in verdicts.FORMATS["markdown"]("t", [found]).replace("\\", "")
+    assert f"weakest: {found.weakest[0]}" in format_claims.FORMATS["markdown"]("t", [found]).replace("\\", "")
     bad = verdict(pairs, {**FULL, "other": good["other+cem"], "other+cem": good["other"]})
     assert bad.weakest is not None and str(bad.weakest[0]) == "other+cem > other in mse"
     assert bad.p == pytest.approx(2 * (bad.parts[1][1].p or 0))  # type: ignore[union-attr]
@@ -278,10 +278,10 @@ def test_holm_runs_over_the_claims_of_the_table() -> None:
     assert alone.verdict == "holds" and family.verdict == "undecided"
 
 
-@pytest.mark.parametrize("kind", verdicts.FORMATS)
+@pytest.mark.parametrize("kind", format_claims.FORMATS)
 def test_verdicts_in_every_format(kind: str) -> None:
-    text = verdicts.FORMATS[kind]("A title", claims.judge(results(made(), FULL)))
+    text = format_claims.FORMATS[kind]("A title", claims.judge(results(made(), FULL)))
     assert "CEM raises the MSE" in text and "holds" in text
     again = made(claims=[{"text": EVIL, "columns": ["mse"], "pairs": [["cem", "plain"], ["other", "plain"]]}])
-    text = verdicts.FORMATS[kind](EVIL, claims.judge(results(again, FULL)))
+    text = format_claims.FORMATS[kind](EVIL, claims.judge(results(again, FULL)))
     assert "undecided" in text and ("<script>" in text) == (kind in ("terminal", "csv"))

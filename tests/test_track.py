@@ -20,10 +20,11 @@ from filelock import FileLock
 from recorded import OFFLINE, history, received, scalars
 from small import DECODER, SMALL, spawn, tiny
 
-from splitpriv import cli, track
-from splitpriv.pipeline import execute
-from splitpriv.plan import assemble, plan
-from splitpriv.row import head as head_of
+from splitpriv import track
+from splitpriv.commands import cli
+from splitpriv.run.pipeline import execute
+from splitpriv.run.plan import assemble, plan
+from splitpriv.run.row import head as head_of
 from splitpriv.store import Row, Store
 from splitpriv.track import base
 from splitpriv.types import UserError

@@ -14,7 +14,8 @@ import yaml
 from recorded import OFFLINE, history, received, summary
 from small import DECODER, SMALL, tiny
 
-from splitpriv import cli, track
+from splitpriv import track
+from splitpriv.commands import cli
 from splitpriv.store import Row, Store
 from splitpriv.track.wandb import Wandb, _drop_unfinished
 

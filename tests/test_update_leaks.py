@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from small import DECODER, SMALL, tiny
 from torch import Tensor
 
-from splitpriv import config, leaks
+from splitpriv import config
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.pipeline import Run
-from splitpriv.plan import assemble, make_model, plan
+from splitpriv.run.pipeline import Run
+from splitpriv.run.plan import assemble, make_model, plan
 from splitpriv.store import Store
+from splitpriv.studies import update_leaks
 from splitpriv.types import UserError
 
 OPTIONS = sorted(p.stem for p in (config.CONF / "leaks").glob("*.yaml"))
@@ -30,9 +31,9 @@ QUICK = (
 COMMAND = ("short", *SMALL, *DECODER, *QUICK)
 
 
-def attack(**settings: Any) -> leaks.UpdateLeaks:
+def attack(**settings: Any) -> update_leaks.UpdateLeaks:
     node = {k: v for k, v in config.compose(["+leaks=short"])["leaks"].items() if k != "_target_"}
-    return leaks.UpdateLeaks(**{**node, **settings})
+    return update_leaks.UpdateLeaks(**{**node, **settings})
 
 
 def model(*overrides: str) -> Defended:
@@ -123,15 +124,15 @@ def test_sampling_is_switched_where_there_is_any() -> None:
     x = images(4).images
     for name in ("mid", "vib"):
         target = model(f"defense=[{name}]")
-        assert leaks.sampling(target, False) and torch.equal(target(x), target(x))
-        assert leaks.sampling(target, True) and not torch.equal(target(x), target(x))
-    assert not leaks.sampling(model("defense=[noise]"), False)
+        assert update_leaks.sampling(target, False) and torch.equal(target(x), target(x))
+        assert update_leaks.sampling(target, True) and not torch.equal(target(x), target(x))
+    assert not update_leaks.sampling(model("defense=[noise]"), False)
 
 
 def test_the_shadow_learns_from_aux_alone_and_starts_elsewhere(tmp_path: Path) -> None:
     run = begun(tmp_path, "defense=[mid]")
     own, updates, _ = attack(probes=6, shadow_updates=10).parts(run.known["aux"])
-    shadow = leaks.shadow_of(run, own, updates, 0.6)
+    shadow = update_leaks.shadow_of(run, own, updates, 0.6)
     ids = {name: set(s.ids.tolist()) for name, s in shadow.splits.items()}
     assert ids["train"] | ids["val"] <= set(run.splits["aux"].ids.tolist())
     assert not ids["train"] & set(run.splits["train"].ids.tolist())
@@ -142,7 +143,7 @@ def test_the_shadow_learns_from_aux_alone_and_starts_elsewhere(tmp_path: Path) -
 
 
 def test_the_command_reports_sampling_on_and_off_and_the_floor(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = leaks.main([*COMMAND, "defense=[mid]"])
+    rows = update_leaks.main([*COMMAND, "defense=[mid]"])
     assert [(r["sample_at_test"], r["draws"]) for r in rows] == [(True, 1), (True, 3), (False, 1)]
     text = capsys.readouterr().out
     assert "update leaks: mid" in text and "commonest label" in text
@@ -154,38 +155,38 @@ def test_the_command_reports_sampling_on_and_off_and_the_floor(capsys: pytest.Ca
     assert rows[0]["utility/cross_entropy"] != rows[2]["utility/cross_entropy"]
     home = Path(os.environ["SPLITPRIV_OUTPUTS"]) / "leaks" / rows[0]["key"]
     assert json.loads((home / "rows.json").read_text()) == rows
-    (plain,) = leaks.main([*COMMAND])
+    (plain,) = update_leaks.main([*COMMAND])
     assert (plain["chain"], plain["sample_at_test"], plain["draws"]) == ("none", False, 1)
 
 
 def test_a_second_call_reads_and_a_killed_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = leaks.main(list(COMMAND))
+    first = update_leaks.main(list(COMMAND))
     home = Path(os.environ["SPLITPRIV_OUTPUTS"]) / "leaks" / first[0]["key"]
     (home / "done").unlink()
-    monkeypatch.setattr(leaks.UpdateLeaks, "differences", None)  # what is there is not computed again
-    assert leaks.main(list(COMMAND)) == first
-    monkeypatch.setattr(leaks, "measure", None)
-    assert leaks.main(list(COMMAND)) == first
+    monkeypatch.setattr(update_leaks.UpdateLeaks, "differences", None)  # what is there is not computed again
+    assert update_leaks.main(list(COMMAND)) == first
+    monkeypatch.setattr(update_leaks, "measure", None)
+    assert update_leaks.main(list(COMMAND)) == first
     with pytest.raises(TypeError):
-        leaks.main([*COMMAND, "leaks.update_lr=0.02"])
+        update_leaks.main([*COMMAND, "leaks.update_lr=0.02"])
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_shipped_settings_are_the_signature(option: str) -> None:
     node = config.compose([f"+leaks={option}"])["leaks"]
-    assert set(node) - {"_target_"} == set(config.settings(leaks.UpdateLeaks))
+    assert set(node) - {"_target_"} == set(config.settings(update_leaks.UpdateLeaks))
 
 
 @pytest.mark.parametrize(("words", "said"), [
     ((*COMMAND, "leaks.probes=60"), "leaks.shadow_updates: aux has 48 images"),
     (("short", "leaks.draws=[]"), "leaks.draws: is empty"),
     (("short", "leaks.shadow=0.0"), "leaks.shadow: 0 leaves nothing"),
-    (("short", "leaks.prbes=6"), "leaks.prbes: no such key here; did you mean leaks.probes"),
+    (("short", "leaks.prbes=6"), "leaks.prbes: no such key here; did you mean update_leaks.probes"),
     (("short", "optim.epochs=0"), "optim.epochs: input should be greater"),
     (("long",), "leaks: no option 'long'"),
 ])  # fmt: skip
 def test_mistakes_name_their_key(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(UserError) as error:
-        leaks.main(words)
+        update_leaks.main(words)
     assert any(problem.startswith(said) for problem in error.value.problems)
     assert not any(problem.startswith("leaks: no such key") for problem in error.value.problems)

@@ -9,15 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from splitpriv import resume
 from splitpriv.attacks.base import Access, Attack, Observed, Right
-from splitpriv.attacks.course import (
-    Course,
+from splitpriv.attacks.training import (
     Learned,
     Marked,
     Select,
     Standardise,
     Stop,
+    Training,
     average,
     cosine,
     learn,
@@ -25,6 +24,7 @@ from splitpriv.attacks.course import (
     shares,
 )
 from splitpriv.stats.ssim import Padding, ssim
+from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError
 
 
@@ -87,10 +87,10 @@ class Decoder(Attack):
             train = learn(net, optimizer, rest, self.batch, lambda part: self._loss(*self.pair(net, access, part)))
             return losses(train, apart, lambda part: self.held_mse(net, access, part))
 
-        course = Course("decoder", home / "last.pt", home.name, self.epochs, self.stop)
-        curve = course.run(net, best, {"optimizer": optimizer}, epoch)
-        resume.save_tensors(home / "decoder.safetensors", best.state_dict())
-        return Inverse(best, {**curve, "epochs": len(curve["train"]), "converged": course.settled(curve)})
+        training = Training("decoder", home / "last.pt", home.name, self.epochs, self.stop)
+        curve = training.run(net, best, {"optimizer": optimizer}, epoch)
+        state.save_tensors(home / "decoder.safetensors", best.state_dict())
+        return Inverse(best, {**curve, "epochs": len(curve["train"]), "converged": training.settled(curve)})
 
     def shares(self, access: Access, home: Path) -> tuple[Tensor, Tensor]:
         """Indices of aux that `fit` in `home` holds out, and of those it learns from."""

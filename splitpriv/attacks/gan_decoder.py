@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from splitpriv import host, resume
+from splitpriv import host
 from splitpriv.attacks.base import Access, Attack, Right, even
-from splitpriv.attacks.course import Course, Select, Stop, cosine, inner_home, losses
 from splitpriv.attacks.decoder import Decoder, Inverse
+from splitpriv.attacks.training import Select, Stop, Training, cosine, inner_home, losses
+from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError, blame
 
 
@@ -60,7 +61,7 @@ class GanDecoder(Attack):
                 f".epochs: {steps} steps in all, fewer than n_critic={self.n_critic} for one of the decoder; raise it"
             )
         key = f"{home.name} gan"
-        resume.seed_epoch(key, 0)
+        state.seed_epoch(key, 0)
         net = decoder.net.requires_grad_(True)
         with access.device:
             game, best = Game(self, access, net, self.critic(access.spec.image)), self.base.fresh(access)
@@ -70,10 +71,10 @@ class GanDecoder(Attack):
             mse, distance = game.epoch(index, rest)
             return losses(mse, apart, lambda part: self.base.held_mse(net, access, part)) | {"distance": distance}
 
-        course = Course("gan", home / "gan.pt", key, self.epochs, self.stop)
-        curve = course.run(net, best, game.learners, epoch)
-        resume.save_tensors(home / "decoder.safetensors", best.state_dict())
-        settled = course.settled(curve) and decoder.report["converged"]
+        training = Training("gan", home / "gan.pt", key, self.epochs, self.stop)
+        curve = training.run(net, best, game.learners, epoch)
+        state.save_tensors(home / "decoder.safetensors", best.state_dict())
+        settled = training.settled(curve) and decoder.report["converged"]
         epochs = {"epochs": len(curve["train"]), "decoder_epochs": decoder.report["epochs"]}
         return Inverse(best, {**curve, **start, **epochs, "converged": settled})
 

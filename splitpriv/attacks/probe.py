@@ -11,10 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv import resume
 from splitpriv.attacks.base import Access, Attack, Recovered, Right
-from splitpriv.attacks.course import Course, Learned, Select, Standardise, Stop, average, cosine, learn, losses, shares
+from splitpriv.attacks.training import (
+    Learned,
+    Select,
+    Standardise,
+    Stop,
+    Training,
+    average,
+    cosine,
+    learn,
+    losses,
+    shares,
+)
 from splitpriv.nets import probes
+from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, Shape, UserError, Whole
 
 
@@ -59,7 +70,7 @@ class Probe(Attack):
             before = {f"clean_{name}": value for name, value in found.items()}
             release = partial(aux.release, draws=self.draws)
             found = before | study.train("release", release, self.epochs, self.rates)
-        resume.save_tensors(home / "probe.safetensors", study.best.state_dict())
+        state.save_tensors(home / "probe.safetensors", study.best.state_dict())
         return Learned(study.best, found)
 
     def net(self, shape: Shape, values: int) -> nn.Sequential:
@@ -110,7 +121,7 @@ class Study:
             train = learn(net, optimizer, self.rest, attack.batch, loss)
             return losses(train, self.apart, lambda apart: average(net, apart, attack.batch, loss))
 
-        course = Course("probe", self.home / f"{name}.pt", f"{self.home.name} {name}", epochs, attack.stop)
-        curve = course.run(net, self.best, {"optimizer": optimizer}, epoch)
+        training = Training("probe", self.home / f"{name}.pt", f"{self.home.name} {name}", epochs, attack.stop)
+        curve = training.run(net, self.best, {"optimizer": optimizer}, epoch)
         net.load_state_dict(self.best.state_dict())
-        return {**curve, "epochs": len(curve["train"]), "converged": course.settled(curve)}
+        return {**curve, "epochs": len(curve["train"]), "converged": training.settled(curve)}

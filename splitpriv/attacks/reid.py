@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv import host, resume
+from splitpriv import host
 from splitpriv.attacks.base import Access, Attack, Recovered, Right
-from splitpriv.attacks.course import Course, Learned, Select, Standardise, Stop, cosine, inner_home
 from splitpriv.attacks.decoder import Decoder
+from splitpriv.attacks.training import Learned, Select, Standardise, Stop, Training, cosine, inner_home
 from splitpriv.nets.layers import named
 from splitpriv.nets.reid import BNNeck
 from splitpriv.stats.ranking import ranking
 from splitpriv.stats.triplets import batch_hard, identity_batches
+from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError, blame
 
 Look = Callable[[Tensor], tuple[str, Tensor]]  # from a release to the net that embeds it, and what that net sees
@@ -105,7 +106,7 @@ class ReID(Attack):
                 inverse = self.decoder.fit(access, inner_home(home, "decoder"))
             look = lambda releases: ("image", inverse(releases))  # noqa: E731
         ids, kinds = access.aux.split.attributes["identity"], access.spec.attributes["identity"]
-        resume.seed_epoch(home.name, 0)
+        state.seed_epoch(home.name, 0)
         order = torch.randperm(kinds).to(ids.device)[ids].argsort(stable=True)  # identity by identity
         apart = leading(ids[order], self.stop.held)
         with access.device:
@@ -128,11 +129,11 @@ class ReID(Attack):
             train = torch.stack(losses).detach().mean()
             return {"train": train} | ({"held": 1 - self._map(net, look, access, order[:apart])} if apart else {})
 
-        course = Course("reid", home / "last.pt", home.name, self.epochs, self.stop)
-        curve = course.run(net, best, {"optimizer": optimizer}, epoch)
-        resume.save_tensors(home / "embedder.safetensors", best.state_dict())
+        training = Training("reid", home / "last.pt", home.name, self.epochs, self.stop)
+        curve = training.run(net, best, {"optimizer": optimizer}, epoch)
+        state.save_tensors(home / "embedder.safetensors", best.state_dict())
         return Matcher(
-            best, look, self.images, {**curve, "epochs": len(curve["train"]), "converged": course.settled(curve)}
+            best, look, self.images, {**curve, "epochs": len(curve["train"]), "converged": training.settled(curve)}
         )
 
     def _nets(self, access: Access, identities: int) -> nn.ModuleDict:

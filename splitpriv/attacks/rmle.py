@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from splitpriv import host, progress, resume
+from splitpriv import host, progress
 from splitpriv.attacks.base import Access, Attack, Reconstructor, Right, mean_of
+from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, UserError
 
 POINTS = 8  # of the loss curve in the report, besides the end
@@ -54,7 +55,7 @@ class Rmle(Attack):
         return super().adapts | ({"mask"} if self.mask else set())
 
     def fit(self, access: Access, home: Path) -> Search:
-        resume.seed_epoch(home.name, 0)
+        state.seed_epoch(home.name, 0)
         starts = torch.rand(self.restarts, *access.spec.image)
         starts[0] = 0.5
         search = Search(self, access, home, starts.to(access.device), self.tv[0])
@@ -100,11 +101,11 @@ class Search(Reconstructor):
     def _kept(self, r: Tensor, bar: Any) -> tuple[Tensor, Tensor]:
         self._batches += 1
         path = self.home / f"batch{self._batches}.pt"
-        _, kept = resume.load_state(path, {})
+        _, kept = state.load_state(path, {})
         if kept is None:
-            resume.seed_epoch(self.home.name, self._batches)
+            state.seed_epoch(self.home.name, self._batches)
             kept = self._best(r, bar)
-            resume.save_state(path, 1, {}, kept)
+            state.save_state(path, 1, {}, kept)
         else:
             bar.update(self.attack.restarts * self.attack.steps)
         return kept[0].to(r.device), kept[1].to(r.device)

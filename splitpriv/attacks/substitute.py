@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv import host, resume
+from splitpriv import host
 from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right
-from splitpriv.attacks.course import Course, Select, Stop, average, cosine, inner_home, learn, losses, shares
+from splitpriv.attacks.training import Select, Stop, Training, average, cosine, inner_home, learn, losses, shares
 from splitpriv.nets import standins
 from splitpriv.nets.split import Backbone
+from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError, blame
 
 HELD: frozenset[str] = frozenset({"query", "edge", "clean", "aux"})  # what a stand-in can give
@@ -91,13 +92,13 @@ class Substitute(Attack):
             return losses(train, apart, lambda held: average(edge, held, self.batch, loss))
 
         path, key = home / "shadow.pt", f"{home.name} shadow"
-        course = Course("stand-in", path, key, self.epochs, self.stop)
-        curve = course.run(edge, best, {"optimizer": optimizer}, epoch)
+        training = Training("stand-in", path, key, self.epochs, self.stop)
+        curve = training.run(edge, best, {"optimizer": optimizer}, epoch)
         edge.load_state_dict(best.state_dict())
         accuracy = host.to_host(average(edge, apart if len(apart) else rest, self.batch, right)[None])[0]
-        resume.save_tensors(home / "standin.safetensors", best.state_dict())
+        state.save_tensors(home / "standin.safetensors", best.state_dict())
         report = {f"shadow_{name}": values for name, values in curve.items()}
-        return edge.requires_grad_(False), {**report, "shadow_accuracy": accuracy, "converged": course.settled(curve)}
+        return edge.requires_grad_(False), {**report, "shadow_accuracy": accuracy, "converged": training.settled(curve)}
 
     def _edge(self, access: Access) -> nn.Module:
         if self.backbone is None or self.at is None:

@@ -19,7 +19,7 @@ from splitpriv import __version__
 from splitpriv.dashboard import thumbs
 from splitpriv.dashboard.facts import PRIVACY, YES_NO, facts
 from splitpriv.dashboard.status import status
-from splitpriv.report import attacks_of, scores_of
+from splitpriv.report.terminal import attacks_of, scores_of
 from splitpriv.store import Row, Store
 
 ASSETS = Path(__file__).parent / "assets"

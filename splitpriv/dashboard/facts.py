@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from splitpriv.report import METRICS
+from splitpriv.report.terminal import METRICS
 
 # label, digits after the point ("%" for a percentage), and which way is more private: "↑", "↓" or "" for neither
 PRIVACY: dict[str, tuple[str, str, str]] = {

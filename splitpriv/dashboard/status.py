@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from splitpriv import sweeping
+from splitpriv.launch import sweeping
 from splitpriv.store import Store
 
 KEY = re.compile(r"[0-9a-f]{8,64}")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.defenses.cem_paper import MixtureLoss
-from splitpriv.defenses.cem_released import ClusterLoss
+from splitpriv.defenses.parts.cem_paper import MixtureLoss
+from splitpriv.defenses.parts.cem_released import ClusterLoss
 from splitpriv.stats.kmeans import by_class, lloyd, seed_centres
 from splitpriv.stats.mixture import Covariance
 from splitpriv.types import Count, Epoch, Fraction, NonNegative, Phase, Positive, Shape, Spec, Step, UserError, Whole

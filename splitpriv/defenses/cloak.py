@@ -10,9 +10,9 @@ from annotated_types import Interval
 from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.defenses.cloak_blackbox import Substitute
-from splitpriv.defenses.cloak_map import Granularity, NoiseMap, Orientation, Reg
-from splitpriv.defenses.cloak_phases import Stretch, check, schedule, weight
+from splitpriv.defenses.parts.cloak_blackbox import Substitute
+from splitpriv.defenses.parts.cloak_map import Granularity, NoiseMap, Orientation, Reg
+from splitpriv.defenses.parts.cloak_phases import Stretch, check, schedule, weight
 from splitpriv.types import Count, Epoch, Fraction, NonNegative, Phase, Positive, Shape, Spec, Step, UserError
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended
-from splitpriv.defenses.variational import Bottleneck, Reduction
+from splitpriv.defenses.parts.variational import Bottleneck, Reduction
 from splitpriv.nets.gaussian_code import GaussianCode
 from splitpriv.stats.vib import kl_to_normal
 from splitpriv.types import Count, Fraction, NonNegative, Phase, Shape, Spec, Step, UserError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from splitpriv import host
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.defenses.resize import resize
+from splitpriv.defenses.parts.resize import resize
 from splitpriv.nets import pruning
 from splitpriv.types import Count, Fraction, NonNegative, Phase, Shape, Spec, Step, UserError
 

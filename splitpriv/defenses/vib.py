@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.defenses.variational import Bottleneck, Reduction
+from splitpriv.defenses.parts.variational import Bottleneck, Reduction
 from splitpriv.nets.gaussian_code import GaussianCode
 from splitpriv.nets.layers import named
 from splitpriv.stats.vib import kl_to_normal

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv.nets.release import FeatureMap, path, scale_step
+from splitpriv.nets.feature_map import FeatureMap, path, scale_step
 from splitpriv.types import Count, Shape, Whole
 
 

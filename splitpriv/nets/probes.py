@@ -7,8 +7,8 @@ from math import prod
 
 from torch import nn
 
+from splitpriv.nets.feature_map import FeatureMap, scale_step
 from splitpriv.nets.layers import GlobalMean
-from splitpriv.nets.release import FeatureMap, scale_step
 from splitpriv.types import Shape
 
 

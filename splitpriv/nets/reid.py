@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from splitpriv.nets.feature_map import FeatureMap, reached, scale_step
 from splitpriv.nets.layers import GlobalMean, named
 from splitpriv.nets.pretrained import Weights, normalise, torchvision_model
-from splitpriv.nets.release import FeatureMap, reached, scale_step
 from splitpriv.nets.small import tiny
 from splitpriv.nets.split import Backbone
 from splitpriv.types import Count, Shape, Spec

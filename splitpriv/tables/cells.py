@@ -104,7 +104,7 @@ def expand(table: Table, scale: Scale, extra: Extra, rows: Sequence[str] = ()) -
 
 def inspect(cells: Sequence[Cell], store: Store) -> None:
     """Fill in key and state of every cell. Seeds change no other value, so a row is composed once for all of them."""
-    from splitpriv import pipeline
+    from splitpriv.run import pipeline
 
     known: dict[tuple[str, ...], Config | list[str]] = {}
     for cell in cells:
@@ -152,7 +152,7 @@ def _traceback(store: Store, cell: Cell, note: Any) -> Iterator[str]:
 
 def rows_of(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], dict[tuple[int, int], Row]]:
     """(row, play) -> (seed, attack seed) -> the finished row, with what its undefended twin gives if that is there."""
-    from splitpriv.report import with_ceilings
+    from splitpriv.report.terminal import with_ceilings
 
     out: dict[tuple[str, str], dict[tuple[int, int], Row]] = {}
     for cell in cells:

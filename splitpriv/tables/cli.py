@@ -77,15 +77,17 @@ def _plan(args: argparse.Namespace) -> int:
     from rich.markup import escape
     from rich.table import Table as Grid
 
-    from splitpriv.report import COLOURS as STATES
-    from splitpriv.report import console
-    from splitpriv.tables import costs
+    from splitpriv.report.terminal import COLOURS as STATES
+    from splitpriv.report.terminal import console
+    from splitpriv.tables import estimate
 
     found, listed, store, _ = _open(args)
     seconds: dict[tuple[str, str], float | None] = {}
     total, unknown = 0.0, 0
     if not args.no_estimate:
-        seconds, total, unknown = costs.estimate(listed, costs.Timer(store, lambda text: print(text, file=sys.stderr)))
+        seconds, total, unknown = estimate.estimate(
+            listed, estimate.Timer(store, lambda text: print(text, file=sys.stderr))
+        )
     grid = Grid(title=escape(f"{found.title} · {args.scale}"), title_justify="left", pad_edge=False)
     for head in ("row", "play", "cells", *(["estimate"] if seconds else [])):
         grid.add_column(head, overflow="fold")
@@ -97,7 +99,7 @@ def _plan(args: argparse.Namespace) -> int:
         told = " · ".join(f"[{STATES.get(s, 'magenta')}]{s}[/] {n}" for s, n in counts.items())
         why = dict.fromkeys(p.splitlines()[-1] for c in group for p in c.problems)
         told += "".join(f"\n[dim]{escape(text)}[/]" for text in why)
-        cost = [costs.spoken(seconds[row, play]) if (row, play) in seconds else ""] if seconds else []
+        cost = [estimate.spoken(seconds[row, play]) if (row, play) in seconds else ""] if seconds else []
         grid.add_row(escape(row), play, told, *cost)
     console().print(grid)
     todo = sum(cell.state in ("missing", "partial", "failed") for cell in listed)
@@ -105,7 +107,7 @@ def _plan(args: argparse.Namespace) -> int:
     print(f"{len(listed)} cells: {cached} cached, {todo} to run, {len(listed) - todo - cached} that cannot run here")
     if not args.no_estimate and todo:
         rest = f", without {unknown} cells whose time is unknown" if unknown else ""
-        spoken = costs.spoken(total) if unknown < todo else "unknown"
+        spoken = estimate.spoken(total) if unknown < todo else "unknown"
         print(f"estimate: {spoken} one after the other on this machine{rest}; from a few timed steps of "
               "each distinct fit and attack, proportional to images and epochs; scoring is not counted")  # fmt: skip
     return 0
@@ -140,8 +142,8 @@ def _show(args: argparse.Namespace) -> int:
     """Print ours beside the printed numbers."""
     from splitpriv.store import write_atomic
     from splitpriv.tables import cells, results
+    from splitpriv.tables.format_sheet import FORMATS
     from splitpriv.tables.sheet import Sheet
-    from splitpriv.tables.show import FORMATS
 
     found, listed, store, _ = _open(args)
     sheet = Sheet(results.gather(found, listed, cells.rows_of(listed, store), args.interval), args.scale)
@@ -157,7 +159,7 @@ def _show(args: argparse.Namespace) -> int:
 def _diff(args: argparse.Namespace) -> int:
     """Print which printed claims hold here."""
     from splitpriv.tables import claims
-    from splitpriv.tables.verdicts import FORMATS
+    from splitpriv.tables.format_claims import FORMATS
 
     found = _gathered(args)
     title = f"{found.table.title} · {args.scale}"

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from splitpriv.config import CONF
+from splitpriv.launch.sweeping import FAILED as LEFT
+from splitpriv.launch.sweeping import planned, task
 from splitpriv.store import Store, write_atomic
-from splitpriv.sweeping import FAILED as LEFT
-from splitpriv.sweeping import planned, task
 from splitpriv.tables.cells import FAILED, Cell
 from splitpriv.tables.spec import Scale
 from splitpriv.types import UserError

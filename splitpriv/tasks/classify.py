@@ -9,7 +9,7 @@ from torch import Tensor
 
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.measure import utility
+from splitpriv.measure.measure import utility
 from splitpriv.tasks.base import Task
 from splitpriv.types import Rate, Step
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from splitpriv.report import scores_of
+from splitpriv.report.terminal import scores_of
 from splitpriv.store import Row, Store
 from splitpriv.types import NonNegative
 

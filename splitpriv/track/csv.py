@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from splitpriv.report import write_csv
+from splitpriv.report.terminal import write_csv
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, curves
 

@@ -25,8 +25,8 @@ def follow(cfg: Config, store: Store, wait: bool) -> Iterator[list[str]]:
     if not cfg["track"]:
         yield []
         return
-    from splitpriv.plan import assemble, plan
-    from splitpriv.row import head
+    from splitpriv.run.plan import assemble, plan
+    from splitpriv.run.row import head
 
     with _following(head(cfg, plan(cfg, assemble(cfg))), cfg["track"], store, wait) as said:
         yield said

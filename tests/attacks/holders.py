@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv import resume
 from splitpriv.attacks.base import Access, Attack, Aux
 from splitpriv.data.base import Split
+from splitpriv.store import state
 from splitpriv.types import Spec
 
 
@@ -74,7 +74,7 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 def killed_and_resumed(attack: Attack, access: Callable[[], Access], root: Path, patch: pytest.MonkeyPatch,
                        stop: str) -> tuple[Any, Any]:  # fmt: skip
     """What an uninterrupted fit gives, and one killed while it saves epoch 2 of the file `stop`, then run again."""
-    whole, home, real = attack.fit(access(), folder(root / "a" / "key")), folder(root / "b" / "key"), resume.save_state
+    whole, home, real = attack.fit(access(), folder(root / "a" / "key")), folder(root / "b" / "key"), state.save_state
 
     def kill(path: Path, epoch: int, *rest: Any) -> None:
         if (path.name, epoch) == (stop, 2):
@@ -82,7 +82,7 @@ def killed_and_resumed(attack: Attack, access: Callable[[], Access], root: Path,
         real(path, epoch, *rest)
 
     with patch.context() as inner:
-        inner.setattr(resume, "save_state", kill)
+        inner.setattr(state, "save_state", kill)
         with pytest.raises(KeyboardInterrupt):
             attack.fit(access(), home)
     torch.manual_seed(12345)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from splitpriv import config, host, resume
+from splitpriv import config, host
 from splitpriv.config import build, locate
+from splitpriv.store import state
 
 NAMES = sorted(path.stem for path in (config.CONF / "attack").glob("*.yaml"))
 SMALL = {"epochs": 2, "pretrain": 2, "steps": 3, "batch": 8, "restarts": 2, "latents": 2}
@@ -47,8 +48,8 @@ def test_no_step_waits_for_the_device(name, world, tmp_path, monkeypatch):
     loaded = small(node(name))
     attack = build(loaded, "attack")()
     monkeypatch.setattr(host, "to_host", lambda values: [0.0] * values.numel())
-    monkeypatch.setattr(resume, "save_state", lambda *_: None)
-    monkeypatch.setattr(resume, "save_tensors", lambda *_: None)
+    monkeypatch.setattr(state, "save_state", lambda *_: None)
+    monkeypatch.setattr(state, "save_tensors", lambda *_: None)
     with FakeTensorMode():
         edge = _cut if loaded.get("at") else lambda x: x  # a stand-in of the target's architecture has its shape
         here = world(edge=edge, noise=lambda z: z + 0.1 * torch.randn_like(z))

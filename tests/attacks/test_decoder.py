@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from splitpriv import progress, resume
+from splitpriv import progress
 from splitpriv.attacks.base import even, flat
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.nets.decoders import conv
-from splitpriv.resume import load_tensors
+from splitpriv.store import state
+from splitpriv.store.state import load_tensors
 from splitpriv.types import UserError
 
 SETTINGS: dict[str, Any] = {
@@ -155,7 +156,7 @@ def test_killed_and_resumed_equals_uninterrupted(world, tmp_path, monkeypatch):
     noisy = functools.partial(world, noise=lambda z: z + 0.1 * torch.randn_like(z))
     whole = decoder.fit(noisy().access(decoder), folder(tmp_path / "a" / "key"))
 
-    real, home = resume.save_state, folder(tmp_path / "b" / "key")
+    real, home = state.save_state, folder(tmp_path / "b" / "key")
 
     def killed(path: Path, epoch: int, *rest: Any) -> None:
         if epoch == 2:
@@ -163,7 +164,7 @@ def test_killed_and_resumed_equals_uninterrupted(world, tmp_path, monkeypatch):
         real(path, epoch, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "save_state", killed)
+        patch.setattr(state, "save_state", killed)
         with pytest.raises(KeyboardInterrupt):
             decoder.fit(noisy().access(decoder), home)
     torch.manual_seed(12345)

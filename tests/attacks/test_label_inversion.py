@@ -16,8 +16,8 @@ from torch import Tensor
 from splitpriv import config
 from splitpriv.attacks.base import Observed, answer
 from splitpriv.attacks.decoder import Decoder
-from splitpriv.pipeline import Run
-from splitpriv.plan import assemble, plan
+from splitpriv.run.pipeline import Run
+from splitpriv.run.plan import assemble, plan
 from splitpriv.store import Store
 from splitpriv.types import UserError
 

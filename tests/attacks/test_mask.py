@@ -12,9 +12,9 @@ from test_decoder import SETTINGS as DECODER
 from test_rmle import SETTINGS as RMLE
 from torch import Tensor
 
-from splitpriv.attacks.course import Marked, Standardise
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.attacks.rmle import Rmle, Search
+from splitpriv.attacks.training import Marked, Standardise
 
 X, _ = quadrants(64)
 VICTIMS, _ = quadrants(32, seed=1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from splitpriv.attacks import probe
 from splitpriv.attacks.probe import Probe
 from splitpriv.nets import probes
-from splitpriv.resume import load_tensors
+from splitpriv.store.state import load_tensors
 from splitpriv.types import Shape, UserError
 
 X, CODE = quadrants(96)

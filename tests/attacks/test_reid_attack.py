@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from splitpriv import config, host, resume
+from splitpriv import config, host
 from splitpriv.attacks.base import Access, Aux
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.attacks.reid import ReID
@@ -21,6 +21,7 @@ from splitpriv.data.base import Split
 from splitpriv.nets.decoders import conv
 from splitpriv.nets.reid import embedder
 from splitpriv.stats.ranking import chance, ranking
+from splitpriv.store import state
 from splitpriv.types import Spec, UserError
 
 KNOWN, NEW, CAMERAS, SHOTS = 12, 10, 2, 3
@@ -192,7 +193,7 @@ def test_a_killed_fit_ends_in_the_same_numbers(tmp_path: Path, monkeypatch: pyte
         return matcher(here.edge(here.victims.x(slice(None))))
 
     whole = fit(tmp_path / "a" / "key")
-    real, calls = resume.save_state, []
+    real, calls = state.save_state, []
 
     def killed(*arguments: Any) -> None:
         real(*arguments)
@@ -200,7 +201,7 @@ def test_a_killed_fit_ends_in_the_same_numbers(tmp_path: Path, monkeypatch: pyte
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(resume, "save_state", killed)
+    monkeypatch.setattr(state, "save_state", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "b" / "key")
     assert torch.equal(fit(tmp_path / "b" / "key"), whole)
@@ -210,8 +211,8 @@ def test_a_killed_fit_ends_in_the_same_numbers(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_waits_for_the_device(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "to_host", lambda values: [1.0] * values.numel())
-    monkeypatch.setattr(resume, "save_state", lambda *_: None)
-    monkeypatch.setattr(resume, "save_tensors", lambda *_: None)
+    monkeypatch.setattr(state, "save_state", lambda *_: None)
+    monkeypatch.setattr(state, "save_tensors", lambda *_: None)
     settings = {**KINDS[kind], "epochs": 2, "batch": 16}
     if "decoder" in settings:
         settings["decoder"] = lambda: decoder(epochs=1)

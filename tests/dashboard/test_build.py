@@ -20,8 +20,8 @@ import pytest
 import synthetic
 from PIL import Image
 
-from splitpriv.checks import Facts, above_ceiling, doubts
 from splitpriv.dashboard import build, cli, facts, serve, thumbs
+from splitpriv.measure.checks import Facts, above_ceiling, doubts
 from splitpriv.store import Store
 from splitpriv.types import UserError
 

@@ -10,8 +10,10 @@ import synthetic
 from safetensors.numpy import save_file
 from small import DECODER, TINT
 
-from splitpriv import config, pipeline, report
+from splitpriv import config
 from splitpriv.dashboard import build, thumbs
+from splitpriv.report import terminal
+from splitpriv.run import pipeline
 from splitpriv.store import Store
 
 
@@ -35,7 +37,7 @@ def test_the_engine_names_the_scores_of_every_attack(tmp_path: Path) -> None:
     cfg = config.compose([*TINT, *DECODER, *words, f"paths.outputs={tmp_path}"])
     store = Store(tmp_path)
     row = pipeline.execute(cfg, store)
-    assert set(report.scores_of(row)) == {"decoder", "probe", "clean/probe"}
+    assert set(terminal.scores_of(row)) == {"decoder", "probe", "clean/probe"}
     shown = build.collect([row], store)[0]["runs"][0]["shown"]
     for name in ("probe", "clean/probe"):
         assert {k: sum(v["counts"]) for k, v in shown[name]["scores"].items()} == {"truth": 8, "correct": 8}
@@ -54,7 +56,7 @@ def test_victims_without_a_match_have_no_score(tmp_path: Path) -> None:
 def test_extremes_come_out_of_the_grid_in_the_engine_s_own_layout(tmp_path: Path) -> None:
     """`pictures.grid` draws it, the dashboard cuts the same pixels out of it again."""
     torch = pytest.importorskip("torch")
-    from splitpriv import pictures
+    from splitpriv.measure import pictures
 
     x = torch.rand(20, 3, 28, 28)
     recon = torch.rand(20, 3, 28, 28)

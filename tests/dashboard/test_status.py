@@ -17,8 +17,8 @@ import synthetic
 from filelock import FileLock
 from small import DECODER, SMALL
 
-from splitpriv import pipeline
 from splitpriv.dashboard import status
+from splitpriv.run import pipeline
 from splitpriv.store import Store
 from splitpriv.tables import cells, launch
 

@@ -137,7 +137,7 @@ def test_who_holds_the_train_set_has_a_ceiling_of_his_own() -> None:
     """The clean ceiling hangs on no fit, so its key must tell the training split apart."""
     from small import tiny
 
-    from splitpriv.plan import assemble, plan
+    from splitpriv.run.plan import assemble, plan
 
     few = ("attack=[probe]", "attack.probe.attribute=side", "attack.probe.epochs=1")
     charts = []

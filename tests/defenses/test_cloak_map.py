@@ -9,9 +9,10 @@ import torch
 from planted import accuracy, defended, images, learn, same, state, stretch
 from small import numbers, tiny
 
-from splitpriv import config, pipeline
+from splitpriv import config
 from splitpriv.defenses.cloak import Cloak
-from splitpriv.plan import assemble
+from splitpriv.run import pipeline
+from splitpriv.run.plan import assemble
 from splitpriv.store import Store
 from splitpriv.types import Phase, Step
 

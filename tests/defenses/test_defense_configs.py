@@ -17,8 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from splitpriv import config, host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.fit import Job, Recipe, SplitFit
-from splitpriv.plan import WHOLE, make_model, make_monitor, schedule
+from splitpriv.run.fit import Job, Recipe, SplitFit
+from splitpriv.run.plan import WHOLE, make_model, make_monitor, schedule
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Step, UserError
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from splitpriv import config
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.mid import Head, Mid
-from splitpriv.pipeline import Run, execute
-from splitpriv.plan import assemble, make_model, plan
+from splitpriv.run.pipeline import Run, execute
+from splitpriv.run.plan import assemble, make_model, plan
 from splitpriv.stats.vib import kl_to_normal
 from splitpriv.store import Store
 from splitpriv.types import Phase, Spec, Step, UserError

@@ -18,7 +18,7 @@ from splitpriv.defenses.base import Defended
 from splitpriv.defenses.prune_oneshot import PruneOneshot, rest_of
 from splitpriv.nets import resnet, small, vgg
 from splitpriv.nets.split import SplitNet, affordable_stages, edge_sizes
-from splitpriv.pipeline import execute
+from splitpriv.run.pipeline import execute
 from splitpriv.store import Store
 from splitpriv.types import Phase, Spec, Step, UserError
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from splitpriv.defenses.adversarial import Adversarial
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise
+from splitpriv.defenses.parts.resize import carry
 from splitpriv.defenses.prune import Prune
-from splitpriv.defenses.resize import carry
 from splitpriv.nets import pretrained, pruning, resnet, small, vgg
 from splitpriv.nets.decoders import conv
 from splitpriv.nets.split import Backbone, SplitNet
@@ -372,8 +372,8 @@ def test_weight_decay_does_not_shrink_the_masks() -> None:
     """Else a small λ_m, or none, would prune by the optimiser's decay."""
     from splitpriv import config
     from splitpriv.data.base import Split
-    from splitpriv.fit import Job, SplitFit
-    from splitpriv.plan import assemble, make_model
+    from splitpriv.run.fit import Job, SplitFit
+    from splitpriv.run.plan import assemble, make_model
 
     cfg = config.compose(["defense=[prune]", "defense.prune.weight=0", "optim.optimizer.weight_decay=0.5"])
     parts = assemble(cfg)

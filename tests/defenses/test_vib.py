@@ -12,12 +12,12 @@ from small import tiny
 from torch import Tensor, nn
 
 from splitpriv import config
-from splitpriv.cost import cost
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.noise import Noise
 from splitpriv.defenses.vib import Vib
-from splitpriv.pipeline import execute
-from splitpriv.plan import make_model
+from splitpriv.measure.cost import cost
+from splitpriv.run.pipeline import execute
+from splitpriv.run.plan import make_model
 from splitpriv.stats.vib import kl_to_normal
 from splitpriv.store import Store
 from splitpriv.types import Epoch, Phase, Spec, Step, UserError

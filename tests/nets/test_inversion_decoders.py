@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from splitpriv.nets import decoders, release
+from splitpriv.nets import decoders, feature_map
 from splitpriv.types import Shape
 
 SMALL: dict[str, Callable[[Shape, Shape], nn.Module]] = {
@@ -110,7 +110,7 @@ def test_residual_doubles_while_the_size_calls_for_it() -> None:
 def test_the_way_to_the_image_undoes_what_edges_do(
     sides: tuple[int, int], image: tuple[int, int], start: tuple[int, int], times: int
 ) -> None:
-    way = release.path((8, *sides), (3, *image))
+    way = feature_map.path((8, *sides), (3, *image))
     assert (way.start, way.times) == (start, times)
 
 
@@ -128,7 +128,7 @@ def test_positions_stay_over_their_pixels(kind: str, side: int, image: int, fact
 
 def test_tokens_keep_their_places() -> None:
     r = torch.arange(5 * 3).float().view(1, 5, 3)
-    maps = release.FeatureMap((5, 3), (3, 32, 32), 8)(r)
+    maps = feature_map.FeatureMap((5, 3), (3, 32, 32), 8)(r)
     assert maps.shape == (1, 3, 2, 2)
     assert maps[0, :, 0, 1].tolist() == r[0, 2].tolist()  # after the class token, row by row
 

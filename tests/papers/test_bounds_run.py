@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv.audit import Audit
 from splitpriv.data.gaussian import Gaussian
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.noise import Noise
-from splitpriv.measure import bounds
+from splitpriv.measure.audit import Audit
+from splitpriv.measure.measure import bounds
 from splitpriv.stats import gaussian
 from splitpriv.stats.bounds import entropy_bound
 from splitpriv.stats.information import InfoNCE

@@ -10,7 +10,7 @@ import torch
 from planted import PLANTED, accuracy, defended, images, learn, module_of, same, state, stretch
 
 from splitpriv.defenses.base import Defended
-from splitpriv.defenses.cloak_map import NoiseMap
+from splitpriv.defenses.parts.cloak_map import NoiseMap
 
 LOUD = {"max_scale": 2.0, "noise": {"increase": stretch(0.1, 0.5)}, "suppress": stretch(0.02, 0.0)}
 

@@ -6,11 +6,12 @@ import os
 
 import torch
 
-from splitpriv import config, pipeline
-from splitpriv.plan import assemble, make_model
-from splitpriv.resume import read_state
+from splitpriv import config
+from splitpriv.run import pipeline
+from splitpriv.run.plan import assemble, make_model
 from splitpriv.stats import bounds, gaussian
 from splitpriv.store import Store
+from splitpriv.store.state import read_state
 
 RUN = (
     "dataset=gaussian", "dataset.samples=4000", "backbone=linear", "backbone.features=16", "split.at=1",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from splitpriv import config
 from splitpriv.defenses.base import Defended
-from splitpriv.plan import make_model
+from splitpriv.run.plan import make_model
 from splitpriv.stats.vib import kl_to_normal, reparameterise
 from splitpriv.types import Step
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from splitpriv.tabular import attack
-from splitpriv.tabular.data import Table
-from splitpriv.tabular.linear import Linear, gaussian_information, kde_information, shrink
+from splitpriv.studies.tabular import attack
+from splitpriv.studies.tabular.data import Table
+from splitpriv.studies.tabular.linear import Linear, gaussian_information, kde_information, shrink
 
 
 def table(n: int = 400, effect: float = 1.0, seed: int = 0) -> Table:

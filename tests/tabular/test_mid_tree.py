@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from splitpriv.tabular import attack
-from splitpriv.tabular.data import Table
-from splitpriv.tabular.tree import Node, Tree, entropy, gains, gini, macro_f1
+from splitpriv.studies.tabular import attack
+from splitpriv.studies.tabular.data import Table
+from splitpriv.studies.tabular.tree import Node, Tree, entropy, gains, gini, macro_f1
 from splitpriv.types import UserError
 
 SHIPPED: dict[str, Any] = {

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from splitpriv import config
-from splitpriv.tabular.data import load
-from splitpriv.tabular.run import Experiment, interval, main
+from splitpriv.studies.tabular.data import load
+from splitpriv.studies.tabular.run import Experiment, interval, main
 from splitpriv.types import UserError
 
 OPTIONS = sorted(p.stem for p in (config.CONF / "tabular").glob("*.yaml"))
@@ -110,7 +110,7 @@ def test_mistakes_name_their_key(words: tuple[str, ...], said: str) -> None:
 
 def test_as_a_module(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "splitpriv.tabular", "forest"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "splitpriv.studies.tabular", "forest"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert "no option 'forest'" in done.stderr and "Traceback" not in done.stderr

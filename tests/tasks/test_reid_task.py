@@ -14,11 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from splitpriv import config
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.fit import Job, SplitFit
 from splitpriv.nets.reid import BNNeck, GeM, resnet18_reid, tiny_reid
 from splitpriv.nets.split import SplitNet
-from splitpriv.pipeline import execute
-from splitpriv.plan import assemble, make_model
+from splitpriv.run.fit import Job, SplitFit
+from splitpriv.run.pipeline import execute
+from splitpriv.run.plan import assemble, make_model
 from splitpriv.stats.ranking import ranking
 from splitpriv.stats.triplets import batch_hard
 from splitpriv.store import Store

@@ -1,0 +1,216 @@
+"""The commands. torch is imported only by those that compute, so that help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from splitpriv import __version__
+from splitpriv.commands import readers
+from splitpriv.dashboard import cli as dashboard_cli
+from splitpriv.tables import cli as tables
+from splitpriv.types import UserError
+
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+
+EXAMPLES = """examples:
+  splitpriv run                                          the default: shipped images, tiny network, no defence
+  splitpriv run 'defense=[cem,noise]' defense.noise.sigma=0.05 'attack=[decoder,rmle]' seed=1
+  splitpriv run -m 'defense=[none],[noise],[cem,noise]' seed=0,1,2       a sweep, one run after the other
+  splitpriv run -m hydra/launcher=joblib seed=0,1,2,3                    the same in parallel processes
+  splitpriv check dataset=cifar10 backbone=vgg11                         validate; say what is cached; train nothing
+  splitpriv rows --where dataset=cifar10 --format csv                    every finished run
+  splitpriv table run cem_table1 --scale smoke           complete a paper's table; then: table show|diff
+  splitpriv data verify cifar10                                          is the data there, and whole?
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        "splitpriv", description="Run, attack and compare defences of split inference.", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"splitpriv {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="train, defend, attack, measure and record one run, or with -m a sweep")
+    run.add_argument("-m", "--multirun", action="store_true", help="sweep over comma-separated values")
+    check = commands.add_parser("check", help="validate, print keys and what is cached; train nothing")
+    for name, text in (
+        ("tabular", "MID for linear regression and trees, with the MAP attack"),
+        ("leaks", "infer the label of the sample that a network last learned from"),
+    ):
+        side = commands.add_parser(name, help=text)
+        side.add_argument("overrides", nargs="*", metavar="OPTION or key=value")
+    for command in (run, check):
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
+
+    rows = commands.add_parser("rows", help="list finished runs")
+    rows.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
+    rows.add_argument("--format", choices=["table", "csv", "json"], default="table")
+
+    curve = commands.add_parser("curve", help="draw privacy against utility, with reconstructions, from finished runs")
+    curve.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
+    curve.add_argument("--reference", nargs=2, type=float, metavar=("X", "Y"), help="reference of the hypervolume")
+    curve.add_argument("--out", type=Path, help="PNG, SVG, PDF or JSON file (default: <paths.outputs>/curve.png)")
+
+    track = commands.add_parser("track", help="hand finished runs, or a report of them, to trackers")
+    track.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
+    track.add_argument("--report", action="store_true", help="one W&B run that compares them: scatter, picture, table")
+    for command in (curve, track):
+        command.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
+        command.add_argument("--x", metavar="KEY", help="key of a row across (default: the task's headline utility)")
+        command.add_argument("--y", metavar="KEY", help="key of a row upwards (default: privacy/worst/METRIC)")
+        command.add_argument("--by", default="chain", metavar="KEY", help="key that colours points (default: chain)")
+
+    page = dashboard_cli.add(commands)
+    tables.add(commands)
+
+    data = commands.add_parser("data", help="list, fetch or verify data sets")
+    data.add_argument("action", choices=["list", "fetch", "verify"])
+    data.add_argument("name", nargs="?", help="a data set, as in `dataset=NAME`")
+    for command in (rows, curve, track, page, data):
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="paths.outputs=… or paths.data=…")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 for a user's mistake, 130 for Ctrl-C, 1 for anything else."""
+    top = parser()
+    args, rest = top.parse_known_args(argv)  # argparse leaves overrides that follow an option to us
+    if wrong := [r for r in rest if r.startswith("-")]:
+        top.error(f"unrecognized arguments: {' '.join(wrong)}")
+    args.overrides += rest
+    try:
+        return int(COMMANDS[args.command](args) or 0)
+    except KeyboardInterrupt:
+        print("\nsplitpriv: interrupted; the same command continues where this one stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        problems = problems_of(error)
+        if not problems:
+            raise
+        return complain(problems)
+
+
+def complain(problems: Iterable[str]) -> int:
+    """Print each problem on a line of its own."""
+    for problem in dict.fromkeys(problems):
+        print(f"splitpriv: {problem}", file=sys.stderr)
+    return 2
+
+
+def problems_of(error: Exception) -> list[str]:
+    """What a user can mend: the problems of a UserError, a full or read-only disk; empty for a bug of ours."""
+    if isinstance(error, UserError):
+        return error.problems
+    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
+        return []
+    remedy = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose a folder you may write to"
+    where = f" ({error.filename})" if error.filename else ""
+    return [
+        f"paths.outputs: {error.strerror}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
+    ]
+
+
+# ---- run and check -------------------------------------------------------------------------------------------------
+
+
+def run(args: argparse.Namespace) -> int:
+    """One run, or a sweep whose every point is checked before the first starts."""
+    from splitpriv import config
+
+    if not args.multirun:
+        cfg = config.compose(args.overrides)
+        problems = config.check(cfg)
+        if problems:
+            raise UserError(*problems)
+        point(cfg)
+        return 0
+    return sweep(args.overrides)
+
+
+def point(cfg: dict[str, Any], wait: bool = True) -> dict[str, Any]:
+    """Run one config, which the trackers follow, and print its result; a sweep does not `wait` for them."""
+    from splitpriv import track
+    from splitpriv.report import terminal
+    from splitpriv.run import pipeline
+    from splitpriv.store import Store
+
+    store = Store(cfg["paths"]["outputs"])
+    with track.follow(cfg, store, wait) as said:
+        row = pipeline.execute(cfg, store)
+        terminal.print_row(row, store)
+    for problem in said:
+        print(f"splitpriv: {problem}", file=sys.stderr)
+    return row
+
+
+def sweep(overrides: Sequence[str]) -> int:
+    """Check all points, then hand them to Hydra's launcher; points that fail do not stop the others."""
+    from splitpriv import config
+    from splitpriv.launch import sweeping
+
+    problems: list[str] = []
+    root = ""
+    for job in sweeping.points(overrides):
+        try:
+            cfg = config.compose(job)
+            root = cfg["paths"]["outputs"]
+            problems += config.check(cfg)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    failed = sweeping.launch(overrides, Path(root) / "multirun" / f"{stamp}_{os.getpid()}")
+    return complain(failed) if failed else 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print the key and the state of every stage."""
+    from splitpriv import config
+    from splitpriv.report import terminal
+
+    cfg = config.compose(args.overrides)
+    problems = config.check(cfg)
+    if problems:
+        raise UserError(*problems)
+
+    from splitpriv.run import pipeline
+    from splitpriv.store import Store
+
+    terminal.print_plan(*pipeline.preview(cfg, Store(cfg["paths"]["outputs"])))
+    return 0
+
+
+def tabular(args: argparse.Namespace) -> int:
+    """MID in its tabular forms."""
+    from splitpriv.studies.tabular.run import main
+
+    main(args.overrides)
+    return 0
+
+
+def leaks(args: argparse.Namespace) -> int:
+    """Update leaks."""
+    from splitpriv.studies.update_leaks import main
+
+    main(args.overrides)
+    return 0
+
+
+COMMANDS = {
+    "run": run, "check": check, "rows": readers.rows, "curve": readers.curve, "track": readers.track,
+    "dashboard": readers.dashboard, "data": readers.data, "table": tables.table, "tabular": tabular, "leaks": leaks,
+}  # fmt: skip

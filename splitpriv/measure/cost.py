@@ -1,0 +1,64 @@
+"""What the device pays for one image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitpriv.defenses.base import Defended
+from splitpriv.measure.measure import evaluating
+from splitpriv.types import Spec
+
+
+@torch.no_grad()
+def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
+    """What the device pays for one image: parameters, multiply-accumulates, bytes sent, milliseconds.
+
+    The device's part is the edge with its defences, without co-trained adversaries. MACs are half of torch's FLOP
+    count, which knows matrix products and convolutions. The latency is the median of `repeats`, and this machine's.
+    """
+    device = next(model.parameters()).device
+    x = torch.full((1, *spec.image), 0.5, device=device)
+    with evaluating(model):
+        edge_macs, total_macs = _macs(model.release, x), _macs(model, x)
+        latency = _latency(lambda: model.release(x), repeats, device)
+    idle = {id(p) for _, d in model.defenses() for p in d.adversary_parameters()}
+    kept = {id(p): p.numel() for part in (model.net.edge, model.chain) for p in part.parameters() if id(p) not in idle}
+    bits = 32.0
+    for _, defense in model.defenses():  # noise after a grid leaves the grid
+        bits = min(bits, defense.bits) if defense.noise_std == 0 else defense.bits
+    return {
+        "edge_parameters": float(sum(kept.values())),
+        "edge_macs": edge_macs,
+        "total_macs": total_macs,
+        "release_bytes": torch.Size(model.shape).numel() * bits / 8,
+        "edge_latency_ms": latency,
+    }
+
+
+def _macs(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into fused attention
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            call(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops() / 2
+
+
+def _latency(call: Callable[[], Tensor], repeats: int, device: torch.device) -> float:
+    times = []
+    for _ in range(3 + repeats):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(1e3 * (time.perf_counter() - start))
+    return median(times[3:])

@@ -1,0 +1,231 @@
+"""Rows for people: tables on the terminal, CSV."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from splitpriv.measure.checks import above_ceiling
+from splitpriv.store import Row, Store
+
+if TYPE_CHECKING:
+    from splitpriv.run.plan import Plan
+    from splitpriv.store import State
+
+METRICS = {"mse": ("MSE ↑", "{:.4f}"), "psnr": ("PSNR dB ↓", "{:.2f}"), "ssim": ("SSIM ↓", "{:.3f}"),
+           "lpips": ("LPIPS ↑", "{:.3f}")}  # fmt: skip
+COLOURS = {"cached": "green", "partial": "yellow", "failed": "red", "missing": "dim"}
+
+
+def console() -> Console:
+    """Wide enough for a table when the output is a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+
+
+def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
+    """Rows with `ceiling/<attack>/<metric>` added where the undefended twin of a run is in the store."""
+    out = []
+    for row in rows:
+        twin = store.row(row["ceiling"]) if row["ceiling"] != row["key"] else None
+        found = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
+        flags = [flag for name in images_of(row) if f"ceiling/{name}/mse" in found
+                 for flag in above_ceiling(name, row[f"privacy/{name}/mse"], found[f"ceiling/{name}/mse"])]  # fmt: skip
+        out.append({**row, **found, "flags": row["flags"] + flags})
+    return out
+
+
+def print_row(row: Row, store: Store) -> None:
+    """The short readable result of one run."""
+    row = with_ceilings([row], store)[0]
+    out = console()
+    out.print(
+        f"\n[bold]{row['chain']}[/]  {row['dataset']} · {row['backbone']} cut at {row['cut']} · seed {row['seed']} · "
+        f"{_headline(row)} [bold]{row['utility/' + _headline(row)]:.2%}[/] · "
+        f"edge {row['cost/edge_parameters']:,.0f} parameters, "
+        f"{row['cost/release_bytes']:,.0f} bytes released · key {row['key']}"
+    )
+    names = images_of(row)
+    if names:
+        out.print(_images(row, names))
+    for name in attacks_of(row):
+        if name not in names:
+            out.print(_inference(row, name))
+    if bound := {k[6:]: v for k, v in row.items() if k.startswith("bound/")}:
+        out.print("[dim]bounds: " + ", ".join(f"{name} {value:.4g}" for name, value in bound.items()) + "[/]")
+    if binds := {k[6:]: v for k, v in row.items() if k.startswith("binds/")}:
+        out.print("binds: " + ", ".join(f"{name} on the {what}" for what, name in binds.items()))
+    for flag in row["flags"]:
+        out.print(f"[yellow]! {flag}[/]", markup=True)
+    for name in images_of(row):
+        out.print(f"[dim]pictures: {store.root / row[f'picture/{name}']}[/]", soft_wrap=True)
+
+
+def _images(row: Row, names: Sequence[str]) -> Table:
+    """What the attacks `names` rebuilt, between the floors and the undefended ceiling."""
+    metrics = [m for m in METRICS if f"privacy/worst/{m}" in row]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("reconstruction by")
+    for metric in metrics:
+        table.add_column(METRICS[metric][0], justify="right")
+    lines = [(name, f"privacy/{name}") for name in names]
+    lines += [("worst case per image", "privacy/worst")] if len(names) > 1 else []
+    lines += [(f"{name}, undefended", f"ceiling/{name}") for name in [*names, "worst"]
+              if f"ceiling/{name}/mse" in row and (name != "worst" or len(names) > 1)]  # fmt: skip
+    lines += [("floor: mean image", "floor/mean_image"), ("floor: random image", "floor/random_image")]
+    for label, prefix in lines:
+        style = "dim" if label.startswith("floor") or label.endswith("undefended") else None
+        table.add_row(label, *(_cell(row, f"{prefix}/{m}", m) for m in metrics), style=style)
+    return table
+
+
+def _inference(row: Row, name: str) -> Table:
+    """What an attack on an attribute or an identity found, beside the same attack on clean x and on no defence."""
+    target = row.get(f"attack.{name}.attribute")
+    table = Table(box=None, pad_edge=False)
+    metrics = [k.split("/")[2] for k in row if k.startswith(f"privacy/{name}/")]
+    for column in (f"{target} inferred by" if target else "identity found by", *metrics):
+        table.add_column(column.replace("_", " "))
+    for label, prefix in ((name, "privacy"), (f"{name}, undefended", "ceiling"), (f"{name} of clean x", "clean")):
+        if f"{prefix}/{name}/{metrics[0]}" in row:
+            table.add_row(label, *(f"{row[f'{prefix}/{name}/{m}']:.3f}" for m in metrics),
+                          style=None if prefix == "privacy" else "dim")  # fmt: skip
+    return table
+
+
+def attacks_of(row: Row) -> list[str]:
+    """The attacks of a row, in the order in which they were listed."""
+    names = dict.fromkeys(key.split("/")[1] for key in row if key.startswith("privacy/"))
+    return [name for name in names if name != "worst"]
+
+
+def scores_of(row: Row) -> dict[str, str]:
+    """Where in the store each attack's scores per victim lie; `clean/<attack>` is that attack on clean x."""
+    found = {key[7:]: path for key, path in row.items() if key.startswith("scores/")}
+    pictures = {key[8:]: path for key, path in row.items() if key.startswith("picture/")}
+    return found or {name: f"{path.rpartition('/')[0]}/scores.safetensors" for name, path in pictures.items()}  # older
+
+
+def images_of(row: Row) -> list[str]:
+    """Those of them that rebuild images."""
+    return [name for name in attacks_of(row) if f"picture/{name}" in row]
+
+
+def print_rows(rows: Sequence[Row], store: Store) -> None:
+    """Many runs, one line each; the arrows say which way is more private. What all rows share stands above them."""
+    if not rows:
+        console().print(f"no finished run under {store.root}; make one with: splitpriv run")
+        return
+    context = ("dataset", "backbone", "cut", "task", "optim", "protocol", "knowledge", "attacks", "seed")
+    told = [{name: _context(row, name) for name in context} for row in rows]
+    shared = [name for name in context if len({line[name] for line in told}) == 1]
+    varying = [name for name in context if name not in shared]
+    title = " · ".join(f"{name} {told[0][name]}" for name in shared)
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    metrics = [m for m in METRICS if any(f"privacy/worst/{m}" in row for row in rows)]
+    for column in ("chain", *varying):
+        table.add_column(column, overflow="fold")
+    inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
+    told_by = {name: next(m for m in ("advantage", "map") if any(f"privacy/{name}/{m}" in row for row in rows))
+               for name in inferred}  # fmt: skip
+    headlines = " or ".join(dict.fromkeys(map(_headline, rows)))
+    images = ("MSE undefended", "MSE of mean image") if metrics else ()
+    for column in (headlines, *(METRICS[m][0] for m in metrics), *images,
+                   *(f"{name} {metric} ↓" for name, metric in told_by.items()), "flags"):  # fmt: skip
+        table.add_column(column, justify="right")
+    table.add_column("key", no_wrap=True)
+    for row, line in zip(rows, told, strict=True):
+        cells = [f"{row['utility/' + _headline(row)]:.2%}"]
+        cells += [_cell(row, f"privacy/worst/{m}", m) for m in metrics]
+        cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
+        for name, metric in told_by.items():
+            value = row.get(f"privacy/{name}/{metric}")
+            cells.append("" if value is None else f"{value:.3f}")
+        table.add_row(row["chain"], *(line[name] for name in varying), *cells, str(len(row["flags"])), row["key"])
+    console().print(table)
+    console().print(
+        "[dim]privacy is the worst case over the attacks, per image; ↑ higher or ↓ lower is more private[/]"
+    )
+
+
+def _headline(row: Row) -> str:
+    """The name of the number that says what the service is worth."""
+    return str(row.get("headline", "accuracy"))
+
+
+def _context(row: Row, name: str) -> str:
+    return ",".join(attacks_of(row)) if name == "attacks" else str(row.get(name, ""))
+
+
+def _cell(row: Row, key: str, metric: str) -> str:
+    return METRICS[metric][1].format(row[key]) if row.get(key) is not None else ""
+
+
+def print_csv(rows: Sequence[Row]) -> None:
+    """Every key of every row; curves and other lists are left to the JSON."""
+    write_csv(rows, sys.stdout)
+
+
+def write_csv(rows: Sequence[Row], file: TextIO) -> None:
+    """The same into any open file."""
+    plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict) or k == "flags"} for row in rows]
+    columns = list(dict.fromkeys(key for row in plain for key in row))
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "; ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in plain)
+
+
+def print_plan(chart: Plan, states: Sequence[tuple[str, str, State]], row: State) -> None:
+    """The key and the state of every stage."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "key", "state"):
+        table.add_column(column)
+    for label, key, state in [*states, ("row", chart.row, row)]:
+        table.add_row(label, key, f"[{COLOURS[state]}]{state}[/]")
+    console().print(table)
+
+
+def print_frontier(numbers: Mapping[str, Any]) -> None:
+    """What a curve says in numbers: hypervolume, and the privacy that a loss of utility buys."""
+    losses = list(next(iter(numbers["groups"].values()))["privacy_at_loss"]) if numbers["undefended"] else []
+    table = Table(pad_edge=False)
+    table.add_column("group")
+    if numbers["reference"]:
+        table.add_column("hypervolume", justify="right")
+    for loss in losses:
+        table.add_column(f"at {100 * float(loss):g} points of loss", justify="right")
+    for name, found in numbers["groups"].items():
+        volume = [_estimate(found["hypervolume"])] if numbers["reference"] else []
+        table.add_row(name, *volume, *(_estimate(found["privacy_at_loss"][loss]) for loss in losses))
+    console().print(f"{numbers['y']} against {numbers['x']}")
+    if len(table.columns) > 1:
+        console().print(table)
+    notes = [f"{label}: {level:.4g}" for label, level in numbers["levels"].items()]
+    if numbers["reference"]:
+        x, y = numbers["reference"]
+        notes.append(f"reference of the hypervolume: ({x:.4g}, {y:.4g})")
+    else:
+        notes.append("a hypervolume needs an undefended run (chain none), or --reference UTILITY PRIVACY")
+    if numbers["ambiguous"]:
+        notes.append("several undefended settings: privacy at a loss of utility needs one; choose with --where")
+    elif not numbers["undefended"]:
+        notes.append("privacy at a loss of utility needs an undefended run (chain none) of the same seeds")
+    else:
+        notes.append(numbers["interpolation"])
+    if numbers["left_out"]:
+        notes.append(f"left out: {numbers['left_out']} runs without a finite {numbers['x']} and {numbers['y']}")
+    for note in notes:
+        console().print(f"[dim]{note}[/]")
+
+
+def _estimate(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "not measured"
+    sign = "≥ " if found.get("at_least") else ""
+    if found["low"] is None:
+        return f"{sign}{found['mean']:.4g} (n=1)"
+    return f"{sign}{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"

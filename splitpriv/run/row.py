@@ -1,0 +1,113 @@
+"""The flat record of a run, which tables, curves and dashboards read."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from splitpriv import __version__
+from splitpriv.config import Config, flatten
+from splitpriv.data.base import Split
+from splitpriv.measure import checks, measure
+from splitpriv.run.plan import Parts, Plan
+from splitpriv.store import Row, Store
+from splitpriv.store.state import load_tensors
+
+NAMED = (
+    "dataset",
+    "backbone",
+    "split",
+    "task",
+    "optim",
+    "protocol",
+    "knowledge",
+    "monitor",
+    "setting",
+)  # groups whose option a row names
+FLOORS = ("mean_image", "random_image")
+SCORES = "scores.safetensors"  # in a measure stage: metric -> (victims,)
+
+
+def head(cfg: Config, chart: Plan) -> Row:
+    """What a row says of its settings, known before anything is trained."""
+    apart = ("choices", "paths", "runtime", "track", "seed", "attack_seed")
+    at = cfg["split"]["at"]
+    return {
+        "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
+        "attack_seed": cfg["attack_seed"], **{k: v for k, v in cfg["choices"].items() if k in NAMED},
+        "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
+        "precision": cfg["runtime"]["precision"], "fit": list(chart.fits),
+        **{k: v for k, v in flatten({k: v for k, v in cfg.items() if k not in apart}).items() if v != {}},
+    }  # fmt: skip
+
+
+def make_row(
+    cfg: Config, parts: Parts, chart: Plan, store: Store, facts: Mapping[str, Any], homes: Mapping[str, Path],
+    scored: Mapping[str, Path],
+) -> Row:  # fmt: skip
+    """The flat record of a run: config, utility, privacy per attack and in the worst case, floors, cost, flags."""
+    means = {name: read_json(home / "means.json") for name, home in scored.items()}
+    reports = {name: read_json(home / "report.json") for name, home in homes.items()}
+    images = [name for name, attack in parts.attacks.items() if attack.recovers == "image"]
+    per_image = {name: load_tensors(scored[name] / SCORES) for name in images}
+    attacks = {
+        name: checks.Facts(
+            means[name], cfg["attack"][name]["_target_"], attack.requires, attack.draws,
+            cfg["attack"][name].get("eot", 1), reports[name].get("converged"), attack.adapts,
+            {k: v for k, v in cfg["attack"][name].items() if k not in ("draws", "eot")},
+        )
+        for name, attack in parts.attacks.items()
+    }  # fmt: skip
+    plain = {k: v for k, v in facts.items() if "/" in k}
+    floors = {n: {k.split("/")[2]: v for k, v in plain.items() if k.startswith(f"floor/{n}/")} for n in FLOORS}
+    utility = {k[8:]: v for k, v in plain.items() if k.startswith("utility/")}
+    bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
+    flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=facts["overlaps"], utility=utility,
+                          adaptive=facts["adaptive"], bounds=bounds)  # fmt: skip
+    if images:
+        means["worst"] = measure.summary(measure.worst(per_image))
+    clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
+    curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
+    return {
+        **head(cfg, chart), "ceiling": chart.ceiling, **plain,
+        **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},
+        **{f"{name}/{metric}": value for name, found in clean.items() for metric, value in found.items()},
+        **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
+        **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
+        **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
+        **{f"picture/{name}": f"measure/{chart.scores[name]}/grid.png" for name in images},
+        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, "flags": flags,
+        **provenance(),
+    }  # fmt: skip
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def provenance() -> dict[str, str | None]:
+    """Versions, and the commit where the code runs from a git checkout."""
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True, text=True, check=False,
+        ).stdout.strip()  # fmt: skip
+    except OSError:  # no git on this machine
+        commit = ""
+    versions = {f"version/{name}": metadata.version(name) for name in ("torch", "torchvision", "pytorch-lightning")}
+    own = {"version/splitpriv": __version__, "version/python": platform.python_version()}
+    return {**own, **versions, "commit": commit or None}
+
+
+def overlaps(splits: Mapping[str, Split]) -> dict[str, int]:
+    """How many images two splits share, for the pairs of a protocol that allows it."""
+    ids = {name: set(split.ids.tolist()) for name, split in splits.items()}
+    shared = {f"{a} and {b}": len(ids[a] & ids[b]) for a, b in combinations(ids, 2)}
+    return {pair: count for pair, count in shared.items() if count}

@@ -1,0 +1,82 @@
+"""One phase of training, from its last epoch to its weights: it survives a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+from splitpriv.defenses.base import Defended
+from splitpriv.progress import bar
+from splitpriv.run.fit import CHUNK, Job, SplitFit
+from splitpriv.store import write_atomic
+from splitpriv.store.state import load_state, read_state, save_state
+
+
+def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> None:
+    """Train `model` for one phase and write `weights.pt` and `curve.json` into `home`.
+
+    An interrupted phase continues from its last epoch and ends in the numbers it would have had. Raise UserError when a
+    loss becomes NaN.
+    """
+    module = SplitFit(model, job, monitor)
+    parts: dict[str, Any] = {"model": model, "main": module.main, **{f"own/{k}": o for k, o in module.own.items()}}
+    if module.schedule is not None:
+        parts["schedule"] = module.schedule
+    if monitor is not None:
+        parts["monitor"] = monitor
+    module.epoch, notes = load_state(home / "last.pt", parts)
+    if notes:
+        module.curve, module.best = notes["curve"], notes["best"]
+    steps = len(module.batches())
+    module.ticker = bar(job.label, round(job.length * steps), unit="step", initial=module.epoch * steps)
+    if job.select == "best":
+        module.on_best = lambda: save_state(home / "best.pt", module.epoch, {"model": model}, None)
+
+    def after_epoch() -> None:
+        save_state(home / "last.pt", module.epoch, parts, {"curve": module.curve, "best": module.best})
+        write_atomic(home / "curve.json", json.dumps(module.curve))  # for whoever watches the run
+
+    module.after_epoch = after_epoch
+    interrupted = _Interrupted()
+    trainer = pl.Trainer(
+        max_epochs=job.epochs - module.epoch, accelerator="gpu" if job.train.y.is_cuda else "cpu", devices=1,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=str(home), callbacks=[interrupted], plugins=[LightningEnvironment()],  # Slurm's is not ours
+    )  # fmt: skip
+    try:
+        if module.epoch < job.epochs:
+            trainer.fit(module, list(range(math.ceil(steps / CHUNK))))
+            model.to(job.train.y.device)  # Lightning leaves what it trained on the CPU
+    except SystemExit:
+        if interrupted.seen:  # Lightning turns Ctrl-C into exit(1)
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        module.ticker.close()
+    if job.select == "best":
+        load_state(home / "best.pt", {"model": model})
+    save_state(home / "weights.pt", job.epochs, {"model": model}, None)
+    for scratch in ("last.pt", "best.pt"):
+        (home / scratch).unlink(missing_ok=True)
+
+
+class _Interrupted(pl.Callback):
+    seen = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.seen = isinstance(exception, KeyboardInterrupt)
+
+
+def load_weights(model: Defended, home: Path, net_only: bool = False) -> None:
+    """Load what `train_phase` wrote; `net_only` leaves the chain as it is (the phase before was idle)."""
+    state: Mapping[str, Any] = read_state(home / "weights.pt")["parts"]["model"]
+    if net_only:
+        model.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
+    else:
+        model.load_state_dict(state)

@@ -1,0 +1,231 @@
+"""Update leaks: what the server's answers give away about the sample that it last learned from.
+
+Salem et al., Updates-Leak, USENIX Security 2020, in the setting of MID's authors: one sample, one step of SGD.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from rich.table import Table
+from torch import Tensor, nn
+
+from splitpriv import config, host, progress
+from splitpriv.attacks.base import answer, mean_of
+from splitpriv.data.base import Split
+from splitpriv.defenses.base import Defended
+from splitpriv.report.terminal import console
+from splitpriv.run.pipeline import Run
+from splitpriv.run.plan import assemble, plan
+from splitpriv.run.row import provenance, read_json
+from splitpriv.store import Row, Store, write_atomic
+from splitpriv.store.keys import fingerprint
+from splitpriv.store.state import load_tensors, save_tensors, seed_epoch
+from splitpriv.studies import compose
+from splitpriv.types import Count, Positive, Rate, UserError, blame
+
+
+class UpdateLeaks:
+    """The attacker asks `probes` images before and after an update, and infers the updating sample's label.
+
+    It trains a shadow of the target, by the same recipe with the same chain, on the first `shadow` share of aux,
+    updates the shadow with `shadow_updates` further images of aux, one at a time, and fits an MLP from the differences
+    of its answers to the labels; the target is updated with `updates` victims. An update is one step of SGD on the
+    cross-entropy, at rate `update_lr`, in evaluation mode. Answers are averaged over each number of `draws`, with the
+    chain's sampling at test on and, where it has any, off. The MLP is fitted `runs` times.
+    """
+
+    key_name: ClassVar[str] = "splitpriv.leaks.UpdateLeaks"
+
+    version = 1
+
+    def __init__(self, *, shadow: Rate, probes: Count, updates: Count, shadow_updates: Count, update_lr: Positive,
+                 observe: Literal["logits", "softmax", "topk", "label"], top: Count, draws: list[Count],
+                 hidden: list[Count], dropout: Rate, standardise: bool, epochs: Count, batch: Count, lr: Positive,
+                 runs: Count) -> None:  # fmt: skip
+        if not draws or shadow == 0:
+            raise UserError(
+                ".draws: is empty; give at least [1]" if not draws else ".shadow: 0 leaves nothing to learn"
+            )
+        self.shadow, self.probes, self.updates, self.shadow_updates = shadow, probes, updates, shadow_updates
+        self.update_lr, self.observe, self.top, self.draws = update_lr, observe, top, sorted(set(draws))
+        self.hidden, self.dropout, self.standardise = hidden, dropout, standardise
+        self.epochs, self.batch, self.lr, self.runs = epochs, batch, lr, runs
+
+    def parts(self, aux: Split) -> tuple[Split, Split, Split]:
+        """What the shadow learns from, what updates it, and the probes, as many of each class as there are.
+
+        Raises UserError where aux is too small.
+        """
+        first, needed = int(self.shadow * len(aux)), self.shadow_updates + self.probes
+        if not 0 < first <= len(aux) - needed:
+            raise UserError(
+                f".shadow_updates: aux has {len(aux)} images, of which the shadow learns from {first}, and "
+                f"{needed} are wanted beside; lower shadow, shadow_updates or probes, or raise protocol.limit.aux "
+                "where it is what limits aux, or take a larger dataset"
+            )
+        rest = aux.take(slice(first, len(aux)))
+        own = F.one_hot(rest.y)
+        turn = (own.cumsum(0) * own).sum(1)  # how many of its class have come, itself included
+        order = turn.argsort(stable=True)
+        probes, others = order[: self.probes], order[self.probes :].sort().values
+        return aux.take(slice(0, first)), rest.take(others[: self.shadow_updates]), rest.take(probes)
+
+    @torch.no_grad()
+    def differences(self, model: Defended, samples: Split, probes: Split, draws: int) -> Tensor:
+        """Answers before an update less those after it, (N, probes · classes), for an update by each sample alone."""
+        values = list(model.parameters())
+        kept = [p.clone() for p in values]
+        x, rows = probes.x(slice(None)), []
+        before = self._answers(model, x, draws)
+        with progress.bar(f"updates, {draws} draws", len(samples), unit="update") as bar:
+            for i in range(len(samples)):
+                part = samples.take(slice(i, i + 1))
+                with torch.enable_grad():
+                    model.requires_grad_(True)
+                    loss = F.cross_entropy(model(part.x(slice(None))), part.y)
+                    grads = torch.autograd.grad(loss, values, allow_unused=True)
+                    model.requires_grad_(False)
+                for p, g in zip(values, grads, strict=True):
+                    if g is not None:
+                        p.sub_(g, alpha=self.update_lr)
+                rows.append((before - self._answers(model, x, draws)).flatten())
+                for p, old in zip(values, kept, strict=True):
+                    p.copy_(old)
+                bar.update()
+        return torch.stack(rows)
+
+    def _answers(self, model: Defended, x: Tensor, draws: int) -> Tensor:
+        z = model.features(x) if model.input_is_fixed else None
+
+        def once() -> Tensor:
+            return model.classify(model.obfuscate(model.features(x) if z is None else z))
+
+        return mean_of(lambda: answer(once(), self.observe, self.top), draws)
+
+    def infer(self, shadow: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], classes: int) -> Tensor:
+        """Fit an MLP to (differences, labels) of the shadow; whether it is right about each update of the target."""
+        (inputs, labels), (asked, truth) = shadow, target
+        if self.standardise:
+            mean, std = inputs.mean(0), inputs.std(0).clamp(min=1e-12)
+            inputs, asked = (inputs - mean) / std, (asked - mean) / std
+        sizes = [inputs.shape[1], *self.hidden]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(sizes):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        net = nn.Sequential(*layers, nn.Dropout(self.dropout), nn.Linear(sizes[-1], classes)).to(inputs.device)
+        optimizer = torch.optim.Adam(net.parameters(), self.lr)
+        for _ in range(self.epochs):
+            for index in torch.randperm(len(labels), device=labels.device).split(self.batch):
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(net(inputs[index]), labels[index]).backward()
+                optimizer.step()
+        with torch.no_grad():
+            return (net.eval()(asked).argmax(1) == truth).float()
+
+
+def sampling(model: Defended, on: bool) -> bool:
+    """Switch whether the chain draws at test, where it can; whether it can."""
+    links = [m for m in model.modules() if hasattr(m, "sample_at_test")]
+    for link in links:
+        link.sample_at_test = on  # type: ignore[assignment]
+    return bool(links)
+
+
+def shadow_of(target: Run, train: Split, val: Split, share: float) -> Run:
+    """The same recipe and chain on the attacker's own images, from another initialisation."""
+    chart = target.chart
+
+    def other(key: str) -> str:
+        return fingerprint(shadow=key, data=chart.utility, share=share, seed=target.cfg["attack_seed"])
+
+    own = dataclasses.replace(
+        chart, start=other(chart.start), fits=tuple(map(other, chart.fits)), seeds=tuple(map(other, chart.seeds))
+    )
+    run = Run({**target.cfg, "monitor": {}}, target.store, target.parts, own, target.device)
+    run.__dict__["splits"] = {**target.splits, "train": train, "val": val}
+    return run
+
+
+def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
+    """Train the shadow, update both networks, fit the attack; every count of draws, sampling on and off."""
+    spec, settings = target.parts.dataset.spec, target.parts.measure
+    with blame("leaks"):
+        own, updates, probes = attack.parts(target.known["aux"])
+    secrets = target.known["victims"].take(slice(0, attack.updates))
+    models = {"target": target.model, "shadow": shadow_of(target, own, updates, attack.shadow).model}
+    samples = {"target": secrets, "shadow": updates}
+    found = []
+    for on in (True, False):
+        able = [sampling(model, on) for model in models.values()]
+        if not on and not any(able):
+            continue
+        worth = target.parts.task.utility(models["target"], target.splits, draws=settings.draws, batch=settings.batch)
+        x = probes.x(slice(0, 1))
+        random = not torch.equal(models["target"](x), models["target"](x))
+        for draws in attack.draws if random else attack.draws[:1]:
+            pairs = {}
+            for name, model in models.items():
+                path = home / f"{name}_{'drawn' if on else 'mean'}_{draws}.safetensors"
+                if not path.exists():
+                    seed_epoch(f"{key}/{path.stem}", 0)
+                    save_tensors(path, {"delta": attack.differences(model, samples[name], probes, draws)})
+                pairs[name] = load_tensors(path)["delta"].to(target.device), samples[name].y
+            right = []
+            for run in range(attack.runs):
+                seed_epoch(key, run)
+                right.append(attack.infer(pairs["shadow"], pairs["target"], spec.classes).mean())
+            runs = host.to_host(torch.stack(right))
+            mean = sum(runs) / len(runs)
+            found.append({
+                "sample_at_test": on and any(able), "draws": draws, "attack/accuracy": mean, "attack/runs": runs,
+                "attack/interval": 1.96 * math.sqrt(mean * (1 - mean) / len(secrets)),
+                "floor/commonest": float(secrets.y.bincount().max()) / len(secrets),
+                **{f"utility/{k}": v for k, v in worth.items()},
+            })  # fmt: skip
+    sampling(models["target"], True)
+    write_atomic(home / "found.json", json.dumps(found))
+
+
+def main(words: Sequence[str]) -> list[Row]:
+    """`splitpriv leaks [OPTION of conf/leaks] key=value ...`: run, print, and write rows into `<outputs>/leaks/`."""
+    option = next((w for w in words if "=" not in w), "short")
+    attack, node, cfg = compose.compose("leaks", option, [w for w in words if "=" in w])
+    if problems := config.check(cfg):
+        raise UserError(*problems)
+    parts, store = assemble(cfg), Store(cfg["paths"]["outputs"])
+    target = Run(cfg, store, parts, plan(cfg, parts), parts.runtime.start())
+    key = fingerprint(leaks=node, after=target.chart.utility, seed=cfg["attack_seed"])
+    home = store.memo("leaks", key, lambda folder: measure(attack, target, key, folder))
+    chain = "+".join(cfg["defense"]) or "none"
+    about = {"key": key, "chain": chain, **{k: cfg["choices"][k] for k in ("dataset", "backbone", "protocol")},
+             "seed": cfg["seed"], "attack_seed": cfg["attack_seed"], "fit": list(target.chart.fits)}  # fmt: skip
+    settings = {k: v for k, v in config.flatten({"leaks": node, "defense": cfg["defense"]}).items() if v != {}}
+    rows = [{**about, **settings, **found, **provenance()} for found in read_json(home / "found.json")]
+    write_atomic(home / "rows.json", json.dumps(rows, indent=1) + "\n")
+    show(rows)
+    return rows
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Accuracy of the inferred label against draws, sampling on and off."""
+    first = rows[0]
+    about = f"{first['chain']}  {first['dataset']} · {first['backbone']} · seed {first['seed']}"
+    grid = Table(title=f"update leaks: {about}", title_justify="left", pad_edge=False)
+    names = [k for k in first if k.startswith("utility/")][:1]
+    for title in ("draws at test", "averaged", *(n[8:] for n in names), "label of the update", "commonest label"):
+        grid.add_column(title, justify="right")
+    for row in rows:
+        worth = [f"{row[n]:.2%}" for n in names]
+        found = f"{row['attack/accuracy']:.2%} ± {row['attack/interval']:.2%}"
+        drawn = "on" if row["sample_at_test"] else "off or none"
+        grid.add_row(drawn, str(row["draws"]), *worth, found, f"{row['floor/commonest']:.2%}")
+    console().print(grid)

@@ -1,0 +1,215 @@
+"""What the missing cells of a table will take, from real steps of each distinct fit and attack, timed here."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from splitpriv.config import Config
+from splitpriv.store import Store, write_atomic
+from splitpriv.store.keys import fingerprint
+from splitpriv.tables.cells import OPEN, Cell
+
+TIMES = "table/times.json"  # in the store: seconds by fingerprint of what was timed
+AUX = 128  # images that a timed attack learns from
+STEPS = (1, 3)  # batches of the short and the long fit
+LENGTHS = ("epochs", "steps")  # settings of an attack that its time is proportional to
+
+Note = Callable[[str], None]
+
+
+class Timer:
+    """Seconds per unit of work, measured once per kind of work and kept in the store."""
+
+    def __init__(self, store: Store, note: Note = print) -> None:
+        self.path, self.note = store.root / TIMES, note
+        self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def get(self, label: str, measure: Callable[[], Any], **what: Any) -> Any:
+        """The result of `measure()` for this work on this machine, or of an earlier call; None where it failed."""
+        import torch
+
+        machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        key = fingerprint(**what, machine=machine, threads=torch.get_num_threads(), torch=str(torch.__version__))
+        if key not in self.known:
+            self.note(f"timing {label}")
+            try:
+                self.known[key] = measure()
+            except Exception as error:  # an estimate must not stop a plan
+                self.note(f"cannot time {label}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+                return None
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path, json.dumps(self.known))
+        return self.known[key]
+
+
+def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str], float | None], float, int]:
+    """Seconds per (row, play), their sum, and how many cells it leaves out; a stage that several share counts once."""
+    seen: set[str] = set()
+    rows: dict[tuple[str, str], float | None] = {}
+    total, unknown = 0.0, 0
+    for cell in cells:
+        if cell.state not in OPEN or cell.cfg is None:
+            continue
+        stages = [(label, key) for label, _, key in cell.stages if key not in seen]
+        seen.update(key for _, key in stages)
+        seconds = list(_stages(cell.cfg, [label for label, _ in stages], timer))
+        place, known = (cell.row, cell.play), [s for s in seconds if s is not None]
+        if len(known) < len(seconds):
+            unknown += 1
+            rows[place] = None
+        elif rows.get(place, 0.0) is not None:
+            rows[place] = (rows.get(place) or 0.0) + sum(known)
+        total += sum(known)
+    return rows, total, unknown
+
+
+def _stages(cfg: Config, labels: Sequence[str], timer: Timer) -> Iterator[float | None]:
+    """The seconds of each stage; what scores a run is little beside what makes it, and is left out."""
+    shared = {name: cfg[name] for name in ("dataset", "backbone", "split")}
+    sizes: Mapping[str, int] | None = timer.get(
+        f"the splits of {cfg['choices'].get('dataset', 'the data')}", partial(_sizes, cfg), sizes=cfg["dataset"],
+        protocol=cfg["protocol"], knowledge=cfg.get("knowledge"),
+    )  # fmt: skip
+    if any(label.startswith("fit ") for label in labels):
+        chain = "+".join(cfg["defense"]) or "none"
+        same = {
+            "defense": [*cfg["defense"].items()],
+            "monitor": cfg["monitor"],
+            "batch": cfg["optim"]["batch"],
+            **shared,
+        }
+        rate = timer.get(f"training steps of {chain}", partial(_fit_rate, cfg), fit=same)
+        yield rate * sizes["train"] * _epochs(cfg) if rate is not None and sizes else None
+    for label in labels:
+        kind, _, name = label.partition(" ")
+        if kind == "attack":
+            name = name.removesuffix(" on clean x")
+            yield _attack_seconds(cfg, name, sizes, shared, timer)
+
+
+def _attack_seconds(
+    cfg: Config, name: str, sizes: Mapping[str, int] | None, shared: Config, timer: Timer
+) -> float | None:  # fmt: skip
+    node = cfg["attack"][name]
+    base = _with_lengths(node, dict.fromkeys(_lengths(node), 1))
+    rates = timer.get(f"steps of {name}", partial(_attack_rates, cfg, name), attack=base, of=shared)
+    if rates is None or not sizes:
+        return None
+    scale = {"epochs": sizes["aux"] / AUX, "steps": sizes["victims"] / min(AUX, sizes["victims"])}
+    out = float(rates[""]) * scale["epochs"]
+    for path, length in _lengths(node).items():
+        out += rates[path] * (length - 1) * scale[path.rpartition(".")[2]]
+    return out
+
+
+def _lengths(node: Mapping[str, Any], where: str = "") -> dict[str, int]:
+    found = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found.update(_lengths(value, f"{where}{key}."))
+        elif key in LENGTHS and isinstance(value, int):
+            found[f"{where}{key}"] = value
+    return found
+
+
+def _with_lengths(node: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:
+    out = copy.deepcopy(dict(node))
+    for path, value in lengths.items():
+        *inner, last = path.split(".")
+        at = out
+        for part in inner:
+            at = at[part]
+        at[last] = value
+    return out
+
+
+# ---- measurements --------------------------------------------------------------------------------------------------
+
+
+def _run(cfg: Config, folder: str, **limit: int) -> Any:
+    """A run of a few images in a store of its own, its data read."""
+    from splitpriv.run.pipeline import Run
+    from splitpriv.run.plan import assemble, plan
+
+    cfg = copy.deepcopy(cfg)
+    cfg["monitor"] = {}
+    for role, count in limit.items():
+        most = cfg["protocol"]["limit"].get(role)
+        cfg["protocol"]["limit"][role] = count if most is None else min(most, count)
+    attacked = cfg["protocol"]["attacked"]
+    cfg["protocol"]["attacked"] = AUX if attacked is None else min(attacked, AUX)
+    parts = assemble(cfg)
+    run = Run(cfg, Store(folder), parts, plan(cfg, parts), parts.runtime.start())
+    _ = run.splits
+    return run
+
+
+def _sizes(cfg: Config) -> dict[str, int]:
+    """How many images each split of the real run has."""
+    from splitpriv.run.plan import assemble
+
+    parts = assemble(cfg)
+    splits = parts.protocol.split(parts.dataset.pools(Path(cfg["paths"]["data"])))
+    sizes = {role: len(split) for role, split in splits.items()}
+    return {**sizes, "victims": min(sizes["victims"], parts.protocol.attacked or sizes["victims"])}
+
+
+def _epochs(cfg: Config) -> float:
+    from splitpriv.run.plan import assemble
+
+    return sum(phase.epochs or int(cfg["optim"]["epochs"]) for phase in assemble(cfg).phases)
+
+
+def _fit_rate(cfg: Config) -> float:
+    """Seconds per image and epoch of training: what three batches take longer than one, the first of a process warm."""
+    cfg = copy.deepcopy(cfg)
+    cfg["optim"]["epochs"] = 1
+    seconds, images = {}, {}
+    for steps in (STEPS[0], *STEPS):  # the first of the three warms up
+        with tempfile.TemporaryDirectory() as folder:
+            run = _run(cfg, folder, train=steps * cfg["optim"]["batch"], val=AUX, aux=AUX, victims=AUX)
+            start = time.perf_counter()
+            _ = run.model
+            seconds[steps], images[steps] = time.perf_counter() - start, len(run.splits["train"])
+    more = images[STEPS[1]] - images[STEPS[0]]
+    if more <= 0:  # the split has less than two batches
+        return seconds[STEPS[1]] / images[STEPS[1]] / _epochs(cfg)
+    return max(seconds[STEPS[1]] - seconds[STEPS[0]], 0.0) / more / _epochs(cfg)
+
+
+def _attack_rates(cfg: Config, name: str) -> dict[str, float]:
+    """Seconds of the attack on a few images at the least length, and for one more of each of its lengths."""
+    cfg = copy.deepcopy(cfg)
+    cfg["optim"]["epochs"] = 1
+    lengths = dict.fromkeys(_lengths(cfg["attack"][name]), 1)
+    node = cfg["attack"][name]
+
+    def seconds(chosen: Mapping[str, int]) -> float:
+        cfg["attack"] = {name: _with_lengths(node, chosen)}
+        with tempfile.TemporaryDirectory() as folder:
+            run = _run(cfg, folder, train=cfg["optim"]["batch"], val=AUX, aux=AUX, victims=AUX)
+            _ = run.model
+            home = Path(folder) / "attack"
+            home.mkdir()
+            start = time.perf_counter()
+            run.attack(name, home)
+            return time.perf_counter() - start
+
+    base = seconds(lengths)
+    return {"": base, **{path: max(seconds({**lengths, path: 3}) - base, 0.0) / 2 for path in lengths}}
+
+
+def spoken(seconds: float | None) -> str:
+    """A duration for people."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
