@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -40,10 +40,13 @@ class Run:
     parts: Parts
     chart: Plan
     device: torch.device
+    given: Mapping[str, Split] | None = None  # splits instead of those that the protocol makes, on the device
 
     @cached_property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> Mapping[str, Split]:
         """train, val, aux, victims on the device; images stay on the host when they would fill it."""
+        if self.given is not None:
+            return self.given
         pools = self.parts.dataset.pools(Path(self.cfg["paths"]["data"]))
         splits = self.parts.protocol.split(pools)
         pixels = math.prod(self.parts.dataset.spec.image) * sum(map(len, splits.values()))

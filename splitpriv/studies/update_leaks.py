@@ -150,9 +150,8 @@ def shadow_of(target: Run, train: Split, val: Split, share: float) -> Run:
     own = dataclasses.replace(
         chart, start=other(chart.start), fits=tuple(map(other, chart.fits)), seeds=tuple(map(other, chart.seeds))
     )
-    run = Run({**target.cfg, "monitor": {}}, target.store, target.parts, own, target.device)
-    run.__dict__["splits"] = {**target.splits, "train": train, "val": val}
-    return run
+    given = {**target.splits, "train": train, "val": val}
+    return Run({**target.cfg, "monitor": {}}, target.store, target.parts, own, target.device, given)
 
 
 def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
