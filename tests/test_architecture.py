@@ -58,7 +58,7 @@ def test_imports_point_one_way(path: Path) -> None:
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if part in ("__init__", "__main__"):
         return
-    late = {("config", "run"), ("launch", "commands")}  # inside functions: checking builds, a launched point is a command
+    late = {("config", "run"), ("launch", "commands")}  # checking builds, a launched point is a command
     for name in imports(path):
         if name.startswith("splitpriv."):
             other = name.split(".")[1]
@@ -103,7 +103,7 @@ def test_config_and_store_import_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-YAMLS = [p for p in sorted(config.CONF.glob("*/*.yaml")) if p.parent.name != "table"]  # tests/test_table_spec.py's
+YAMLS = [p for p in sorted(config.CONF.glob("*/*.yaml")) if p.parent.name != "table"]  # but tables
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: f"{p.parent.name}/{p.stem}")

@@ -21,7 +21,7 @@ from splitpriv.track.wandb import Wandb, _drop_unfinished
 
 made, done, no_account = recorded.made, recorded.done, recorded.no_account  # fixtures
 pytestmark = pytest.mark.usefixtures("no_account")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_wandb_receives_the_whole_row(done: tuple[Row, Store]) -> None:
