@@ -14,13 +14,12 @@ import numpy as np
 from PIL import Image
 
 from splitpriv.dashboard.facts import PRIVACY, YES_NO
+from splitpriv.measure import pictures
 
 Tiles = np.ndarray  # (N, H, W, 3) uint8
 
 # Side of the longer edge in pixels and WebP's quality, from the best to the smallest.
 LADDER = ((64, 82), (64, 70), (64, 55), (40, 55), (32, 45), (24, 40), (16, 30))
-WORDS = ("best", "median", "worst")  # of pictures.grid, in the attacker's eyes
-SIDE, GAP, LINE = 96, 8, 14  # the geometry of pictures.grid
 
 
 @dataclass
@@ -87,13 +86,6 @@ def encode(name: str, tiles: Tiles, rung: int) -> bytes:
     return _made[made]
 
 
-def pixels(images: np.ndarray) -> Tiles:
-    """(N, C, H, W) uint8 as colours; channels that are none lie below one another in grey, as in pictures.grid."""
-    if images.shape[1] not in (1, 3):
-        images = images.reshape(len(images), 1, -1, images.shape[-1])
-    return np.ascontiguousarray(np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1))
-
-
 def measured(home: Path) -> dict[str, Any] | None:
     """What a finished measure stage has to show: its tiles and per-victim scores; None where the store lacks it."""
     return _measured(home) if (home / "scores.safetensors").exists() else None
@@ -112,17 +104,25 @@ def _measured(home: Path) -> dict[str, Any] | None:
     scores = {m: scores[m] if matched is None else np.where(matched > 0, scores[m], np.nan) for m in known}
     found: dict[str, Any] = {"scores": scores, "extremes": picked(scores)}
     try:
-        shown = load_file(home / "shown.safetensors")
-        x, images = pixels(shown["x"]), pixels(shown["images"])
-        found["fixed"] = {"x": x, "images": images, "mse": errors(x, images)}
-        found["extremes"] = extremes(home / "grid.png", x, images, scores)
+        shown = pictures.read(home)
     except (OSError, ValueError, KeyError):
-        pass
+        shown = None
+    if shown is None:
+        return found
+    fixed, rest = shown.at("fixed"), shown.at(*pictures.EXTREMES)
+    found["fixed"] = {**_tiles(fixed), "mse": fixed.scores["mse"].tolist()}
+    if rest.place:
+        own = {m: rest.scores[m].tolist() for m in scores if m in rest.scores}
+        found["extremes"] = {"words": rest.place, "victims": rest.index, "scores": own, **_tiles(rest)}
     return found
 
 
+def _tiles(shown: pictures.Shown) -> dict[str, Tiles]:
+    return {"x": pictures.tiles(shown.x), "images": pictures.tiles(shown.images)}
+
+
 def picked(scores: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """The victims that the attacker did best, middling and worst on by the first score, as pictures.grid picks them.
+    """The victims that the attacker did best, middling and worst on by the first score.
 
     None where that score only says yes or no.
     """
@@ -132,43 +132,8 @@ def picked(scores: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     more = PRIVACY.get(first, ("", "", ""))[2] == "↓"  # the higher, the more exposed
     order = np.argsort(-scores[first] if more else scores[first], kind="stable")
     order = order[np.isfinite(scores[first][order])]
-    few, near = min(3, len(order)), max(0, len(order) // 2 - 1)
-    chosen = {"best": order[:few], "median": order[near : near + few], "worst": order[-few:][::-1]}
-    named = [(word, int(i)) for word in WORDS for i in chosen[word]]
+    named = [(word, int(i)) for word, indices in pictures.extremes(order.tolist()).items() for i in indices]
     return {
         "words": [word for word, _ in named], "victims": [i for _, i in named],
         "scores": {m: [float(v[i]) for _, i in named] for m, v in scores.items()},
     }  # fmt: skip
-
-
-def errors(x: Tiles, images: Tiles) -> list[float]:
-    """MSE of every pair, from 8-bit pixels."""
-    apart = (x.astype(np.float64) - images) / 255
-    return [float(v) for v in np.square(apart).reshape(len(x), -1).mean(1)]
-
-
-def extremes(path: Path, x: Tiles, images: Tiles, scores: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """The attacker's best, median and worst victims, cut out of a grid.png at their own size.
-
-    None where the picture does not have the fixed victims at the places where pictures.grid puts them.
-    """
-    found = picked(scores)
-    if found is None:
-        return None
-    with Image.open(path) as picture:
-        page = np.asarray(picture.convert("RGB"))
-    height, width = x.shape[1:3]
-    factor = max(1, round(SIDE / height))
-    step = (max(width * factor, SIDE) + GAP, 2 * height * factor + LINE * (1 + len(scores)) + 3 * GAP)
-
-    def cut(row: int, column: int, below: int) -> np.ndarray:
-        left = GAP + column * step[0] + factor // 2
-        top = 2 * GAP + 2 * LINE + row * step[1] + LINE + below * (height * factor + 2) + factor // 2
-        return page[top : top + height * factor : factor, left : left + width * factor : factor]
-
-    if any(not np.array_equal(cut(0, i, below), tiles[i]) for below, tiles in enumerate((x, images))
-           for i in range(len(x))):  # fmt: skip
-        return None
-    columns = range(len(found["victims"]))
-    return {**found, **{name: np.stack([cut(1, c, below) for c in columns])
-                        for below, name in enumerate(("x", "images"))}}  # fmt: skip

@@ -1,57 +1,130 @@
-"""A picture of every attack: victims above their reconstructions."""
+"""What an attack shows: some victims with their reconstructions, stored once, and the picture drawn of them.
+
+Imports no torch, for those who only read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from safetensors.numpy import load_file, save
+
+from splitpriv.store import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INK, FAINT, PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
+FILE = "shown.safetensors"  # in a measure stage
 FIXED = 8  # victims that every attack of a run shows
-SIDE = 96  # least height of a shown image, pixels
+EXTREMES = ("best", "median", "worst")  # in the attacker's eyes
+PLACES = ("fixed", *EXTREMES)
+SIDE = 96  # least height of a drawn image, pixels
 GAP, LINE = 8, 14
 
 
-def grid(path: Path, x: Tensor, recon: Tensor, scores: Mapping[str, Tensor], *, seed: int, title: str) -> list[int]:
-    """Write a PNG of victims x above their reconstructions, both (N, C, H, W) in [0, 1], and return the indices shown.
+@dataclass(frozen=True)
+class Shown:
+    """Victims `x` and their reconstructions `images`, both (N, C, H, W) in bytes.
 
-    The first row of pairs has fixed victims, chosen by `seed` alone; the second the attacker's best, median and worst
-    three by the first metric of `scores` (metric -> (N,)), an error such as MSE.
+    `place` says of each which of PLACES it takes, `index` its number among the victims, `scores` its own: metric ->
+    (N,). Stores of before have the fixed victims only, without their numbers: `index` is empty there.
     """
+
+    x: np.ndarray
+    images: np.ndarray
+    place: list[str]
+    index: list[int]
+    scores: dict[str, np.ndarray]
+
+    def at(self, *places: str) -> Shown:
+        """Those that take one of these places."""
+        keep = [i for i, place in enumerate(self.place) if place in places]
+        place, index = [self.place[i] for i in keep], [self.index[i] for i in keep if self.index]
+        return Shown(self.x[keep], self.images[keep], place, index, {k: v[keep] for k, v in self.scores.items()})
+
+    def names(self) -> list[str]:
+        """What each is called: its place and its number."""
+        return [f"{p} #{i}" for p, i in zip(self.place, self.index, strict=True)] if self.index else self.place
+
+    def write(self, home: Path) -> None:
+        """Store it in the folder of a measure stage, atomically."""
+        codes = {"place": np.array([PLACES.index(p) for p in self.place], np.uint8), "index": np.array(self.index)}
+        scores = {f"scores/{k}": v for k, v in self.scores.items()}
+        write_atomic(home / FILE, save({"x": self.x, "images": self.images, **codes, **scores}))
+
+
+def read(home: Path) -> Shown | None:
+    """What a measure stage shows; None where it shows nothing, or where the store travels without it."""
+    if not (home / FILE).exists():
+        return None
+    found = load_file(home / FILE)
+    x, images = found["x"], found["images"]
+    if "place" not in found:  # before the extremes were stored: eight fixed victims, with neither number nor score
+        apart = (x.astype(np.float64) - images) / 255
+        return Shown(x, images, ["fixed"] * len(x), [], {"mse": np.square(apart).reshape(len(x), -1).mean(1)})
+    place, index = [PLACES[code] for code in found["place"]], found["index"].tolist()
+    return Shown(x, images, place, index, {k[7:]: v for k, v in found.items() if k.startswith("scores/")})
+
+
+def extremes(order: Sequence[int]) -> dict[str, list[int]]:
+    """Three each of the victims that the attacker did best, middling and worst on, of all in `order`, best first."""
+    few, near = min(3, len(order)), max(0, len(order) // 2 - 1)
+    return {"best": [*order[:few]], "median": [*order[near : near + few]], "worst": [*order[::-1][:few]]}
+
+
+def choose(x: Tensor, recon: Tensor, scores: Mapping[str, Tensor], *, seed: int) -> Shown:
+    """Of victims x and reconstructions, both (N, C, H, W) in [0, 1], those to show.
+
+    Fixed victims are chosen by `seed` alone; the extremes by the first metric of `scores` (metric -> (N,)), an error
+    such as MSE.
+    """
+    import torch  # late: whoever reads goes without
+
     fixed = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:FIXED].sort().values.tolist()
-    order = next(iter(scores.values())).argsort().tolist()
-    near, few = max(0, len(order) // 2 - 1), min(3, len(order))
-    picked = {"best": order[:few], "median": order[near : near + few], "worst": order[-few:][::-1]}
-    rows = [
-        [(f"#{i}", i) for i in fixed],
-        [(f"{word} #{i}", i) for word, indices in picked.items() for i in indices],
-    ]
-    tile = _image(x[0])
-    width, height = tile.size
-    cell = (max(width, SIDE) + GAP, 2 * height + LINE * (1 + len(scores)) + 3 * GAP)
+    chosen = {"fixed": fixed, **extremes(next(iter(scores.values())).argsort(stable=True).tolist())}
+    index = [i for indices in chosen.values() for i in indices]
+    above, below = (v[index].float().cpu().clamp(0, 1).mul(255).round().byte().numpy() for v in (x, recon))
+    place = [place for place, indices in chosen.items() for _ in indices]
+    return Shown(above, below, place, index, {k: v[index].float().cpu().numpy() for k, v in scores.items()})
+
+
+def grid(shown: Shown, title: str) -> Image.Image:
+    """A page of victims above their reconstructions: fixed ones in the first row of pairs, extremes in the second."""
+    rows = [[i for i, place in enumerate(shown.place) if (place == "fixed") == fixed] for fixed in (True, False)]
+    rows = [row for row in rows if row]
+    victims, images, names = tiles(shown.x), tiles(shown.images), shown.names()
+    width, height = _enlarged(victims[0]).size
+    cell = (max(width, SIDE) + GAP, 2 * height + LINE * (1 + len(shown.scores)) + 3 * GAP)
     page = Image.new("RGB", (GAP + cell[0] * max(map(len, rows)), 2 * GAP + 2 * LINE + cell[1] * len(rows)), PAPER)
     draw, font, small = ImageDraw.Draw(page), ImageFont.load_default(15), ImageFont.load_default(11)
     draw.text((GAP, GAP), title, INK, font)
     for r, row in enumerate(rows):
-        for c, (name, i) in enumerate(row):
+        for c, i in enumerate(row):
             left, top = GAP + c * cell[0], 2 * GAP + 2 * LINE + r * cell[1]
-            draw.text((left, top - 2), name, INK, small)
-            page.paste(_image(x[i]), (left, top + LINE))
-            page.paste(_image(recon[i]), (left, top + LINE + height + 2))
-            for k, (metric, values) in enumerate(scores.items()):
+            draw.text((left, top - 2), names[i].removeprefix("fixed "), INK, small)
+            page.paste(_enlarged(victims[i]), (left, top + LINE))
+            page.paste(_enlarged(images[i]), (left, top + LINE + height + 2))
+            for k, (metric, values) in enumerate(shown.scores.items()):
                 at = (left, top + 2 * height + LINE * (1 + k) + 5)
                 draw.text(at, f"{metric} {float(values[i]):.3g}", FAINT, small)
-    page.save(path, format="PNG")
-    return [i for row in rows for _, i in row]
+    return page
 
 
-def _image(x: Tensor) -> Image.Image:
-    """One image (C, H, W) enlarged without smoothing; channels that are no colours lie below one another in grey."""
-    x = x if x.shape[0] in (1, 3) else x.reshape(1, -1, x.shape[-1])
-    pixels = x.detach().float().cpu().clamp(0, 1).mul(255).round().byte().expand(3, -1, -1).permute(1, 2, 0)
-    image = Image.fromarray(pixels.contiguous().numpy(), "RGB")
+def tiles(images: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) in bytes as colours (N, H, W, 3); channels that are none lie below one another in grey."""
+    if images.shape[1] not in (1, 3):
+        images = images.reshape(len(images), 1, -1, images.shape[-1])
+    return np.ascontiguousarray(np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1))
+
+
+def _enlarged(tile: np.ndarray) -> Image.Image:
+    """One tile (H, W, 3), enlarged without smoothing."""
+    image = Image.fromarray(tile)
     factor = max(1, round(SIDE / image.height))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

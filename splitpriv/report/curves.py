@@ -18,13 +18,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
-from torch import Tensor
 
 from splitpriv.config import nearest
+from splitpriv.measure import pictures
 from splitpriv.stats.frontier import GAP, bought_over_seeds, hypervolume, pareto
 from splitpriv.stats.interval import Estimate, interval, over_targets
 from splitpriv.store import Row, Store, write_atomic
-from splitpriv.store.state import load_tensors
 from splitpriv.types import UserError
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in print; markers repeat the distinction.
@@ -261,25 +260,24 @@ def _strips(rows: Sequence[Row], store: Store) -> list[tuple[str, np.ndarray]]:
 
     Rows travel without their pictures: chains whose files are not there are left out.
     """
-    found: list[tuple[str, dict[str, Tensor]]] = []
+    found: list[tuple[str, pictures.Shown]] = []
     for row in {row["chain"]: row for row in reversed(rows)}.values():
         names = [name for name in _attacks(row) if f"picture/{name}" in row]
         best = min(names, key=lambda name: row[f"privacy/{name}/mse"], default="")
-        path = (store.root / row.get(f"picture/{best}", "")).with_name("shown.safetensors")
-        if best and path.exists():
-            found.append((f"{row['chain']}\n{best} {row[f'privacy/{best}/mse']:.4f}", load_tensors(path)))
+        if best and (shown := pictures.read((store.root / row[f"picture/{best}"]).parent)):
+            found.append((f"{row['chain']}\n{best} {row[f'privacy/{best}/mse']:.4f}", shown.at("fixed")))
     if not found:
         return []
-    originals = found[-1][1]["x"]
-    same = [(label, shown["images"]) for label, shown in reversed(found) if shown["x"].equal(originals)]
-    lines = [("victims", originals), *same[:SHOWN]]
-    return [(label, np.concatenate(list(images.permute(0, 2, 3, 1).numpy()), axis=1)) for label, images in lines]
+    originals = found[-1][1].x
+    same = [(label, shown.images) for label, shown in reversed(found) if np.array_equal(shown.x, originals)]
+    return [(label, np.concatenate(list(pictures.tiles(images)), axis=1))
+            for label, images in [("victims", originals), *same[:SHOWN]]]  # fmt: skip
 
 
 def _pictures(figure: SubFigure, strips: Sequence[tuple[str, np.ndarray]]) -> None:
     grid = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
     for axes, (label, strip) in zip(grid, strips, strict=True):
-        axes.imshow(strip if strip.shape[2] == 3 else strip[..., 0], cmap="gray", vmin=0, vmax=255)
+        axes.imshow(strip)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])

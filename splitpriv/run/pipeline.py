@@ -207,10 +207,9 @@ class Run:
         x = self.victims.x(slice(None)).cpu()
         scores = measure.scores(images, x, **self._similarity())
         title = f"{'+'.join(self.cfg['defense']) or 'none'} attacked by {name}"
-        drawn = pictures.grid(home / "grid.png", x, images, scores, seed=0, title=title)  # the same victims for all
-        fixed = drawn[: pictures.FIXED]
-        shown = {k: (v[fixed] * 255).round().to(torch.uint8) for k, v in {"x": x, "images": images}.items()}
-        save_tensors(home / "shown.safetensors", shown)
+        shown = pictures.choose(x, images, scores, seed=0)  # the same victims for all
+        shown.write(home)
+        pictures.grid(shown, title).save(home / "grid.png")
         return scores
 
     def _similarity(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from splitpriv.measure.pictures import Shown, read
 from splitpriv.report.terminal import scores_of
 from splitpriv.store import Row, Store
 from splitpriv.types import NonNegative
@@ -106,9 +107,10 @@ def numbers(row: Row) -> dict[str, float]:
     return {k: v for k, v in row.items() if k.startswith(groups) and isinstance(v, int | float)}
 
 
-def pictures(row: Row, store: Store) -> dict[str, Path]:
-    """The reconstruction grid of every attack that rebuilds images."""
-    return {key[8:]: store.root / value for key, value in row.items() if key.startswith("picture/")}
+def pictures(row: Row, store: Store) -> dict[str, Shown]:
+    """What every attack that rebuilds images shows; attacks whose files are not in this store are left out."""
+    found = {key[8:]: read((store.root / path).parent) for key, path in row.items() if key.startswith("picture/")}
+    return {name: shown for name, shown in found.items() if shown}
 
 
 def victims(row: Row, store: Store) -> tuple[list[str], list[list[Any]]]:

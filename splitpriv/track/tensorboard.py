@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+from splitpriv.measure.pictures import grid
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, numbers, pictures, settings
 from splitpriv.types import UserError
@@ -35,13 +37,14 @@ class TensorBoard(Tracker):
         return True
 
     def complete(self, row: Row, store: Store) -> None:
-        from PIL import Image
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         self._write(0, **{name: {"simple_value": value} for name, value in numbers(row).items()})
-        for name, path in pictures(row, store).items():
-            width, height = Image.open(path).size
-            image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=path.read_bytes())
+        for name, shown in pictures(row, store).items():
+            page, encoded = grid(shown, f"{row['chain']} attacked by {name}"), io.BytesIO()
+            page.save(encoded, "PNG")
+            image = Summary.Image(width=page.width, height=page.height, colorspace=3,
+                                  encoded_image_string=encoded.getvalue())  # fmt: skip
             self._write(0, **{f"reconstructions/{name}": {"image": image}})
         self._text("flags", "\n\n".join(row["flags"]) or "none")
 

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from splitpriv.measure.pictures import tiles
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, numbers, pictures, settings, victims
 from splitpriv.types import NonNegative, UserError
@@ -62,7 +65,11 @@ class Wandb(Tracker):
     def complete(self, row: Row, store: Store) -> None:
         wandb = _wandb()
         header, lines = victims(row, store)
-        final: dict[str, Any] = {f"reconstructions/{k}": wandb.Image(str(p)) for k, p in pictures(row, store).items()}
+        final: dict[str, Any] = {}
+        for name, shown in pictures(row, store).items():
+            pairs = np.concatenate([tiles(shown.x), tiles(shown.images)], axis=1)  # each victim above what was rebuilt
+            mse = [f"{word}: MSE {value:.3g}" for word, value in zip(shown.names(), shown.scores["mse"], strict=True)]
+            final[f"reconstructions/{name}"] = [wandb.Image(p, caption=c) for p, c in zip(pairs, mse, strict=True)]
         final["scores"] = wandb.Table(columns=header, data=lines)
         final["flags"] = wandb.Table(columns=["flag"], data=[[flag] for flag in row["flags"]])
         self.run.log(final, step=self.count, commit=True)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from safetensors.numpy import save_file
 
-from splitpriv.dashboard.thumbs import GAP, LINE, SIDE
+from splitpriv.measure import pictures
 from splitpriv.store import Row, Store
 
 CHAINS = ("none", "noise", "nopeek", "cem+noise", "topk", "dropout", "nopeek+noise", "ldp", "quantize", "cem")
@@ -21,7 +20,6 @@ TRACEBACK = (
     'ValueError: </script><img src=x onerror="window.hit=1"> & co'
 )
 STAGE = {"decoder": "dddddddd", "rmle": "aaaaaaaa"}
-METRICS = ("mse", "psnr", "ssim")
 
 
 def images(random: np.random.Generator, count: int, side: int) -> np.ndarray:
@@ -34,26 +32,16 @@ def images(random: np.random.Generator, count: int, side: int) -> np.ndarray:
     return (255 * field / field.max((2, 3), keepdims=True)).astype(np.uint8)
 
 
-def stage(
-    home: Path, x: np.ndarray, rebuilt: np.ndarray, extra: tuple[np.ndarray, np.ndarray], mse: np.ndarray
-) -> None:
-    """A finished measure stage; the picture holds the same tiles as `pictures.grid` draws."""
+def stage(home: Path, x: np.ndarray, rebuilt: np.ndarray, mse: np.ndarray) -> None:
+    """A finished measure stage that shows these victims: eight fixed ones, then three of each extreme."""
     home.mkdir(parents=True)
     scores = {"mse": mse, "psnr": -10 * np.log10(mse), "ssim": 1 - mse * 5}
-    save_file({k: v.astype(np.float32) for k, v in scores.items()}, home / "scores.safetensors")
-    save_file({"x": x, "images": rebuilt}, home / "shown.safetensors")
-    side = x.shape[-1]
-    factor = max(1, round(SIDE / side))
-    height = side * factor
-    cell = (max(height, SIDE) + GAP, 2 * height + LINE * (1 + len(METRICS)) + 3 * GAP)
-    page = np.full((2 * GAP + 2 * LINE + 2 * cell[1], GAP + 9 * cell[0], 3), 255, np.uint8)
-    for r, pair in enumerate(((x, rebuilt), extra)):
-        for below, tiles in enumerate(pair):
-            for c, tile in enumerate(tiles):
-                left, top = GAP + c * cell[0], 2 * GAP + 2 * LINE + r * cell[1] + LINE + below * (height + 2)
-                big = tile.transpose(1, 2, 0).repeat(factor, 0).repeat(factor, 1)
-                page[top : top + height, left : left + height] = big
-    Image.fromarray(page).save(home / "grid.png", compress_level=1)
+    scores = {k: v.astype(np.float32) for k, v in scores.items()}
+    save_file(scores, home / "scores.safetensors")
+    chosen = {"fixed": list(range(8)), **pictures.extremes(np.argsort(mse).tolist())}
+    index = [i for indices in chosen.values() for i in indices]
+    place = [place for place, indices in chosen.items() for _ in indices]
+    pictures.Shown(x, rebuilt, place, index, {k: v[index] for k, v in scores.items()}).write(home)
     (home / "done").touch()
 
 
@@ -91,7 +79,7 @@ def row(key: str, chain: str, seed: int, random: np.random.Generator, **more: An
     }  # fmt: skip
 
 
-def make(root: Path, count: int, *, side: int = 32, pictures: bool = True, epochs: int = 60) -> Store:
+def make(root: Path, count: int, *, side: int = 32, shown: bool = True, epochs: int = 60) -> Store:
     """A store of `count` runs, every one with its own victims' reconstructions by two attacks."""
     store, random = Store(root), np.random.default_rng(0)
     x = images(random, 17, side)
@@ -100,10 +88,10 @@ def make(root: Path, count: int, *, side: int = 32, pictures: bool = True, epoch
         found = row(key, CHAINS[i % len(CHAINS)], i // len(CHAINS), random, epochs=epochs)
         for attack in ("decoder", "rmle"):
             found[f"picture/{attack}"] = f"measure/{STAGE[attack]}{key[:8]}/grid.png"
-            if pictures:
+            if shown:
                 rebuilt = images(random, 17, side) // 2 + x // 2
                 mse = random.gamma(4, found[f"privacy/{attack}/mse"] / 4, 128)
-                stage((root / found[f"picture/{attack}"]).parent, x[:8], rebuilt[:8], (x[8:], rebuilt[8:]), mse)
+                stage((root / found[f"picture/{attack}"]).parent, x, rebuilt, mse)
         store.add_row(found)
     return store
 

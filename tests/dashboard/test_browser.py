@@ -13,6 +13,7 @@ import pytest
 import synthetic
 
 from splitpriv.dashboard import build, serve, thumbs
+from splitpriv.measure import pictures
 from splitpriv.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -273,8 +274,8 @@ def test_the_served_page_shows_new_runs_as_they_finish(tab: Any, tmp_path: Path)
 
 
 def test_five_hundred_runs_open_quickly(tab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = synthetic.make(tmp_path / "store", 500, pictures=False)
-    x = thumbs.pixels(synthetic.images(np.random.default_rng(0), 8, 32))
+    store = synthetic.make(tmp_path / "store", 500, shown=False)
+    x = pictures.tiles(synthetic.images(np.random.default_rng(0), 8, 32))
 
     def measured(home: Path) -> dict[str, Any]:
         images = np.roll(x, int(home.name[8:], 16) % 1021, axis=(1, 2)) // 2

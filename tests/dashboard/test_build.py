@@ -21,6 +21,7 @@ import synthetic
 from PIL import Image
 
 from splitpriv.dashboard import build, cli, facts, serve, thumbs
+from splitpriv.measure import pictures
 from splitpriv.measure.checks import Facts, above_ceiling, doubts
 from splitpriv.store import Store
 from splitpriv.types import UserError
@@ -97,7 +98,7 @@ def test_the_policy_lets_run_the_page_s_own_scripts_and_no_other(store: Store) -
 
 
 def test_text_of_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> None:
-    store = synthetic.make(tmp_path, 1, pictures=False)
+    store = synthetic.make(tmp_path, 1, shown=False)
     synthetic.trouble(store)
     row = store.rows()[0]
     hostile = {"chain": synthetic.NASTY, "flags": ["</script><script>x</script>"], synthetic.NASTY: "<!-- <b>"}
@@ -122,13 +123,13 @@ def test_scripts_never_write_html() -> None:
 
 def test_five_hundred_runs_stay_below_ten_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run with two attacks, whose pictures are all different and as rich as photographs."""
-    store = synthetic.make(tmp_path, 500, pictures=False)
+    store = synthetic.make(tmp_path, 500, shown=False)
     random = np.random.default_rng(0)
-    x = thumbs.pixels(synthetic.images(random, 17, 32))
+    x = pictures.tiles(synthetic.images(random, 17, 32))
 
     def measured(home: Path) -> dict[str, Any]:
         images = np.roll(x, int(home.name[8:], 16) % 1021, axis=(1, 2)) // 2 + random.integers(0, 8, x.shape, np.uint8)
-        scores = {m: random.gamma(4, 0.01, 128) for m in synthetic.METRICS}
+        scores = {m: random.gamma(4, 0.01, 128) for m in ("mse", "psnr", "ssim")}
         part = {"words": [], "victims": [], "scores": {}}
         return {"scores": scores, "fixed": {"x": x[:8], "images": images[:8], "mse": [0.1] * 8},
                 "extremes": {"x": x[8:], "images": images[8:], **part}}  # fmt: skip
@@ -154,22 +155,23 @@ def test_pictures_shrink_until_they_fit_and_the_page_says_so(store: Store) -> No
 def test_a_strip_is_what_the_store_holds(store: Store) -> None:
     row = store.rows()[0]
     data, strips = build.collect([row], store)
-    from safetensors.numpy import load_file
-
-    shown = load_file((store.root / row["picture/decoder"]).with_name("shown.safetensors"))
+    shown = pictures.read((store.root / row["picture/decoder"]).parent)
+    assert shown is not None
+    fixed = shown.at("fixed")
     found = data["runs"][0]["shown"]["decoder"]
-    assert np.array_equal(strips.tiles[found["fixed"]["x"]], thumbs.pixels(shown["x"]))
+    assert np.array_equal(strips.tiles[found["fixed"]["x"]], pictures.tiles(fixed.x))
     webp = np.asarray(Image.open(io.BytesIO(strips.encode()[0][found["fixed"]["images"]])))
-    wide = np.concatenate(list(thumbs.pixels(shown["images"])), axis=1)
+    wide = np.concatenate(list(pictures.tiles(fixed.images)), axis=1)
     assert webp.shape == wide.shape
     assert np.abs(webp.astype(int) - wide).mean() < 12
-    assert found["fixed"]["mse"][0] == pytest.approx(
-        np.square((shown["x"][0].astype(float) - shown["images"][0]) / 255).mean()
-    )
+    assert found["fixed"]["mse"] == pytest.approx(fixed.scores["mse"].tolist())
+    extremes = shown.at("best", "median", "worst")
+    assert np.array_equal(strips.tiles[found["extremes"]["images"]], pictures.tiles(extremes.images))
+    assert found["extremes"]["victims"] == extremes.index and found["extremes"]["words"] == extremes.place
 
 
 def test_rows_without_their_stages_and_with_odd_entries_are_shown(tmp_path: Path) -> None:
-    store = synthetic.make(tmp_path, 2, pictures=False)
+    store = synthetic.make(tmp_path, 2, shown=False)
     odd = {**store.rows()[0], "utility/accuracy": float("nan"), "bound/x": float("inf"), "trajectory": None,
            "privacy/probe/advantage": 0.3, "privacy/probe/auc": 0.7, "picture/decoder": "../../grid.png"}  # fmt: skip
     data, strips = build.collect([odd], store)

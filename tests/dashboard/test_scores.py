@@ -12,6 +12,7 @@ from small import DECODER, TINT
 
 from splitpriv import config
 from splitpriv.dashboard import build, thumbs
+from splitpriv.measure import pictures
 from splitpriv.report import terminal
 from splitpriv.run import pipeline
 from splitpriv.store import Store
@@ -53,26 +54,11 @@ def test_victims_without_a_match_have_no_score(tmp_path: Path) -> None:
     assert 1 not in found["extremes"]["victims"]
 
 
-def test_extremes_come_out_of_the_grid_in_the_engine_s_own_layout(tmp_path: Path) -> None:
-    """`pictures.grid` draws it, the dashboard cuts the same pixels out of it again."""
-    torch = pytest.importorskip("torch")
-    from splitpriv.measure import pictures
-
-    x = torch.rand(20, 3, 28, 28)
-    recon = torch.rand(20, 3, 28, 28)
-    scores = {"mse": (x - recon).square().flatten(1).mean(1), "ssim": torch.rand(20)}
-    shown = pictures.grid(tmp_path / "grid.png", x, recon, scores, seed=3, title="a title")
-    eight = [thumbs.pixels((t * 255).round().byte().numpy()) for t in (x, recon)]
-    fixed = [t[shown[: pictures.FIXED]] for t in eight]
-    found = thumbs.extremes(tmp_path / "grid.png", *fixed, {k: v.double().numpy() for k, v in scores.items()})
-    assert found is not None
-    assert found["victims"] == shown[pictures.FIXED :]
-    assert found["words"] == ["best"] * 3 + ["median"] * 3 + ["worst"] * 3
-    for part, tiles in zip(("x", "images"), eight, strict=True):
-        assert np.array_equal(found[part], tiles[found["victims"]])
-    assert thumbs.extremes(tmp_path / "grid.png", fixed[1], fixed[0], {"mse": np.zeros(20)}) is None
-    save_file({k: v.numpy() for k, v in {**scores, "lpips": torch.rand(20)}.items()}, tmp_path / "scores.safetensors")
-    save_file({k: np.ascontiguousarray(v.transpose(0, 3, 1, 2)) for k, v in zip(("x", "images"), fixed, strict=True)},
-              tmp_path / "shown.safetensors")  # fmt: skip
-    stored = thumbs.measured(tmp_path)  # the file has its metrics in the alphabet's order
-    assert stored is not None and stored["extremes"]["victims"] == found["victims"]
+def test_stores_of_before_show_their_fixed_victims_and_name_the_extremes(tmp_path: Path) -> None:
+    x = synthetic.images(np.random.default_rng(0), 8, 16)
+    save_file({"x": x, "images": x // 2}, tmp_path / "shown.safetensors")
+    save_file({"mse": np.linspace(0, 1, 40, dtype=np.float32)}, tmp_path / "scores.safetensors")
+    found = thumbs.measured(tmp_path)
+    assert found is not None and np.array_equal(found["fixed"]["images"], pictures.tiles(x // 2))
+    assert found["fixed"]["mse"] == pytest.approx([np.square((t - t // 2) / 255).mean() for t in x.astype(float)])
+    assert found["extremes"]["victims"] == [0, 1, 2, 19, 20, 21, 39, 38, 37] and "x" not in found["extremes"]

@@ -64,7 +64,7 @@ function Pictures({ run }) {
         <${Tiles} strip=${found.images} count=${captions.length} order=${order} size=${found.size} label=${`reconstruction by ${attack}`} captions=${captions} scale=${scale} /></div>`;
       const mse = (v) => show(v, "privacy/x/mse");
       return html`<div key=${attack} class="victims"><h3>${attack}</h3>${pair(fixed, "fixed victims, chosen by the seed alone", all(fixed.mse.length), fixed.mse.map(mse))}
-        ${extremes ? html`<div class="row wrap extremes">${Object.keys(EXTREME).map((word) => {
+        ${extremes?.x ? html`<div class="row wrap extremes">${Object.keys(EXTREME).map((word) => {
           const first = Object.keys(extremes.scores)[0];
           return pair(extremes, EXTREME[word], placesOf(extremes, word), extremes.victims.map((v, i) => html`#${v}<br />${show(extremes.scores[first][i], `privacy/x/${first}`)}`), 52);
         })}</div>` : ""}</div>`;
@@ -77,7 +77,7 @@ const placesOf = (extremes, word) => all(extremes.words.length).filter((i) => ex
 function Scores({ run }) {
   const names = unique([...run.attacks, ...Object.keys(run.shown)]).filter((a) => run.shown[a]);
   if (!names.length) return "";
-  const numbered = names.filter((a) => !fixedOf(run, a) && run.shown[a].extremes);
+  const numbered = names.filter((a) => run.shown[a].extremes && !run.shown[a].extremes.x);
   return html`<h2>Scores per victim <span class="faint small">of all ${run.row.victims ?? ""} victims</span></h2>
     ${numbered.map((a) => {
       const { extremes } = run.shown[a];
