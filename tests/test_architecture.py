@@ -14,7 +14,7 @@ from splitpriv import config
 
 PACKAGE = Path(splitpriv.__file__).parent
 LAYERS = [  # rooms, or modules of the root: each may import from those before it
-    {"types", "progress", "_torchvision", "host"},
+    {"types", "metrics", "progress", "_torchvision", "host"},
     {"config"},
     {"store"},
     {"stats"},

@@ -17,8 +17,9 @@ import numpy as np
 
 from splitpriv import __version__
 from splitpriv.dashboard import thumbs
-from splitpriv.dashboard.facts import PRIVACY, YES_NO, facts
+from splitpriv.dashboard.facts import facts
 from splitpriv.dashboard.status import status
+from splitpriv.metrics import PRIVACY
 from splitpriv.report.terminal import attacks_of, scores_of
 from splitpriv.store import Row, Store
 
@@ -86,7 +87,7 @@ def _edges(rows: Sequence[Row], measured: Mapping[str, Mapping[str, Any]]) -> di
                     low, high = np.quantile(kept, [0.005, 0.995])
                     span = ends.setdefault((str(row.get("dataset", "")), metric), [low, high])
                     span[0], span[1] = min(span[0], low), max(span[1], high)
-    shares = {k: [0.0, 1.0] for k in ends if PRIVACY.get(k[1], ("", "", ""))[1] == "%"}
+    shares = {k: [0.0, 1.0] for k in ends if k[1] in PRIVACY and PRIVACY[k[1]].digits == "%"}
     return {k: [float(lo), float(hi if hi > lo else lo + 1e-6)] for k, (lo, hi) in {**ends, **shares}.items()}
 
 
@@ -98,7 +99,8 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
         for metric, values in stage["scores"].items():
             span = edges.get((str(row.get("dataset", "")), metric))
             if span:
-                found["scores"][metric] = _histogram(values[np.isfinite(values)], span, 2 if metric in YES_NO else BINS)
+                bins = 2 if metric in PRIVACY and PRIVACY[metric].yes_no else BINS
+                found["scores"][metric] = _histogram(values[np.isfinite(values)], span, bins)
         for part in ("fixed", "extremes"):
             if tiles := stage.get(part):
                 found[part] = {k: strips.add(v) if k in ("x", "images") else v for k, v in tiles.items()}

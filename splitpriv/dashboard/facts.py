@@ -1,49 +1,10 @@
-"""How the page names and explains what rows hold: metrics with unit and direction, and what a flag means."""
+"""What the page knows of what rows hold: metrics with unit and direction, and what a flag means."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from splitpriv.report.terminal import METRICS
-
-# label, digits after the point ("%" for a percentage), and which way is more private: "↑", "↓" or "" for neither
-PRIVACY: dict[str, tuple[str, str, str]] = {
-    **{name: (label[:-2], form[3:-2], label[-1]) for name, (label, form) in METRICS.items()},
-    "truth": ("probability of the truth", "%", "↓"),
-    "correct": ("right about the attribute", "%", "↓"),
-    "ap": ("average precision", "%", "↓"),
-    "accuracy": ("attacker's accuracy", "%", "↓"),
-    "balanced_accuracy": ("attacker's balanced accuracy", "%", "↓"),
-    "auc": ("AUC", "3", "↓"),
-    "advantage": ("advantage over guessing", "%", "↓"),
-    "majority": ("accuracy of guessing the majority", "%", ""),
-    "map": ("mean average precision", "%", "↓"),
-    "rank1": ("rank-1 identification", "%", "↓"),
-    "rank5": ("rank-5 identification", "%", "↓"),
-    "tar": ("true accepts at 0.1 % false", "%", "↓"),
-    "label_balanced_accuracy": ("balanced accuracy from the label", "%", ""),
-    "over_label": ("advantage over the label", "%", "↓"),
-    "chance_map": ("mean average precision by chance", "%", ""),
-    "chance_rank1": ("rank-1 by chance", "%", ""),
-}
-YES_NO = frozenset({"correct", "rank1", "rank5"})  # scores that are 0 or 1 for each victim
-# label, digits, and which way is better for whoever runs the device
-UTILITY: dict[str, tuple[str, str, str]] = {
-    "accuracy": ("accuracy", "%", "↑"),
-    "balanced_accuracy": ("balanced accuracy", "%", "↑"),
-    "cross_entropy": ("cross-entropy nats", "4", "↓"),
-    "map": ("mean average precision", "%", "↑"),
-    "rank1": ("rank-1 identification", "%", "↑"),
-    "rank5": ("rank-5 identification", "%", "↑"),
-}
-COST: dict[str, tuple[str, str, str]] = {
-    "edge_parameters": ("edge parameters", "0", "↓"),
-    "edge_stages": ("edge stages", "0", ""),
-    "edge_macs": ("edge MAC/image", "0", "↓"),
-    "total_macs": ("total MAC/image", "0", "↓"),
-    "release_bytes": ("release B/image", "0", "↓"),
-    "edge_latency_ms": ("edge latency ms", "3", "↓"),
-}
+from splitpriv.metrics import GROUPS
 
 # What a flag begins with or contains, and what it means; the first that matches is shown.
 FLAGS: tuple[tuple[str, str], ...] = (
@@ -75,13 +36,11 @@ FLAGS: tuple[tuple[str, str], ...] = (
 
 def facts() -> dict[str, Any]:
     """What the page knows of metrics and flags, as plain data."""
-
-    def plain(table: dict[str, tuple[str, str, str]]) -> dict[str, dict[str, str]]:
-        return {k: {"label": label, "digits": digits, "arrow": arrow} for k, (label, digits, arrow) in table.items()}
-
-    return {
-        "privacy": plain(PRIVACY),
-        "utility": plain(UTILITY),
-        "cost": plain(COST),
-        "flags": [list(f) for f in FLAGS],
+    known = {
+        group: {
+            name: {"label": f"{m.label} {m.unit}".strip(), "digits": m.digits, "arrow": m.arrow}
+            for name, m in table.items()
+        }
+        for group, table in GROUPS.items()
     }
+    return {"metrics": known, "flags": [list(f) for f in FLAGS]}

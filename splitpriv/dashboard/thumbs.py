@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from splitpriv.dashboard.facts import PRIVACY, YES_NO
 from splitpriv.measure import pictures
+from splitpriv.metrics import PRIVACY
 
 Tiles = np.ndarray  # (N, H, W, 3) uint8
 
@@ -127,9 +127,10 @@ def picked(scores: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     None where that score only says yes or no.
     """
     first = next(iter(scores), None)
-    if first is None or first in YES_NO:
+    metric = PRIVACY.get(first or "")
+    if first is None or (metric and metric.yes_no):
         return None
-    more = PRIVACY.get(first, ("", "", ""))[2] == "↓"  # the higher, the more exposed
+    more = metric is not None and metric.better == "lower"  # the higher, the more exposed
     order = np.argsort(-scores[first] if more else scores[first], kind="stable")
     order = order[np.isfinite(scores[first][order])]
     named = [(word, int(i)) for word, indices in pictures.extremes(order.tolist()).items() for i in indices]

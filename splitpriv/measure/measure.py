@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from splitpriv import host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.metrics import PRIVACY
 from splitpriv.stats.bounds import cem_bound
 from splitpriv.stats.ssim import Padding, ssim
 from splitpriv.types import Count, Spec, UserError, blame
@@ -27,36 +28,6 @@ WEIGHTS: dict[Backbone, str] = {
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
-}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How to read a number. Better is meant for whoever made it: for the attacker, where it scores a reconstruction."""
-
-    unit: str
-    higher_is_better: bool
-    machine: bool = False  # depends on the machine, so it does not repeat
-
-
-METRICS: dict[str, Metric] = {
-    "accuracy": Metric("fraction", True),
-    "cross_entropy": Metric("nats", False),
-    "map": Metric("fraction", True),
-    "rank1": Metric("fraction", True),
-    "rank5": Metric("fraction", True),
-    "balanced_accuracy": Metric("fraction", True),
-    "auc": Metric("fraction", True),
-    "advantage": Metric("fraction", True),
-    "mse": Metric("[0,1]²", False),
-    "psnr": Metric("dB", True),
-    "ssim": Metric("", True),
-    "lpips": Metric("", False),
-    "edge_parameters": Metric("", False),
-    "edge_macs": Metric("MAC/image", False),
-    "total_macs": Metric("MAC/image", False),
-    "release_bytes": Metric("B/image", False),
-    "edge_latency_ms": Metric("ms", False, machine=True),
 }
 
 
@@ -196,7 +167,7 @@ def worst(attacks: Mapping[str, Mapping[str, Tensor]]) -> Scores:
     found: Scores = {}
     for name in next(iter(attacks.values()), {}):
         stack = torch.stack([s[name].cpu() for s in attacks.values()])
-        found[name] = stack.amax(0) if METRICS[name].higher_is_better else stack.amin(0)
+        found[name] = stack.amax(0) if PRIVACY[name].better == "lower" else stack.amin(0)
     return found
 
 

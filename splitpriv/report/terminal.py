@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from splitpriv.measure.checks import above_ceiling
+from splitpriv.metrics import PRIVACY
 from splitpriv.store import Row, Store
 
 if TYPE_CHECKING:
     from splitpriv.run.plan import Plan
     from splitpriv.store import State
 
-METRICS = {"mse": ("MSE ↑", "{:.4f}"), "psnr": ("PSNR dB ↓", "{:.2f}"), "ssim": ("SSIM ↓", "{:.3f}"),
-           "lpips": ("LPIPS ↑", "{:.3f}")}  # fmt: skip
 COLOURS = {"cached": "green", "partial": "yellow", "failed": "red", "missing": "dim"}
 
 
@@ -67,11 +66,11 @@ def print_row(row: Row, store: Store) -> None:
 
 def _images(row: Row, names: Sequence[str]) -> Table:
     """What the attacks `names` rebuilt, between the floors and the undefended ceiling."""
-    metrics = [m for m in METRICS if f"privacy/worst/{m}" in row]
+    metrics = [m for m in PRIVACY if f"privacy/worst/{m}" in row]
     table = Table(box=None, pad_edge=False)
     table.add_column("reconstruction by")
     for metric in metrics:
-        table.add_column(METRICS[metric][0], justify="right")
+        table.add_column(PRIVACY[metric].heading, justify="right")
     lines = [(name, f"privacy/{name}") for name in names]
     lines += [("worst case per image", "privacy/worst")] if len(names) > 1 else []
     lines += [(f"{name}, undefended", f"ceiling/{name}") for name in [*names, "worst"]
@@ -92,7 +91,7 @@ def _inference(row: Row, name: str) -> Table:
         table.add_column(column.replace("_", " "))
     for label, prefix in ((name, "privacy"), (f"{name}, undefended", "ceiling"), (f"{name} of clean x", "clean")):
         if f"{prefix}/{name}/{metrics[0]}" in row:
-            table.add_row(label, *(f"{row[f'{prefix}/{name}/{m}']:.3f}" for m in metrics),
+            table.add_row(label, *(_cell(row, f"{prefix}/{name}/{m}", m) for m in metrics),
                           style=None if prefix == "privacy" else "dim")  # fmt: skip
     return table
 
@@ -126,7 +125,7 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
     varying = [name for name in context if name not in shared]
     title = " · ".join(f"{name} {told[0][name]}" for name in shared)
     table = Table(title=title, title_justify="left", pad_edge=False)
-    metrics = [m for m in METRICS if any(f"privacy/worst/{m}" in row for row in rows)]
+    metrics = [m for m in PRIVACY if any(f"privacy/worst/{m}" in row for row in rows)]
     for column in ("chain", *varying):
         table.add_column(column, overflow="fold")
     inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
@@ -134,7 +133,7 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
                for name in inferred}  # fmt: skip
     headlines = " or ".join(dict.fromkeys(map(_headline, rows)))
     images = ("MSE undefended", "MSE of mean image") if metrics else ()
-    for column in (headlines, *(METRICS[m][0] for m in metrics), *images,
+    for column in (headlines, *(PRIVACY[m].heading for m in metrics), *images,
                    *(f"{name} {metric} ↓" for name, metric in told_by.items()), "flags"):  # fmt: skip
         table.add_column(column, justify="right")
     table.add_column("key", no_wrap=True)
@@ -143,8 +142,7 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
         cells += [_cell(row, f"privacy/worst/{m}", m) for m in metrics]
         cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
         for name, metric in told_by.items():
-            value = row.get(f"privacy/{name}/{metric}")
-            cells.append("" if value is None else f"{value:.3f}")
+            cells.append(_cell(row, f"privacy/{name}/{metric}", metric))
         table.add_row(row["chain"], *(line[name] for name in varying), *cells, str(len(row["flags"])), row["key"])
     console().print(table)
     console().print(
@@ -162,7 +160,7 @@ def _context(row: Row, name: str) -> str:
 
 
 def _cell(row: Row, key: str, metric: str) -> str:
-    return METRICS[metric][1].format(row[key]) if row.get(key) is not None else ""
+    return PRIVACY[metric].text(row[key]) if row.get(key) is not None else ""
 
 
 def print_csv(rows: Sequence[Row]) -> None:

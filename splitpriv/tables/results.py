@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from splitpriv import metrics
 from splitpriv.stats.interval import Estimate, Method, interval, over_targets
 from splitpriv.store import Row
 from splitpriv.tables.cells import Cell, State
@@ -14,8 +15,6 @@ from splitpriv.tables.spec import Table
 
 ABSENT = "not part"  # of this scale, or of this row
 NOT_RUN = "not run"  # an attack that the runs of this scale leave out
-# Keys whose numbers do not depend on chance once a network is made.
-EXACT = ("cost/edge_parameters", "cost/edge_macs", "cost/total_macs", "cost/release_bytes", "cost/edge_stages")
 ORDER: tuple[State, ...] = ("failed", "partial", "missing", "refused", "unsupported", "cached")
 
 
@@ -47,7 +46,7 @@ class Results:
 
     def is_exact(self, column: str) -> bool:
         """Whether a column's numbers do not depend on chance."""
-        return self.table.columns[column].key in EXACT
+        return _is_exact(self.table.columns[column].key)
 
     def seeds(self, row: str, column: str) -> dict[int, float]:
         """Target seed -> value."""
@@ -80,10 +79,15 @@ def gather(
     _averages(table, names, entries, flags)
     for (_, label), entry in entries.items():
         if entry.seeds:
-            exact = table.columns[label].key in EXACT
+            exact = _is_exact(table.columns[label].key)
             entry.estimate = interval(list(entry.seeds.values()), method, exact=exact)
     averages = [name for name in table.averages if any(row == name for row, _ in entries)]
     return Results(table, entries, [*names, *averages], flags, method)
+
+
+def _is_exact(key: str | None) -> bool:
+    metric = metrics.find(key or "")
+    return metric is not None and metric.exact
 
 
 def _own(row: Row, key: str) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from splitpriv.metrics import ARROWS
 from splitpriv.stats.interval import BOOTSTRAPPED
 from splitpriv.tables.results import ABSENT, NOT_RUN
 
 if TYPE_CHECKING:
     from splitpriv.tables.results import Entry, Results
     from splitpriv.tables.spec import Column
-
-ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Sheet:
         self.results, self.scale, table = results, scale, results.table
         self.title = f"{table.title} · {scale}"
         self.columns = [(name, column) for name, column in table.columns.items() if self.used(name)]
-        self.heads = [f"{c.label}{ARROWS[c.better]}" for _, c in self.columns]
+        self.heads = [f"{c.label} {ARROWS[c.better]}".rstrip() for _, c in self.columns]
         self.wide = [any(results.entries[row, name].printed is not None for row in results.rows)
                      for name, _ in self.columns]  # fmt: skip
         self.keyed = [column.key is not None for _, column in self.columns]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv.measure.pictures import Shown, read
+from splitpriv.metrics import GROUPS
 from splitpriv.report.terminal import scores_of
 from splitpriv.store import Row, Store
 from splitpriv.types import NonNegative
@@ -103,14 +104,14 @@ def settings(row: Row) -> dict[str, Any]:
 
 def numbers(row: Row) -> dict[str, float]:
     """The scalar results of a row: utility, privacy, floors, bounds, cost."""
-    groups = ("utility/", "privacy/", "clean/", "floor/", "bound/", "information/", "fairness/", "cost/", "defense/")
-    return {k: v for k, v in row.items() if k.startswith(groups) and isinstance(v, int | float)}
+    groups = {*GROUPS, "defense"} - {"ceiling"}  # another run's
+    return {k: v for k, v in row.items() if k.split("/")[0] in groups and "/" in k and isinstance(v, int | float)}
 
 
 def pictures(row: Row, store: Store) -> dict[str, Shown]:
     """What every attack that rebuilds images shows; attacks whose files are not in this store are left out."""
-    found = {key[8:]: read((store.root / path).parent) for key, path in row.items() if key.startswith("picture/")}
-    return {name: shown for name, shown in found.items() if shown}
+    shown = {key[8:]: read((store.root / path).parent) for key, path in row.items() if key.startswith("picture/")}
+    return {name: each for name, each in shown.items() if each}
 
 
 def victims(row: Row, store: Store) -> tuple[list[str], list[list[Any]]]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv import config
+from splitpriv import config, metrics
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.dropout import Dropout
@@ -93,7 +93,7 @@ def facts(target: Defended, **changes: Any) -> dict[str, float]:
 
 def test_everything_is_there_and_finite() -> None:
     found = facts(model(Noise(sigma=0.1)))
-    assert set(found) == NOISE | OTHERS
+    assert set(found) == NOISE | OTHERS and all(map(metrics.find, found))
     assert all(type(value) is float and math.isfinite(value) for value in found.values())
     assert found["information/samples"] == 40
     assert found["information/infonce_nats"] <= found["information/infonce_cap_nats"] == math.log(16)

@@ -9,6 +9,7 @@ from splitpriv.attacks.base import answer
 from splitpriv.data.base import Split
 from splitpriv.measure import traits
 from splitpriv.measure.checks import Facts, binding, doubts
+from splitpriv.metrics import PRIVACY
 from splitpriv.types import UserError
 
 
@@ -28,6 +29,7 @@ def test_an_attribute_is_scored_against_the_majority_and_the_label() -> None:
     assert means["advantage"] == 0.5 and means["majority"] == pytest.approx(0.75, abs=0.02)
     assert means["label_balanced_accuracy"] == pytest.approx(0.8, abs=0.02)
     assert means["over_label"] == pytest.approx(0.2, abs=0.02) and scores["correct"].sum() == 4000
+    assert {*means, *scores} <= set(PRIVACY)
     _, blind = traits.attribute(torch.zeros(4000, 2), victims, aux, "s")
     assert blind["advantage"] == 0 and blind["auc"] == 0.5 and blind["accuracy"] == blind["majority"]
 
@@ -38,6 +40,7 @@ def test_an_identity_is_sought_among_other_images_only() -> None:
     scores, means = traits.identity(torch.nn.functional.one_hot(who, 3).float(), None, victims)
     assert means["map"] == means["rank1"] == 1
     assert scores["valid"].tolist() == [1, 1, 1, 1, 0]
+    assert {*means, *scores} - {"valid"} <= set(PRIVACY)
     alone = Split(victims.images, victims.y, victims.ids, {"identity": torch.arange(5)})
     with pytest.raises(UserError, match="no victim has another image"):
         traits.identity(torch.rand(5, 3), None, alone)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from splitpriv.commands import cli
-from splitpriv.report import curves
+from splitpriv.report import curves, frontier
 from splitpriv.store import Row, Store
 from splitpriv.types import UserError
 
@@ -31,27 +31,27 @@ ROWS += [row("noise", s, 0.87 + s / 1000, 0.04 + s / 100, **{"defense.noise.sigm
 
 
 def test_rows_that_differ_in_their_seed_alone_are_one_point() -> None:
-    found = curves.points(ROWS, "utility/accuracy", "privacy/worst/mse", "chain")
+    found = frontier.points(ROWS, "utility/accuracy", "privacy/worst/mse", "chain")
     assert [(p.group, p.y.n) for p in found] == [("noise", 3), ("noise", 3), ("none", 3)]
     assert found[1].y.mean == pytest.approx(0.03) and found[1].y.low is not None
 
 
 def test_attack_seeds_are_nested_in_target_seeds() -> None:
     rows = [{**ROWS[3], "attack_seed": a, "privacy/worst/mse": v} for a, v in enumerate((0.1, 0.3))]
-    (point,) = curves.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
+    (point,) = frontier.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
     assert point.y.n == 1 and point.y.mean == pytest.approx(0.2) and point.y.low is None
 
 
 def test_the_numbers_behind_the_picture() -> None:
-    found = curves.points(ROWS, "utility/accuracy", "privacy/worst/mse", "chain")
-    numbers = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0.85, 0.0))
+    found = frontier.points(ROWS, "utility/accuracy", "privacy/worst/mse", "chain")
+    numbers = frontier.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0.85, 0.0))
     at = numbers["groups"]["noise"]["privacy_at_loss"]
     assert at["0.01"]["mean"] == pytest.approx(0.03) and at["0.02"]["mean"] == pytest.approx(0.04)
     undefended = numbers["groups"]["none"]["privacy_at_loss"]["0.01"]
     assert undefended["mean"] == pytest.approx(0.01) and undefended["at_least"] and not at["0.01"]["at_least"]
     assert numbers["groups"]["none"]["hypervolume"]["mean"] == pytest.approx(0.051 * 0.01)
     assert numbers["groups"]["none"]["hypervolume"]["n"] == 3
-    falling = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=False, reference=(0.85, 0.1))
+    falling = frontier.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=False, reference=(0.85, 0.1))
     assert falling["groups"]["none"]["hypervolume"]["mean"] == pytest.approx(0.051 * 0.09)
     assert [found[i].group for i in falling["pareto"]] == ["none"]
 
@@ -82,7 +82,7 @@ def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_settings_that_differ_in_a_list_are_two_points() -> None:
     rows = [{**ROWS[3], "key": str(i), "attack.rmle.tv": [0.1 * i], "privacy/worst/mse": 0.1 * i} for i in (1, 2)]
-    found = curves.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
+    found = frontier.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
     assert [p.y.n for p in found] == [1, 1] and {p.y.mean for p in found} == {0.1, 0.2}
 
 
@@ -107,18 +107,18 @@ def test_every_attack_has_its_floor_and_its_ceiling() -> None:
          "clean/probe/accuracy": 0.9, "privacy/reid/map": 0.5, "privacy/reid/chance_map": 0.1,
          "privacy/probe/balanced_accuracy": 0.6, "privacy/probe/label_balanced_accuracy": 0.4} for r in ROWS
     ]  # fmt: skip
-    assert curves.levels(probed, "privacy/worst/mse") == {
+    assert frontier.levels(probed, "privacy/worst/mse") == {
         "mean image: nothing learnt from z": pytest.approx(0.1), "undefended": pytest.approx(0.01)
     }  # fmt: skip
-    assert curves.levels(probed, "privacy/a/mse")["mean image: nothing learnt from z"] == pytest.approx(0.1)
-    told = curves.levels(probed, "privacy/probe/accuracy")
+    assert frontier.levels(probed, "privacy/a/mse")["mean image: nothing learnt from z"] == pytest.approx(0.1)
+    told = frontier.levels(probed, "privacy/probe/accuracy")
     assert told == {"guess of the majority": pytest.approx(0.3), "undefended": pytest.approx(0.7),
                     "clean x": pytest.approx(0.9)}  # fmt: skip
-    assert curves.levels(probed, "privacy/probe/balanced_accuracy")["guess from the label"] == pytest.approx(0.4)
-    assert curves.levels(probed, "privacy/reid/map")["order that says nothing"] == pytest.approx(0.1)
+    assert frontier.levels(probed, "privacy/probe/balanced_accuracy")["guess from the label"] == pytest.approx(0.4)
+    assert frontier.levels(probed, "privacy/reid/map")["order that says nothing"] == pytest.approx(0.1)
     joined = [{**r, "ceiling/a/mse": 0.007} for r in probed if r["chain"] != "none"]
-    assert curves.levels(joined, "privacy/a/mse")["undefended"] == pytest.approx(0.007)
-    assert curves.levels(probed, "cost/release_bytes") == {}
+    assert frontier.levels(joined, "privacy/a/mse")["undefended"] == pytest.approx(0.007)
+    assert frontier.levels(probed, "cost/release_bytes") == {}
 
 
 def test_a_curve_without_an_undefended_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,9 +159,9 @@ def test_many_groups_are_told_apart(tmp_path: Path) -> None:
 
     rows = [row(f"d{i}", s, 0.8 + i / 100 + s / 500, 0.02 + i / 100) for i in range(12) for s in range(2)]
     figure, axes = plt.subplots()
-    found = curves.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
-    numbers = curves.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0, 0))
-    curves._scatter(axes, found, {**numbers, "levels": {}}, rows, "mse")
+    found = frontier.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
+    numbers = frontier.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0, 0))
+    curves._scatter(axes, found, {**numbers, "levels": {}}, rows)
     shown = [c for c in axes.collections if isinstance(c, PathCollection)]
     looks = {(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in shown}
     assert len({colour for colour, _ in looks}) == 8 and len(looks) == 12

@@ -12,17 +12,17 @@ const sum = (list) => list.reduce((a, b) => a + b, 0);
 const mean = (list) => (list.length ? sum(list) / list.length : NaN);
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
+const UNKNOWN = { label: "", digits: "4", arrow: "" };
+const ATTACKED = ["privacy", "ceiling", "floor", "clean"];
+
 /** What is known of a numeric entry of a row: its label, its digits, the arrow of its better direction, its kind. */
 function metricOf(key) {
-  const [head, who, name] = key.split("/");
-  const facts = DATA.facts;
-  if (["privacy", "ceiling", "floor", "clean"].includes(head)) {
-    const known = facts.privacy[name] || { label: name, digits: "4", arrow: "" };
-    return { ...known, kind: "privacy", who, name };
-  }
-  if (head === "utility") return { ...(facts.utility[who] || { label: who, digits: "4", arrow: "" }), kind: "utility", name: who };
-  if (head === "cost") return { ...(facts.cost[who] || { label: who, digits: "3", arrow: "" }), kind: "cost", name: who };
-  return { label: key, digits: "", arrow: "", kind: "other", name: key };
+  const parts = key.split("/");
+  const group = DATA.facts.metrics[parts[0]];
+  if (parts.length < 2 || !group) return { ...UNKNOWN, label: key, digits: "", kind: "other", name: key };
+  const name = parts.at(-1);
+  const kind = ATTACKED.includes(parts[0]) ? "privacy" : parts[0];
+  return { ...UNKNOWN, label: name, ...group[name], kind, who: parts[1], name };
 }
 
 const WHO = { worst: "worst case", mean_image: "mean image", random_image: "random image" };

@@ -1,0 +1,121 @@
+"""Every number that a row can hold: its name for people, how it is written, which way is better. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+ARROWS: Mapping[Better | None, str] = {"higher": "↑", "lower": "↓", None: ""}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to read a number.
+
+    `digits`: after the point; "%" writes a percentage. `better`: for whoever runs the device, who wants privacy, a good
+    service and little cost (an attacker wants the opposite of privacy); None: neither way. `machine`: depends on the
+    machine, so it does not repeat. `exact`: depends on no chance. `yes_no`: each victim scores 0 or 1.
+    """
+
+    label: str
+    digits: str
+    better: Better | None
+    unit: str = ""
+    machine: bool = False
+    exact: bool = False
+    yes_no: bool = False
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return ARROWS[self.better]
+
+    @property
+    def heading(self) -> str:
+        """Label, unit and arrow, where there are any."""
+        return " ".join(filter(None, (self.label, self.unit, self.arrow)))
+
+    def text(self, value: float) -> str:
+        """The number as people read it."""
+        return f"{value:.2%}" if self.digits == "%" else f"{value:,.{self.digits}f}"
+
+
+# What an attack achieved, and what its score on one victim is called.
+PRIVACY = {
+    "mse": Metric("MSE", "4", "higher"),
+    "psnr": Metric("PSNR", "2", "lower", "dB"),
+    "ssim": Metric("SSIM", "3", "lower"),
+    "lpips": Metric("LPIPS", "3", "higher"),
+    "truth": Metric("probability of the truth", "%", "lower"),
+    "correct": Metric("right about the attribute", "%", "lower", yes_no=True),
+    "ap": Metric("average precision", "%", "lower"),
+    "accuracy": Metric("attacker's accuracy", "%", "lower"),
+    "balanced_accuracy": Metric("attacker's balanced accuracy", "%", "lower"),
+    "auc": Metric("AUC", "3", "lower"),
+    "advantage": Metric("advantage over guessing", "%", "lower"),
+    "majority": Metric("accuracy of guessing the majority", "%", None),
+    "label_balanced_accuracy": Metric("balanced accuracy from the label", "%", None),
+    "over_label": Metric("advantage over the label", "%", "lower"),
+    "map": Metric("mean average precision", "%", "lower"),
+    "rank1": Metric("rank-1 identification", "%", "lower", yes_no=True),
+    "rank5": Metric("rank-5 identification", "%", "lower", yes_no=True),
+    "tar": Metric("true accepts at 0.1 % false", "%", "lower"),
+    "chance_map": Metric("mean average precision by chance", "%", None),
+    "chance_rank1": Metric("rank-1 by chance", "%", None),
+}
+UTILITY = {
+    "accuracy": Metric("accuracy", "%", "higher"),
+    "balanced_accuracy": Metric("balanced accuracy", "%", "higher"),
+    "cross_entropy": Metric("cross-entropy", "4", "lower", "nats"),
+    "map": Metric("mean average precision", "%", "higher"),
+    "rank1": Metric("rank-1 identification", "%", "higher"),
+    "rank5": Metric("rank-5 identification", "%", "higher"),
+}
+COST = {
+    "edge_parameters": Metric("edge parameters", "0", "lower", exact=True),
+    "edge_stages": Metric("edge stages", "0", None, exact=True),
+    "edge_macs": Metric("edge", "0", "lower", "MAC/image", exact=True),
+    "total_macs": Metric("total", "0", "lower", "MAC/image", exact=True),
+    "release_bytes": Metric("release", "0", "lower", "B/image", exact=True),
+    "edge_latency_ms": Metric("edge latency", "3", "lower", "ms", machine=True),
+}
+# What no attack can beat, and what a release tells of its image.
+BOUND = {
+    "information": Metric("information of a release, CEM's estimate", "3", "lower", "nats"),
+    "cem_mse": Metric("least MSE, CEM's bound", "4", "higher"),
+    "dfil": Metric("dFIL", "3", "lower"),
+    "dfil_mse_unbiased": Metric("least MSE of unbiased attacks", "4", "higher"),
+    "van_trees_mse": Metric("least MSE, van Trees' bound", "4", "higher"),
+    "van_trees_gaussian_prior_mse": Metric("least MSE if images were Gaussian", "4", "higher"),
+}
+INFORMATION = {
+    "samples": Metric("victims that information is estimated from", "0", None),
+    "knn_nats": Metric("information of a release, k-NN", "3", "lower", "nats"),
+    "knn_own_nats": Metric("information of an image, k-NN", "3", None, "nats"),
+    "knn_loss_percent": Metric("information lost, k-NN", "1", "higher", "%"),
+    "gaussian_nats": Metric("information of a release, Gaussian estimate", "3", "lower", "nats"),
+    "infonce_nats": Metric("information of a release, InfoNCE", "3", "lower", "nats"),
+    "infonce_cap_nats": Metric("most that InfoNCE can tell", "3", None, "nats"),
+}
+FAIRNESS = {
+    "demographic_parity": Metric("gap of demographic parity", "%", "lower"),
+    "equalised_odds": Metric("gap of equalised odds", "%", "lower"),
+    "equal_opportunity": Metric("gap of equal opportunity", "%", "lower"),
+}
+# By the first part of a row's key; the last part names the metric.
+GROUPS: Mapping[str, Mapping[str, Metric]] = {
+    **dict.fromkeys(("privacy", "ceiling", "clean", "floor"), PRIVACY),
+    "utility": UTILITY,
+    "cost": COST,
+    "bound": BOUND,
+    "information": INFORMATION,
+    "fairness": FAIRNESS,
+}
+
+
+def find(key: str) -> Metric | None:
+    """The metric at a key of a row, such as `privacy/worst/mse`; None where the key holds something else."""
+    group, _, rest = key.partition("/")
+    return GROUPS.get(group, {}).get(rest.rpartition("/")[2])

@@ -1,0 +1,164 @@
+"""Privacy against utility in numbers, from rows and nothing else: points, front, hypervolume, levels. No matplotlib."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from splitpriv import metrics
+from splitpriv.config import nearest
+from splitpriv.report.terminal import attacks_of
+from splitpriv.stats.frontier import GAP, bought_over_seeds, hypervolume, pareto
+from splitpriv.stats.interval import Estimate, interval, over_targets
+from splitpriv.store import Row
+from splitpriv.types import UserError
+
+PRIVACY = ("privacy/", "information/", "bound/", "fairness/")  # what may stand on the vertical axis
+LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
+SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5")  # points of which are lost
+WORLD = ("dataset", "backbone", "task", "cut", "protocol", "knowledge")  # what runs of one front have in common
+APART = ("seed", "attack_seed", "key", "fit", "commit", "trajectory", "flags", "ceiling")  # what seeds may change
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a chain: its rows over target seeds, with mean utility and privacy."""
+
+    group: str
+    rows: list[Row]
+    x: Estimate
+    y: Estimate
+
+
+def points(rows: Sequence[Row], x: str, y: str, by: str) -> list[Point]:
+    """Rows that differ in nothing but their seeds, as one point each; attack seeds are averaged within a target's."""
+    settings: dict[str, list[Row]] = {}
+    for row in rows:
+        told = {k: v for k, v in row.items() if "/" not in k and k not in APART}
+        settings.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(row)
+    means = []
+    for same in settings.values():
+        sides = [over_targets({(r["seed"], r["attack_seed"]): r[key] for r in same}) for key in (x, y)]
+        estimates = [interval(list(side.values())) for side in sides]
+        means.append(Point(str(same[0].get(by, "")), same, *estimates))
+    return sorted(means, key=lambda p: (p.group, p.x.mean))
+
+
+def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference: tuple[float, float] | None,
+              losses: Sequence[float] = LOSSES) -> dict[str, Any]:  # fmt: skip
+    """The picture in numbers: points, Pareto front, hypervolume, and the privacy that a loss of utility buys.
+
+    `rises`: whether a higher y is more private; where not, its sign is turned for front and volume. `reference`
+    (utility, y): what a point must exceed to count; default: no utility and the undefended y, and without an
+    undefended run no volume. A group's volume and privacies are those of every target seed, averaged.
+    """
+    sign = 1 if rises else -1
+    means = [(p.x.mean, sign * p.y.mean) for p in drawn]
+    bare = [p for p in drawn if p.rows[0]["chain"] == "none"]
+    starts = _by_seed(bare, x, y, sign)
+    undefended = {seed: at[0] for seed, at in starts.items() if len(at) == 1}
+    if reference is None and undefended:
+        reference = (0.0, sign * float(np.mean([at[1] for at in undefended.values()])))
+    corner = (reference[0], sign * reference[1]) if reference else None
+    groups: dict[str, Any] = {}
+    for name in dict.fromkeys(p.group for p in drawn):
+        lines = _by_seed([p for p in drawn if p.group == name], x, y, sign)
+        volumes = interval([hypervolume(line, corner) for line in lines.values()]) if corner else None
+        gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss) for loss in losses if x in SHARES}
+        groups[name] = {
+            "hypervolume": _told(volumes),
+            "privacy_at_loss": {loss: {**_told(e[0], sign), "at_least": e[1]} if e else None
+                                for loss, e in gained.items()},
+        }  # fmt: skip
+    return {
+        "x": x, "y": y, "higher_is_more_private": rises, "reference": list(reference) if reference else None,
+        "undefended": sorted(undefended), "ambiguous": len(undefended) < len(starts),
+        "interpolation": "linear between neighbours on the Pareto front of each seed, from its undefended point, where "
+                         f"they are no more than {GAP:g} of utility apart; none beyond the measured range",
+        "points": [{"group": p.group, "chain": p.rows[0]["chain"], "x": _told(p.x), "y": _told(p.y),
+                    "keys": [r["key"] for r in p.rows]} for p in drawn],
+        "pareto": pareto(means), "groups": groups,
+    }  # fmt: skip
+
+
+def _by_seed(drawn: Sequence[Point], x: str, y: str, sign: int) -> dict[int, list[tuple[float, float]]]:
+    lines: dict[int, list[tuple[float, float]]] = {}
+    for p in drawn:
+        sides = [over_targets({(r["seed"], r["attack_seed"]): r[key] for r in p.rows}) for key in (x, y)]
+        for seed in sides[0]:
+            lines.setdefault(seed, []).append((sides[0][seed], sign * sides[1][seed]))
+    return lines
+
+
+def _told(e: Estimate | None, sign: int = 1) -> dict[str, Any]:
+    if e is None:
+        return {}
+    ends = [None if v is None else sign * v for v in (e.low, e.high)]
+    return {"mean": sign * e.mean, "n": e.n, "low": ends[0 if sign > 0 else 1], "high": ends[1 if sign > 0 else 0]}
+
+
+def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | None = None, by: str = "chain",
+            reference: tuple[float, float] | None = None) -> tuple[list[Row], list[Point], dict[str, Any]]:  # fmt: skip
+    """The rows that can stand on one front, as points, and what these say in numbers.
+
+    `x` and `y` are keys of a row, by default the headline utility and the worst case of `metric`; `by` is the key that
+    groups. Raises UserError without points.
+    """
+    x = x or f"utility/{rows[0].get('headline', 'accuracy')}"
+    y = y or f"privacy/worst/{metric}"
+    if not x.startswith("utility/") or x == "utility/cross_entropy":
+        raise UserError(f"--x {x}: is no utility of which more is better; choose a key under utility/")
+    if not y.startswith(PRIVACY):
+        raise UserError(f"--y {y}: is no measure of privacy; choose a key under {', '.join(PRIVACY)}")
+    if not any(by in row for row in rows):
+        raise UserError(
+            f"--by {by}: no matching run has this key; {nearest(by, sorted({key for row in rows for key in row}))}"
+        )
+    kept = [row for row in rows if all(_is_finite(row.get(key)) for key in (x, y))]
+    if not kept:
+        raise UserError(f"curve: no matching run has both {x} and {y}; choose others with --x and --y")
+    _require_one_world(kept, y)
+    told = metrics.find(y)
+    drawn = points(kept, x, y, by)
+    numbers = summarise(drawn, x, y, rises=told is not None and told.better == "higher", reference=reference)
+    return kept, drawn, numbers | {"levels": levels(kept, y), "left_out": len(rows) - len(kept)}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require_one_world(rows: Sequence[Row], y: str) -> None:
+    """Raise UserError unless the runs share their world and, for a worst case, the attacks that it is taken over."""
+    told = [{key: str(row.get(key, "")) for key in WORLD} for row in rows]
+    if y.startswith("privacy/worst/"):
+        told = [{**world, "attacks": " ".join(sorted(attacks_of(row)))} for world, row in zip(told, rows, strict=True)]
+    for key in told[0]:
+        values = sorted({world[key] for world in told})
+        if len(values) > 1:
+            remedy = "--y privacy/ATTACK/METRIC" if key == "attacks" else f"--where {key}=…"
+            raise UserError(f"curve: these runs cannot share one front, their {key} differ ({'; '.join(values)}); "
+                            f"choose with {remedy}")  # fmt: skip
+
+
+def levels(rows: Sequence[Row], y: str) -> dict[str, float]:
+    """What bounds an attack's metric `y`: what is known without the release, without the defence, and of clean x."""
+    group, name, metric = (*y.split("/"), "", "")[:3]
+    if group != "privacy":
+        return {}
+    bare = [row for row in rows if row["chain"] == "none"]
+    sources = {
+        "mean image: nothing learnt from z": (rows, f"floor/mean_image/{metric}"),
+        "guess of the majority": (rows, f"privacy/{name}/majority" if metric == "accuracy" else ""),
+        "guess from the label": (rows, f"privacy/{name}/label_{metric}"),
+        "order that says nothing": (rows, f"privacy/{name}/chance_{metric}"),
+        "undefended": (bare, y) if bare else (rows, f"ceiling/{name}/{metric}"),
+        "clean x": (rows, f"clean/{name}/{metric}"),
+    }
+    known = {label: [row[key] for row in of if row.get(key) is not None] for label, (of, key) in sources.items()}
+    return {label: float(np.mean(values)) for label, values in known.items() if values}
