@@ -97,6 +97,7 @@ class Attack:
     """Never sees a victim's image, and never asks which defence is on.
 
     `draws`: releases of each victim that are averaged (a repeated-query attacker); its own training uses as many.
+    `eot`: releases over which each of its gradients is averaged.
     `observe`: what it gets to see, the release or what the server answers to it (`top` entries of a softmax for topk).
     `attribute`: where it recovers one, its name; "y" is the task's label.
     """
@@ -108,6 +109,7 @@ class Attack:
     top: int = 1
     attribute: str = "y"
     draws: int = 1
+    eot: int = 1
 
     @property
     def adapts(self) -> frozenset[str]:

@@ -19,6 +19,7 @@ from splitpriv import __version__
 from splitpriv.dashboard import thumbs
 from splitpriv.dashboard.facts import facts
 from splitpriv.dashboard.status import status
+from splitpriv.measure.flags import flags_of
 from splitpriv.metrics import PRIVACY
 from splitpriv.report.terminal import attacks_of, scores_of
 from splitpriv.store import Row, Store
@@ -113,7 +114,8 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
     finished = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds") if path.exists() else ""
     curves = {k: _thin(list(range(1, len(v) + 1)), v) for k, v in row.items() if is_curve(k, v)}
     return {
-        "row": {k: v for k, v in row.items() if k not in curves and k != "trajectory"}, "finished": finished,
+        "row": {**{k: v for k, v in row.items() if k not in curves and k != "trajectory"},
+                "flags": [flag.record() for flag in flags_of(row)]}, "finished": finished,
         "group": group_of(row), "attacks": attacks_of(row), "shown": attacks, "curves": curves,
         "trajectory": _trajectory(row.get("trajectory") or []),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Is this evaluation believable? Short flags for the row; a flag is a reason to look again, not a verdict."""
+"""Is this evaluation believable? Flags for the row; a flag is a reason to look again, not a verdict."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
+from splitpriv.measure import remedies
+from splitpriv.measure.flags import Flag, raised
+
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors
 ADAPTIVE = {
@@ -15,6 +18,7 @@ ADAPTIVE = {
     "answers": "how to average repeated answers (draws > 1)",
     "mask": "what the chain keeps (mask)",
 }
+AVERAGED = ("draws", "eot")  # settings in which twins may differ
 
 STRENGTH = {"image": ("mse", -1), "attribute": ("balanced_accuracy", 1), "identity": ("map", 1)}
 
@@ -25,18 +29,22 @@ Means = Mapping[str, float]
 class Facts:
     """What the checks know of one attack: its mean scores, and how it was made.
 
-    `kind` names its class; `settings` holds every setting besides `draws` and `eot`, so that twins can be told;
-    `converged` is None where an attack cannot say; `adapts` is `Attack.adapts`.
+    `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
+    `adapts` are the attack's own.
     """
 
     means: Means
-    kind: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     requires: frozenset[str] = frozenset()
     draws: int = 1
     eot: int = 1
     converged: bool | None = None
     adapts: frozenset[str] = frozenset()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def apart(self) -> dict[str, Any]:
+        """What twins have in common."""
+        return {key: value for key, value in self.settings.items() if key not in AVERAGED}
 
 
 def doubts(
@@ -49,47 +57,34 @@ def doubts(
     utility: Means | None = None,
     adaptive: Mapping[str, Sequence[str]] | None = None,
     bounds: Means | None = None,
-) -> list[str]:
+) -> list[Flag]:
     """Flags of one run, most serious first.
 
-    `mean_image` and `random_image`: the floors' mean scores. `ceiling`: mean scores of the same attacks on the
-    undefended network, if known. `signal`: `measure.signal` of the release. `overlaps`: images shared, per pair of
-    splits. `adaptive`: the attacks that each defence must be measured by, those that average answers only if some
-    attack observes any. `bounds`: lower bounds on the MSE of any attack, under names that end in "_mse".
+    `mean_image` and `random_image`: the floors' mean scores. `signal`: `measure.signal` of the release. `overlaps`:
+    images shared, per pair of splits. `adaptive`: the attacks that each defence must be measured by, those that average
+    answers only if some attack observes any. `bounds`: lower bounds on the MSE of any attack, under names that end in
+    "_mse".
     """
-    flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
-    flags += [f"splits overlap: {pair} ({count} images)" for pair, count in (overlaps or {}).items() if count]
-    if signal is not None and not signal >= SIGNIFICANT:
-        flags.append("release is constant: two draws show no sign of the image (repeated ones may)")
     mse = {name: f.means["mse"] for name, f in attacks.items() if math.isfinite(f.means.get("mse", math.nan))}
-    for name, value in mse.items():
-        if value > random_image["mse"]:
-            flags.append(f"{name}: worse than a random image of aux")
-        elif value >= mean_image["mse"] * (1 - MARGIN):
-            flags.append(f"{name}: no better than the mean image of aux")
-    for name, f in attacks.items():
-        for found, blind in (("map", "chance_map"), ("balanced_accuracy", "label_balanced_accuracy")):
-            if found in f.means and blind in f.means and f.means[found] <= f.means[blind] * (1 + MARGIN):
-                flags.append(f"{name}: {found} is no better than {blind.replace('_', ' ')}")
-    flags += [f"{name}: not converged" for name, f in attacks.items() if f.converged is False]
-    unseen = set() if any(_sees_answers(f.settings) for f in attacks.values()) else {"answers"}
+    flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
+    flags += [raised("overlap", pair, count=count) for pair, count in (overlaps or {}).items() if count]
+    if signal is not None and not signal >= SIGNIFICANT:
+        flags.append(raised("constant"))
+    flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
+    flags += [raised("short", name, longer=_longer(name, f)) for name, f in attacks.items() if f.converged is False]
+    unmet = [*_unmet(attacks, adaptive or {})]
+    more = _completed(attacks, [kind for _, kind in unmet])
+    flags += [raised("adaptive", name, what=ADAPTIVE[kind], attacks=more) for name, kind in unmet]
     flags += [
-        f"non-adaptive: {name} needs an attack that knows {ADAPTIVE[kind]}"
-        for name, kinds in (adaptive or {}).items()
-        for kind in kinds
-        if kind not in unseen and not any(kind in f.adapts for f in attacks.values())
-    ]
-    flags += [
-        f"{name}: beats the bound {bound} ({value:.4g})"
+        raised("bound", name, bound=bound, value=value)
         for bound, value in (bounds or {}).items()
         if bound.endswith("_mse")
         for name in mse
         if mse[name] < value and attacks[name].draws == 1  # the bounds are on one release
     ]
-    flags += _twins(attacks, mse)
-    flags += _boxes(attacks, mse)
+    flags += [*_twins(attacks, mse), *_boxes(attacks, mse)]
     if len(attacks) == 1:
-        flags.append("only one attack was run")
+        flags.append(raised("alone", attacks=more))
     return flags
 
 
@@ -105,9 +100,32 @@ def binding(attacks: Mapping[str, Any], means: Mapping[str, Means]) -> dict[str,
     return {what: name for what, (_, name) in best.items()}
 
 
-def above_ceiling(name: str, mse: float, undefended: float) -> list[str]:
-    """The flag of an attack that does better against the chain than against no defence."""
-    return [f"{name}: better than on the undefended network"] if mse < undefended * (1 - MARGIN) else []
+def above_ceiling(name: str, mse: float, undefended: float, settings: Mapping[str, Any]) -> list[Flag]:
+    """The flag of an attack with these settings that does better against the chain than against no defence."""
+    better = mse < undefended * (1 - MARGIN)
+    return [raised("ceiling", name, longer=remedies.longer(name, settings))] if better else []
+
+
+def _longer(name: str, facts: Facts) -> str:
+    return remedies.longer(name, facts.settings)
+
+
+def _completed(attacks: Mapping[str, Facts], kinds: Sequence[str]) -> str:
+    """The list of attacks with what is lacking: those that adapt to these kinds, and a second one."""
+    listed = {name: f.settings for name, f in attacks.items()}
+    lacking = [remedies.another(listed)] if len(listed) == 1 else []
+    lacking += [remedies.adapting(listed, kind) for kind in kinds]
+    names = [*listed, *dict.fromkeys(name for name in lacking if name)]
+    return f"attack=[{','.join(names)}]" if len(names) > len(listed) else ""
+
+
+def _unmet(attacks: Mapping[str, Facts], adaptive: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Each defence, and a kind of attack that it must be measured by and is not."""
+    unseen = set() if any(_sees_answers(f.settings) for f in attacks.values()) else {"answers"}
+    for name, kinds in adaptive.items():
+        for kind in kinds:
+            if kind not in unseen and not any(kind in f.adapts for f in attacks.values()):
+                yield name, kind
 
 
 def _sees_answers(settings: Mapping[str, Any]) -> bool:
@@ -116,28 +134,46 @@ def _sees_answers(settings: Mapping[str, Any]) -> bool:
     return settings.get("observe", "release") != "release" or any(map(_sees_answers, held))
 
 
-def _numbers(found: Mapping[str, Means]) -> Iterator[str]:
-    for name, means in found.items():
+def _numbers(told: Mapping[str, Means]) -> Iterator[Flag]:
+    for name, means in told.items():
         for metric, value in means.items():
             if not math.isfinite(value):
-                yield f"{name}: {metric} is {value}"
+                yield raised("number", name, metric=metric, value=value)
 
 
-def _twins(attacks: Mapping[str, Facts], mse: Means) -> Iterator[str]:
+def _floors(attacks: Mapping[str, Facts], mse: Means, mean_image: Means, random_image: Means) -> Iterator[Flag]:
+    """Attacks that an image of aux would replace."""
+    for name, value in mse.items():
+        if value > random_image["mse"]:
+            yield raised("random", name, longer=_longer(name, attacks[name]))
+        elif value >= mean_image["mse"] * (1 - MARGIN):
+            yield raised("mean", name, longer=_longer(name, attacks[name]))
+
+
+def _guesses(attacks: Mapping[str, Facts]) -> Iterator[Flag]:
+    """Attacks that a guess without the release would replace."""
+    for name, f in attacks.items():
+        for reached, blind in (("map", "chance_map"), ("balanced_accuracy", "label_balanced_accuracy")):
+            if reached in f.means and blind in f.means and f.means[reached] <= f.means[blind] * (1 + MARGIN):
+                yield raised("guess", name, metric=reached, blind=blind.replace("_", " "), longer=_longer(name, f))
+
+
+def _twins(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
     """A pair that differs only in `draws` or `eot`: the one with more has all that the other has."""
     for more, less in permutations(mse, 2):
         a, b = attacks[more], attacks[less]
-        if (a.kind, a.settings) == (b.kind, b.settings) and mse[more] > mse[less] * (1 + MARGIN):
+        if a.apart == b.apart and mse[more] > mse[less] * (1 + MARGIN):
+            longer = _longer(more, a)
             if a.draws > b.draws and a.eot == b.eot:
-                yield f"{more}: weaker than {less}, which averages fewer releases"
+                yield raised("twin", more, other=less, what="releases", longer=longer)
             if a.eot > b.eot and a.draws == b.draws:
-                yield f"{more}: weaker than {less}, which averages fewer gradients"
+                yield raised("twin", more, other=less, what="gradients", longer=longer)
 
 
-def _boxes(attacks: Mapping[str, Facts], mse: Means) -> Iterator[str]:
+def _boxes(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
     """Whoever holds the edge can do all that a black-box attacker can."""
-    white = {name: mse[name] for name in mse if attacks[name].requires & {"edge", "clean"}}
+    white = {name: mse[name] for name in mse if attacks[name].requires & remedies.WHITE}
     black = {name: mse[name] for name in mse if name not in white}
     if white and black and min(white.values()) > min(black.values()) * (1 + MARGIN):
-        names = (min(found, key=found.__getitem__) for found in (white, black))
-        yield "white box ({}) weaker than black box ({})".format(*names)
+        subject, other = (min(box, key=box.__getitem__) for box in (white, black))
+        yield raised("box", subject, other=other, longer=_longer(subject, attacks[subject]))

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from splitpriv.measure.checks import above_ceiling
+from splitpriv.measure.flags import flags_of
 from splitpriv.metrics import PRIVACY
 from splitpriv.store import Row, Store
 
@@ -31,10 +33,12 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     out = []
     for row in rows:
         twin = store.row(row["ceiling"]) if row["ceiling"] != row["key"] else None
-        found = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
-        flags = [flag for name in images_of(row) if f"ceiling/{name}/mse" in found
-                 for flag in above_ceiling(name, row[f"privacy/{name}/mse"], found[f"ceiling/{name}/mse"])]  # fmt: skip
-        out.append({**row, **found, "flags": row["flags"] + flags})
+        ceilings = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
+        flags = flags_of(row)
+        for name in images_of(row):
+            if undefended := ceilings.get(f"ceiling/{name}/mse"):
+                flags += above_ceiling(name, row[f"privacy/{name}/mse"], undefended, settings_of(row, name))
+        out.append({**row, **ceilings, "flags": [flag.record() for flag in flags]})
     return out
 
 
@@ -58,8 +62,10 @@ def print_row(row: Row, store: Store) -> None:
         out.print("[dim]bounds: " + ", ".join(f"{name} {value:.4g}" for name, value in bound.items()) + "[/]")
     if binds := {k[6:]: v for k, v in row.items() if k.startswith("binds/")}:
         out.print("binds: " + ", ".join(f"{name} on the {what}" for what, name in binds.items()))
-    for flag in row["flags"]:
-        out.print(f"[yellow]! {flag}[/]", markup=True)
+    for flag in flags_of(row):
+        out.print(f"[yellow]! {escape(flag.text)}[/]", soft_wrap=True)
+        if flag.remedy:
+            out.print(f"[dim]  to clear this: {escape(flag.remedy)}[/]", soft_wrap=True)
     for name in images_of(row):
         out.print(f"[dim]pictures: {store.root / row[f'picture/{name}']}[/]", soft_wrap=True)
 
@@ -102,11 +108,17 @@ def attacks_of(row: Row) -> list[str]:
     return [name for name in names if name != "worst"]
 
 
+def settings_of(row: Row, attack: str) -> dict[str, Any]:
+    """The settings of one of its attacks, by dotted key."""
+    start = f"attack.{attack}."
+    return {key.removeprefix(start): value for key, value in row.items() if key.startswith(start)}
+
+
 def scores_of(row: Row) -> dict[str, str]:
     """Where in the store each attack's scores per victim lie; `clean/<attack>` is that attack on clean x."""
-    found = {key[7:]: path for key, path in row.items() if key.startswith("scores/")}
+    files = {key[7:]: path for key, path in row.items() if key.startswith("scores/")}
     pictures = {key[8:]: path for key, path in row.items() if key.startswith("picture/")}
-    return found or {name: f"{path.rpartition('/')[0]}/scores.safetensors" for name, path in pictures.items()}  # older
+    return files or {name: f"{path.rpartition('/')[0]}/scores.safetensors" for name, path in pictures.items()}  # older
 
 
 def images_of(row: Row) -> list[str]:
@@ -164,17 +176,18 @@ def _cell(row: Row, key: str, metric: str) -> str:
 
 
 def print_csv(rows: Sequence[Row]) -> None:
-    """Every key of every row; curves and other lists are left to the JSON."""
+    """Every key of every row, flags by their lines; curves and other lists are left to the JSON."""
     write_csv(rows, sys.stdout)
 
 
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
     """The same into any open file."""
-    plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict) or k == "flags"} for row in rows]
+    plain = [{**{k: v for k, v in row.items() if not isinstance(v, list | dict)},
+              "flags": "; ".join(flag.text for flag in flags_of(row))} for row in rows]  # fmt: skip
     columns = list(dict.fromkeys(key for row in plain for key in row))
     writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: "; ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in plain)
+    writer.writerows(plain)
 
 
 def print_plan(chart: Plan, states: Sequence[tuple[str, str, State]], row: State) -> None:
@@ -196,9 +209,9 @@ def print_frontier(numbers: Mapping[str, Any]) -> None:
         table.add_column("hypervolume", justify="right")
     for loss in losses:
         table.add_column(f"at {100 * float(loss):g} points of loss", justify="right")
-    for name, found in numbers["groups"].items():
-        volume = [_estimate(found["hypervolume"])] if numbers["reference"] else []
-        table.add_row(name, *volume, *(_estimate(found["privacy_at_loss"][loss]) for loss in losses))
+    for name, group in numbers["groups"].items():
+        volume = [_estimate(group["hypervolume"])] if numbers["reference"] else []
+        table.add_row(name, *volume, *(_estimate(group["privacy_at_loss"][loss]) for loss in losses))
     console().print(f"{numbers['y']} against {numbers['x']}")
     if len(table.columns) > 1:
         console().print(table)
@@ -220,10 +233,10 @@ def print_frontier(numbers: Mapping[str, Any]) -> None:
         console().print(f"[dim]{note}[/]")
 
 
-def _estimate(found: Mapping[str, Any] | None) -> str:
-    if found is None:
+def _estimate(told: Mapping[str, Any] | None) -> str:
+    if told is None:
         return "not measured"
-    sign = "≥ " if found.get("at_least") else ""
-    if found["low"] is None:
-        return f"{sign}{found['mean']:.4g} (n=1)"
-    return f"{sign}{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
+    sign = "≥ " if told.get("at_least") else ""
+    if told["low"] is None:
+        return f"{sign}{told['mean']:.4g} (n=1)"
+    return f"{sign}{told['mean']:.4g} [{told['low']:.4g}, {told['high']:.4g}]"

@@ -58,9 +58,8 @@ def make_row(
     per_image = {name: load_tensors(scored[name] / SCORES) for name in images}
     attacks = {
         name: checks.Facts(
-            means[name], cfg["attack"][name]["_target_"], attack.requires, attack.draws,
-            cfg["attack"][name].get("eot", 1), reports[name].get("converged"), attack.adapts,
-            {k: v for k, v in cfg["attack"][name].items() if k not in ("draws", "eot")},
+            means[name], cfg["attack"][name], attack.requires, attack.draws, attack.eot,
+            reports[name].get("converged"), attack.adapts,
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip
@@ -76,14 +75,14 @@ def make_row(
     curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
     return {
         **head(cfg, chart), "ceiling": chart.ceiling, **plain,
-        **{f"privacy/{name}/{metric}": value for name, found in means.items() for metric, value in found.items()},
-        **{f"{name}/{metric}": value for name, found in clean.items() for metric, value in found.items()},
+        **{f"privacy/{name}/{metric}": value for name, told in means.items() for metric, value in told.items()},
+        **{f"{name}/{metric}": value for name, told in clean.items() for metric, value in told.items()},
         **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
         **{f"picture/{name}": f"measure/{chart.scores[name]}/grid.png" for name in images},
-        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, "flags": flags,
-        **provenance(),
+        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves,
+        "flags": [flag.record() for flag in flags], **provenance(),
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from splitpriv import metrics
+from splitpriv.measure.flags import flags_of
 from splitpriv.stats.interval import Estimate, Method, interval, over_targets
 from splitpriv.store import Row
 from splitpriv.tables.cells import Cell, State
@@ -127,14 +128,14 @@ def _flags(
     for play in table.plays:
         for (seed, _), row in found.get((name, play), {}).items():
             ran.setdefault(play, set()).add(seed)
-            for flag in row.get("flags", []):
-                seen.setdefault(flag, {}).setdefault(play, set()).add(seed)
+            for flag in flags_of(row):
+                seen.setdefault(flag.text, {}).setdefault(play, set()).add(seed)
     out = []
-    for flag, plays in seen.items():
+    for line, plays in seen.items():
         where = "" if set(plays) == set(ran) else f"{', '.join(plays)}: "
         seeds = sorted(set().union(*plays.values()))
         some = "" if all(plays[p] == ran[p] for p in plays) else f" (seed {', '.join(map(str, seeds))})"
-        out.append(f"{where}{flag}{some}")
+        out.append(f"{where}{line}{some}")
     out += [f"errata: {e.column}: {e.says}" for e in table.errata if e.row == name]
     note = table.rows[name].note if name in table.rows else None
     return [*out, *([f"note: {note}"] if note else [])]

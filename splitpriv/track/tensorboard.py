@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from splitpriv.measure.flags import flags_of
 from splitpriv.measure.pictures import grid
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, numbers, pictures, settings
@@ -46,7 +47,8 @@ class TensorBoard(Tracker):
             image = Summary.Image(width=page.width, height=page.height, colorspace=3,
                                   encoded_image_string=encoded.getvalue())  # fmt: skip
             self._write(0, **{f"reconstructions/{name}": {"image": image}})
-        self._text("flags", "\n\n".join(row["flags"]) or "none")
+        lines = [f"{f.text} (to clear this: `{f.remedy}`)" if f.remedy else f.text for f in flags_of(row)]
+        self._text("flags", "\n\n".join(lines) or "none")
 
     def end(self, finished: bool) -> None:
         self.writer.close()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from splitpriv.measure.flags import flags_of
 from splitpriv.measure.pictures import tiles
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, numbers, pictures, settings, victims
@@ -71,7 +72,7 @@ class Wandb(Tracker):
             mse = [f"{word}: MSE {value:.3g}" for word, value in zip(shown.names(), shown.scores["mse"], strict=True)]
             final[f"reconstructions/{name}"] = [wandb.Image(p, caption=c) for p, c in zip(pairs, mse, strict=True)]
         final["scores"] = wandb.Table(columns=header, data=lines)
-        final["flags"] = wandb.Table(columns=["flag"], data=[[flag] for flag in row["flags"]])
+        final["flags"] = wandb.Table(columns=["flag", "to clear it"], data=[[f.text, f.remedy] for f in flags_of(row)])
         self.run.log(final, step=self.count, commit=True)
         self.run.summary.update({**numbers(row), "flag_count": len(row["flags"]), "commit": row["commit"]})
 
@@ -106,7 +107,8 @@ class Wandb(Tracker):
         keys = sorted(key for point in drawn["points"] for key in point["keys"])
         run_id = "report-" + hashlib.sha256(" ".join([*keys, x, y, by]).encode()).hexdigest()[:12]
         header = list(dict.fromkeys([by, "chain", "dataset", "backbone", "seed", x, y, "flags", "key"]))
-        lines = [[_told(row.get(column)) for column in header] for row in rows if row["key"] in keys]
+        told = [{**row, "flags": [flag.text for flag in flags_of(row)]} for row in rows if row["key"] in keys]
+        lines = [[_told(row.get(column)) for column in header] for row in told]
         table = wandb.Table(columns=header, data=lines)
         with self.open(home, run_id, name="report", job_type="report", config={"rows": keys}) as run:
             scatter = wandb.plot.scatter(table, x, y, title=f"{y} against {x}")

@@ -64,6 +64,9 @@ def test_check_says_missing_then_cached_and_trains_nothing(
     assert before.replace("missing", "").split() == after.replace("cached", "").split()
 
 
+TWIN = {"kind": "twin", "subject": "a", "text": "another", "remedy": "attack.a.epochs=4"}
+
+
 def filled() -> Store:
     store = Store(outputs())
     for i, chain in enumerate(["none", "noise", "noise"]):
@@ -71,7 +74,7 @@ def filled() -> Store:
             "key": f"k{i}", "ceiling": "k0", "chain": chain, "seed": i, "dataset": "d", "backbone": "b", "cut": 1,
             "utility/accuracy": 0.5, "privacy/worst/mse": 0.1 + i, "privacy/a/mse": 0.1 + i,
             "floor/mean_image/mse": 0.2,
-            "picture/a": "x.png", "flags": ["one, thing", "another"] if i else [], "trajectory": [{"epoch": 0}],
+            "picture/a": "x.png", "flags": ["one, thing", TWIN] if i else [], "trajectory": [{"epoch": 0}],
         })  # fmt: skip
     return store
 
@@ -91,7 +94,8 @@ def test_rows_are_filtered_and_parse_back(form: str, capsys: pytest.CaptureFixtu
     assert [row["key"] for row in found] == ["k2"]
     assert float(found[0]["privacy/worst/mse"]) == 2.1
     assert float(found[0]["ceiling/worst/mse"]) == 0.1
-    assert found[0]["flags"] == (["one, thing", "another"] if form == "json" else "one, thing; another")
+    flags = found[0]["flags"]
+    assert flags[1] == TWIN and flags[0]["text"] == "one, thing" if form == "json" else flags == "one, thing; another"
     assert rows("chain=nothing") == []
 
 

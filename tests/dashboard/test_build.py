@@ -20,9 +20,8 @@ import pytest
 import synthetic
 from PIL import Image
 
-from splitpriv.dashboard import build, cli, facts, serve, thumbs
+from splitpriv.dashboard import build, cli, serve, thumbs
 from splitpriv.measure import pictures
-from splitpriv.measure.checks import Facts, above_ceiling, doubts
 from splitpriv.store import Store
 from splitpriv.types import UserError
 
@@ -207,18 +206,17 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     assert found["y"][-1] == 0.001
 
 
-def test_every_flag_of_the_engine_is_explained() -> None:
-    floors = {"mean_image": {"mse": 0.04}, "random_image": {"mse": 0.08}}
-    bad = {"a": Facts({"mse": 0.5})}
-    flags = doubts(bad, **floors, signal=0.0, overlaps={"train and aux": 3}, utility={"accuracy": float("nan")})
-    edge = frozenset({"edge"})
-    pair = {"w": Facts({"mse": 0.05}, requires=edge, draws=4, converged=False), "b": Facts({"mse": 0.01})}
-    flags += doubts(pair, **floors, adaptive={"noise": ["mask"]}, bounds={"cem_mse": 0.02})
-    flags += doubts({**pair, "w": Facts({"mse": 0.05}, requires=edge, eot=2)}, **floors)
-    flags += above_ceiling("w", 0.01, 0.05)
-    explained = {part for flag in flags for part, _ in facts.FLAGS if part in flag}
-    assert not [flag for flag in flags if not any(part in flag for part, _ in facts.FLAGS)]
-    assert {part for part, _ in facts.FLAGS} - explained == {" is inf"}
+def test_flags_carry_what_clears_them_and_their_kinds_are_explained(store: Store) -> None:
+    flag = {
+        "kind": "short",
+        "subject": "decoder",
+        "text": "decoder: not converged",
+        "remedy": "attack.decoder.epochs=8",
+    }
+    data, _ = build.collect([{**store.rows()[0], "flags": [flag, "a line of before"]}], store)
+    first, second = data["runs"][0]["row"]["flags"]
+    assert first == flag and (second["kind"], second["text"]) == ("old", "a line of before")
+    assert {"short", "old"} <= data["facts"]["flags"].keys() and all(data["facts"]["flags"].values())
 
 
 # ---- command and server --------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_only_an_attack_on_answers_must_average_them(tmp_path: Path) -> None:
     ):  # fmt: skip
         words = [w for w in quick if w.split(".")[1] in attacks.split(",")]
         row = execute(tiny("defense=[mid]", f"attack=[{attacks}]", *words), Store(tmp_path))
-        said = [flag for flag in row["flags"] if flag.startswith("non-adaptive")]
+        said = [flag["text"] for flag in row["flags"] if flag["kind"] == "adaptive"]
         want = ["non-adaptive: mid needs an attack that knows how to average repeated answers (draws > 1)"]
         assert said == want * flagged
 

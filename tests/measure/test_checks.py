@@ -7,17 +7,24 @@ from typing import Any
 
 import pytest
 
+from splitpriv import config
+from splitpriv.measure import remedies
 from splitpriv.measure.checks import Facts, above_ceiling, doubts
+from splitpriv.measure.flags import flags_of
 
 FLOORS: dict[str, Any] = {"mean_image": {"mse": 0.08}, "random_image": {"mse": 0.15}}
 
 
+EDGE = frozenset({"edge"})
+DECODER, RMLE = {"_target_": "Decoder"}, {"_target_": "Rmle"}
+
+
 def facts(mse: float = 0.02, **changed: Any) -> Facts:
-    return Facts(**{"means": {"mse": mse}, "kind": "Decoder", "converged": True, **changed})
+    return Facts(**{"means": {"mse": mse}, "settings": DECODER, "converged": True, **changed})
 
 
 BLACK = facts(0.03, requires=frozenset({"query", "aux"}))
-WHITE = facts(0.02, kind="Rmle", requires=frozenset({"edge"}))
+WHITE = facts(0.02, settings=RMLE, requires=EDGE)
 FINE = {"decoder": BLACK, "rmle": WHITE}
 
 
@@ -39,11 +46,16 @@ def test_a_sound_evaluation_has_no_flags():
         ({"attacks": {"decoder": BLACK}}, "only one attack was run"),
         ({"attacks": {"decoder": facts(0.01), "rmle": WHITE}}, "white box (rmle) weaker than black box (decoder)"),
         (
-            {"attacks": {**FINE, "rmle_eot": facts(0.03, kind="Rmle", requires=frozenset({"edge"}), eot=8)}},
+            {
+                "attacks": {
+                    **FINE,
+                    "rmle_eot": facts(0.03, settings={**RMLE, "eot": 8}, requires=frozenset({"edge"}), eot=8),
+                }
+            },
             "rmle_eot: weaker than rmle, which averages fewer gradients",
         ),
         (
-            {"attacks": {**FINE, "decoder_avg": facts(0.05, draws=16)}},
+            {"attacks": {**FINE, "decoder_avg": facts(0.05, draws=16, settings={**DECODER, "draws": 16})}},
             "decoder_avg: weaker than decoder, which averages fewer releases",
         ),
         ({"signal": 0.0}, "release is constant: two draws show no sign of the image (repeated ones may)"),
@@ -53,15 +65,58 @@ def test_a_sound_evaluation_has_no_flags():
     ],
 )
 def test_each_doubt(changed, flag):
-    assert doubts(**{"attacks": FINE, **FLOORS, **changed}) == [flag]
+    assert [f.text for f in doubts(**{"attacks": FINE, **FLOORS, **changed})] == [flag]
 
 
 def test_twins_differ_in_one_setting_only():
-    other = facts(0.05, draws=16, settings={"loss": "l1"})
+    other = facts(0.05, draws=16, settings={**DECODER, "loss": "l1"})
     assert doubts({**FINE, "other": other}, **FLOORS) == []
     assert doubts({**FINE, "better": facts(0.02, draws=16)}, **FLOORS) == []
 
 
 def test_an_attack_above_its_ceiling() -> None:
-    assert above_ceiling("decoder", 0.01, 0.05) == ["decoder: better than on the undefended network"]
-    assert above_ceiling("decoder", 0.0499, 0.05) == []
+    (flag,) = above_ceiling("decoder", 0.01, 0.05, {"base.epochs": 4, "net.width": 8})
+    assert flag.text == "decoder: better than on the undefended network" and flag.subject == "decoder"
+    assert flag.remedy == "attack.decoder.base.epochs=8"
+    assert above_ceiling("decoder", 0.0499, 0.05, {}) == []
+
+
+# ---- what clears them ----------------------------------------------------------------------------------------------
+
+
+def remedies_of(**changed: Any) -> dict[str, str]:
+    return {flag.kind: flag.remedy for flag in doubts(**{"attacks": FINE, **FLOORS, **changed})}
+
+
+def test_a_longer_attack_is_named() -> None:
+    attacks = {**FINE, "short": facts(0.03, converged=False, settings={"epochs": 16, "net": {"epochs": 3}})}
+    assert remedies_of(attacks=attacks) == {"short": "attack.short.epochs=32"}
+    weak = {"decoder": facts(0.079), "rmle": facts(0.09, settings={"steps": 200})}
+    assert remedies_of(attacks=weak)["mean"] == "attack.rmle.steps=400"
+
+
+def test_the_lists_of_attacks_that_clear_a_doubt_have_all_that_is_lacking() -> None:
+    shipped = {name: facts(settings=remedies.load("attack", name)) for name in ("decoder", "rmle")}
+    asked = {"noise": ["draws"], "cloak": ["mask"], "mid": ["answers"]}
+    both = doubts(shipped, **FLOORS, adaptive=asked)
+    assert {f.remedy for f in both} == {"attack=[decoder,rmle,decoder_avg,decoder_mask]"}
+    assert [f.subject for f in both] == ["noise", "cloak"]
+    alone = doubts({"decoder": shipped["decoder"]}, **FLOORS, adaptive={"noise": ["draws"]})
+    assert {f.kind: f.remedy for f in alone} == dict.fromkeys(
+        ("adaptive", "alone"), "attack=[decoder,rmle,decoder_avg]"
+    )
+    probe = {"probe": Facts({}, settings=remedies.load("attack", "probe"))}
+    assert remedies.another({"probe": probe["probe"].settings}) == "probe_clean"
+    assert remedies.adapting({"probe": probe["probe"].settings}, "draws") == "probe_avg"
+
+
+@pytest.mark.parametrize("name", ["decoder_avg", "gan_decoder_cem", "label_inversion_avg", "reid_recon"])
+def test_shipped_attacks_are_read_as_hydra_reads_them(name: str) -> None:
+    assert remedies.load("attack", name) == config.compose([f"attack=[{name}]"])["attack"][name]
+
+
+def test_rows_of_before_have_lines_for_flags() -> None:
+    flag = doubts({"decoder": BLACK}, **FLOORS)[0]
+    found = flags_of({"flags": ["splits overlap: a and b (3 images)", flag.record()]})
+    assert [f.kind for f in found] == ["old", "alone"] and found[1] == flag
+    assert (found[0].text, found[0].remedy) == ("splits overlap: a and b (3 images)", "")

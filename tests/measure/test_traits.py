@@ -59,19 +59,19 @@ FLOORS = {"mean_image": {"mse": 0.1}, "random_image": {"mse": 0.2}}
 
 
 def test_a_run_without_the_adaptive_attack_is_flagged() -> None:
-    plain = {"a": Facts({"mse": 0.01}), "b": Facts({"mse": 0.01}, kind="b")}
+    plain = {"a": Facts({"mse": 0.01}), "b": Facts({"mse": 0.01}, {"_target_": "b"})}
     flags = doubts(plain, **FLOORS, adaptive={"noise": ["draws"], "cloak": ["draws", "mask"]})
-    assert [f for f in flags if "non-adaptive: noise" in f and "draws" in f]
-    assert len([f for f in flags if f.startswith("non-adaptive: cloak")]) == 2
-    adaptive = {**plain, "b": Facts({"mse": 0.01}, kind="b", adapts=frozenset({"draws", "mask"}))}
-    assert not [f for f in doubts(adaptive, **FLOORS, adaptive={"cloak": ["draws", "mask"]}) if "non-adaptive" in f]
+    assert [f.subject for f in flags if f.kind == "adaptive"] == ["noise", "cloak", "cloak"]
+    assert "averages" not in flags[0].text and "draws" in flags[0].text and "mask" in flags[2].text
+    adaptive = {**plain, "b": Facts({"mse": 0.01}, {"_target_": "b"}, adapts=frozenset({"draws", "mask"}))}
+    assert doubts(adaptive, **FLOORS, adaptive={"cloak": ["draws", "mask"]}) == []
 
 
 def test_a_violated_bound_is_flagged_for_attacks_on_one_release() -> None:
     attacks = {"a": Facts({"mse": 0.01}), "many": Facts({"mse": 0.001}, draws=16)}
-    flags = [f for f in doubts(attacks, **FLOORS, bounds={"cem_mse": 0.02, "dfil": 5.0}) if "bound" in f]
+    flags = [f.text for f in doubts(attacks, **FLOORS, bounds={"cem_mse": 0.02, "dfil": 5.0}) if f.kind == "bound"]
     assert flags == ["a: beats the bound cem_mse (0.02)"]
-    assert not [f for f in doubts(attacks, **FLOORS, bounds={"cem_mse": 0.005}) if "bound" in f]
+    assert "bound" not in {f.kind for f in doubts(attacks, **FLOORS, bounds={"cem_mse": 0.005})}
 
 
 def test_the_binding_attack_is_the_strongest_on_each_thing() -> None:

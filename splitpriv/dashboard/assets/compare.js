@@ -55,7 +55,7 @@ function Compare() {
       const group = key.split("/").slice(0, key.startsWith("privacy") ? 2 : 1).join("/");
       const last = i ? keys[i - 1].split("/").slice(0, keys[i - 1].startsWith("privacy") ? 2 : 1).join("/") : "";
       return html`<tr key=${key} class=${group === last ? "" : "ruled"}><th scope="row" title=${key}>${labelOf(key)}</th>${runs.map((run, j) => html`<td key=${run.key} class="n"><${Number_} run=${run} other=${runs[base]} keyName=${key} self=${j === base} /></td>`)}</tr>`;
-    })}<tr class="ruled"><th scope="row">flags</th>${runs.map((run) => html`<td key=${run.key} class="wraps"><ul class="flags small">${run.flags.map((f) => html`<li>${f}</li>`)}</ul></td>`)}</tr></tbody></table></div>
+    })}<tr class="ruled"><th scope="row">flags</th>${runs.map((run) => html`<td key=${run.key} class="wraps"><ul class="flags small">${flagLines(run).map((f) => html`<li>${f}</li>`)}</ul></td>`)}</tr></tbody></table></div>
     <p class="faint small">Single runs carry no interval: a difference between two of them may be one between seeds. <code>splitpriv table</code> and <code>splitpriv curve</code> give intervals over seeds.</p>
     <${SameVictims} runs=${runs} names=${names} /><${CompareCurves} runs=${runs} names=${names} /></section>`;
 }

@@ -158,7 +158,7 @@ function Card({ run, c }) {
     <dl class="pairs"><dt>${labelOf(c.x)}</dt><dd>${show(run.row[c.x], c.x)}</dd><dt>${labelOf(c.y)}</dt><dd>${show(run.row[c.y], c.y)}</dd>
       ${isNumber(twin) ? html`<dt class="faint">undefended</dt><dd class="faint">${show(twin, c.y)}</dd>` : ""}</dl>
     <${Glance} run=${run} />
-    ${run.flags.length ? html`<ul class="flags small">${run.flags.map((f) => html`<li>${f}</li>`)}</ul>` : ""}
+    ${run.flags.length ? html`<ul class="flags small">${flagLines(run).map((f) => html`<li>${f}</li>`)}</ul>` : ""}
     <p class="row"><a class="button" href=${linkTo("run", run.key)}>Open</a>
       <button onClick=${() => tray(run.key)}>${choice.tray.includes(run.key) ? "Take out of comparison" : "Compare"}</button></p></aside>`;
 }

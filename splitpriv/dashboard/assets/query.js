@@ -39,7 +39,7 @@ function comparison(name, sign, wanted) {
     return sign === ">" ? value > number : sign === "<" ? value < number : sign === ">=" ? value >= number : value <= number;
   };
   return (run) => {
-    const value = name === "flags" ? (sign === ":" ? run.flags.join("; ") : run.flags.length) : entry(run, name);
+    const value = name === "flags" ? (sign === ":" ? flagLines(run).join("; ") : run.flags.length) : entry(run, name);
     if (value !== undefined) return test(value);
     const keys = Object.keys(run.row).filter((k) => k.endsWith(`.${name}`) || k.endsWith(`/${name}`));
     return sign === "!=" ? keys.length > 0 && keys.every((k) => test(run.row[k])) : keys.some((k) => test(run.row[k]));

@@ -21,9 +21,8 @@ function RunPage() {
 
 function Flags({ run }) {
   if (!run.flags.length) return html`<p class="good">No flag: nothing in this run asks for a second look.</p>`;
-  const explain = (flag) => DATA.facts.flags.find(([part]) => flag.includes(part))?.[1] || "A reason to look again at this run.";
   return html`<h2>${plural(run.flags.length, "flag")} <span class="faint small">reasons to look again, not verdicts</span></h2>
-    <dl class="explained">${run.flags.map((flag, i) => html`<dt key=${i}>⚑ ${flag}</dt><dd>${explain(flag)}</dd>`)}</dl>`;
+    <dl class="explained">${run.flags.map((flag, i) => html`<dt key=${i}>⚑ ${flag.text}</dt><dd>${DATA.facts.flags[flag.kind] || DATA.facts.flags.old}${flag.remedy ? html` To clear this: <code>${flag.remedy}</code>` : ""}</dd>`)}</dl>`;
 }
 
 /** Attacks by metrics, for image attacks with floor and ceiling; attacks on attributes and identities below. */
@@ -115,5 +114,5 @@ function Everything({ run }) {
   return html`<h2>Everything in its row</h2><p class="row"><button onClick=${() => download(`${run.key}.json`, json(), "application/json")}>Download JSON</button>
     <button onClick=${() => navigator.clipboard?.writeText(json()).then(() => announce("Copied."), () => announce("The browser does not allow copying here."))}>Copy JSON</button><span class="faint small">without its curves, which are drawn above</span></p>
     <div class="everything">${[...groups].map(([name, entries]) => html`<details key=${name} open=${["run", "defense"].includes(name)}><summary>${name} <span class="faint small">${entries.length}</span></summary>
-      <dl class="pairs mono">${entries.map(([key, value]) => html`<dt key=${key}>${key}</dt><dd>${key === "flags" ? run.flags.join("; ") : typeof value === "number" ? String(value) : show(value)}</dd>`)}</dl></details>`)}</div>`;
+      <dl class="pairs mono">${entries.map(([key, value]) => html`<dt key=${key}>${key}</dt><dd>${key === "flags" ? flagLines(run).join("; ") : typeof value === "number" ? String(value) : show(value)}</dd>`)}</dl></details>`)}</div>`;
 }

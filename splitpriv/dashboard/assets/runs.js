@@ -102,7 +102,7 @@ class Line extends Component {
 
 function cellOf(run, key) {
   if (key === "chain" || key === "key") return html`<a href=${`#/run/${encodeURIComponent(run.key)}`} onClick=${(e) => { if (!e.ctrlKey && !e.metaKey) { e.preventDefault(); go("run", run.key); } }}>${run.row[key]}</a>`;
-  if (key === "flags") return run.flags.length ? html`<span class="flagcount" title=${run.flags.join("\n")}>⚑ ${run.flags.length}</span>` : "";
+  if (key === "flags") return run.flags.length ? html`<span class="flagcount" title=${flagLines(run).join("\n")}>⚑ ${run.flags.length}</span>` : "";
   if (key === "finished") return when(run.finished);
   const value = entry(run, key);
   return value === undefined ? "" : show(value, key);

@@ -15,13 +15,14 @@ function accept(data) {
   BY_KEY.clear();
   for (const run of data.runs) {
     run.key = String(run.row.key);
-    run.flags = Array.isArray(run.row.flags) ? run.row.flags.map(String) : [];
+    run.flags = run.row.flags; // {kind, subject, text, remedy}
     run.defenses = defensesOf(run);
-    run.words = [run.row.chain, run.key, ...FACETS_OF(run), ...run.attacks, ...run.flags].join(" ").toLowerCase();
+    run.words = [run.row.chain, run.key, ...FACETS_OF(run), ...run.attacks, ...flagLines(run)].join(" ").toLowerCase();
     BY_KEY.set(run.key, run);
   }
 }
 
+const flagLines = (run) => run.flags.map((flag) => flag.text);
 const defensesOf = (run) => (run.row.chain === "none" ? ["none"] : String(run.row.chain).split("+"));
 const FACETS_OF = (run) => Object.keys(run.row).filter((k) => isGroup(k, run.row[k])).map((k) => String(run.row[k]));
 const NO_GROUP = new Set(["key", "ceiling", "victims", "commit", "chain", "headline"]);
@@ -31,7 +32,7 @@ const isGroup = (key, value) => !/[./]/.test(key) && !NO_GROUP.has(key) && (valu
 function entry(run, key) {
   if (key === "finished") return run.finished;
   if (key === "attacks") return run.attacks.join(", ");
-  if (key === "flags") return run.flags;
+  if (key === "flags") return flagLines(run);
   return run.row[key];
 }
 

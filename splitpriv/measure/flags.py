@@ -1,0 +1,130 @@
+"""What a flag is: a record of a doubt, with what it means and what would clear it. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from splitpriv.store import Row
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of doubt. `says`: its line, with the words of the check that raises it; `means`: what a reader should
+    think; `remedy`: the override that clears it, empty where none does.
+    """
+
+    says: str
+    means: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One doubt about a run: its kind, whom it concerns, its line, and the override that clears it, if one does."""
+
+    kind: str
+    subject: str
+    text: str
+    remedy: str = ""
+
+    @property
+    def means(self) -> str:
+        """What a reader should think."""
+        return KINDS[self.kind].means if self.kind in KINDS else KINDS[OLD].means
+
+    def record(self) -> dict[str, str]:
+        """As a row stores it."""
+        return asdict(self)
+
+
+OLD = "old"  # a row of before, whose flags are lines and nothing else
+KINDS: Mapping[str, Kind] = {
+    "number": Kind(
+        "{subject}: {metric} is {value}",
+        "A number of this run is not finite: something diverged.",
+    ),
+    "overlap": Kind(
+        "splits overlap: {subject} ({count} images)",
+        "The target, the attacker and the victims share images, so part of the attack may be memory. Published "
+        "protocols do this; do not compare such rows with rows of disjoint splits.",
+        "protocol=strict",
+    ),
+    "constant": Kind(
+        "release is constant: two draws show no sign of the image (repeated ones may)",
+        "Two draws show no sign of the image in the release: there is none, or only averaging finds it. Look at the "
+        "chain, and at attacks that average, before the numbers.",
+    ),
+    "random": Kind(
+        "{subject}: worse than a random image of aux",
+        "The attack loses to showing any image of the attacker's own data: it did not work. Its error says nothing "
+        "about privacy; give it more steps, or look for a bug.",
+        "{longer}",
+    ),
+    "mean": Kind(
+        "{subject}: no better than the mean image of aux",
+        "The attack learnt nothing beyond the average image. Either the defence holds, or the attack is too weak; a "
+        "stronger attack decides.",
+        "{longer}",
+    ),
+    "guess": Kind(
+        "{subject}: {metric} is no better than {blind}",
+        "The attack does no better than a guess without the release. Either the defence holds, or the attack is too "
+        "weak; a stronger attack decides.",
+        "{longer}",
+    ),
+    "short": Kind(
+        "{subject}: not converged",
+        "The attack was still improving when it stopped, so a longer one would reconstruct more: the privacy shown is "
+        "an upper limit.",
+        "{longer}",
+    ),
+    "adaptive": Kind(
+        "non-adaptive: {subject} needs an attack that knows {what}",
+        "The chain has randomness or a mask that an adversary who knows it would attack differently; no such attack is "
+        "in this run, so its privacy is overstated.",
+        "{attacks}",
+    ),
+    "bound": Kind(
+        "{subject}: beats the bound {bound} ({value:.4g})",
+        "The attack does better than a proven lower bound on its error allows: an assumption of the bound does not "
+        "hold here, or a number is wrong.",
+    ),
+    "twin": Kind(
+        "{subject}: weaker than {other}, which averages fewer {what}",
+        "This attack may use all that its twin uses, and more, yet does worse: its optimisation fails, and its number "
+        "is not the worst case.",
+        "{longer}",
+    ),
+    "box": Kind(
+        "white box ({subject}) weaker than black box ({other})",
+        "Whoever holds the edge can do all that a black-box attacker can. A weaker white box means that its "
+        "optimisation failed, often through masked gradients; trust the black box.",
+        "{longer}",
+    ),
+    "alone": Kind(
+        "only one attack was run",
+        "Privacy is the worst case over attacks; one attack is a weak worst case.",
+        "{attacks}",
+    ),
+    "ceiling": Kind(
+        "{subject}: better than on the undefended network",
+        "The attack does better against the chain than against no defence at all. That is noise between runs, or the "
+        "undefended attack was too weak.",
+        "{longer}",
+    ),
+    OLD: Kind("{subject}", "A reason to look again at this run; it was made before flags were explained one by one."),
+}  # fmt: skip
+
+
+def raised(kind: str, subject: str = "", **words: Any) -> Flag:
+    """A flag of a kind, in the words of the check that raises it."""
+    known = KINDS[kind]
+    told = {"subject": subject, "longer": "", "attacks": "", **words}
+    return Flag(kind, subject, known.says.format(**told), known.remedy.format(**told))
+
+
+def flags_of(row: Row) -> list[Flag]:
+    """The flags of a row, most serious first; those of rows of before are lines, of which nothing more is known."""
+    return [Flag(**flag) if isinstance(flag, Mapping) else Flag(OLD, "", str(flag)) for flag in row.get("flags", [])]

@@ -1,0 +1,81 @@
+"""Which override clears a doubt about the attacks of a run: a longer one, one that adapts, or a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from splitpriv.config import CONF, Config, build, flatten
+from splitpriv.types import UserError
+
+if TYPE_CHECKING:
+    from splitpriv.attacks.base import Attack
+
+LENGTHS = ("epochs", "steps")  # settings by which an attack becomes longer
+WHITE = frozenset({"edge", "clean"})
+
+
+def longer(name: str, settings: Mapping[str, Any]) -> str:
+    """The override that doubles the length of an attack with these (nested or dotted) settings; empty without one."""
+    flat = flatten(settings)
+    lengths = [key for key in flat if key.rpartition(".")[2] in LENGTHS and isinstance(flat[key], int) and flat[key]]
+    key = min(lengths, key=lambda key: key.count("."), default=None)
+    return f"attack.{name}.{key}={2 * flat[key]}" if key else ""
+
+
+def adapting(listed: Mapping[str, Mapping[str, Any]], kind: str) -> str | None:
+    """An attack of conf/ that adapts to `kind`: a variant of one of those listed, or any other."""
+    adapted = {name: node for name, (node, attack) in options().items() if kind in attack.adapts}
+    variants = [name for mine in listed.values() for name, node in adapted.items() if _alike(node, mine)]
+    return next((name for name in [*variants, *adapted] if name not in listed), None)
+
+
+def another(listed: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """An attack of conf/ that recovers the same as the first that is listed, of the other box if there is one."""
+    mine = _built(*next(iter(listed.items())))
+    if mine is None:
+        return None
+    others = {
+        name: attack for name, (_, attack) in options().items()
+        if attack.recovers == mine.recovers and attack.observe == mine.observe and not attack.adapts
+    }  # fmt: skip
+    white = bool(mine.requires & WHITE)
+    other_box = [name for name, attack in others.items() if bool(attack.requires & WHITE) != white]
+    return next((name for name in [*other_box, *others] if name not in listed), None)
+
+
+def _alike(node: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two attacks are of one class and observe the same."""
+    return all(node.get(key) == other.get(key) for key in ("_target_", "observe"))
+
+
+@cache
+def options() -> Mapping[str, tuple[Config, Attack]]:
+    """Every attack of conf/ as it ships, by name."""
+    nodes = {path.stem: load("attack", path.stem) for path in sorted((CONF / "attack").glob("*.yaml"))}
+    return {name: (node, made) for name, node in nodes.items() if (made := _built(name, node))}
+
+
+def _built(name: str, node: Mapping[str, Any]) -> Attack | None:
+    try:
+        return build(node, f"attack.{name}")()
+    except UserError:  # a value that the user must give
+        return None
+
+
+def load(group: str, option: str) -> Config:
+    """An option of conf/ with what it inherits, without an override."""
+    own = yaml.safe_load((CONF / group / f"{option}.yaml").read_text()) or {}
+    tree: Config = {}
+    for default in own.pop("defaults", []):
+        if isinstance(default, str):
+            tree |= load(group, default.partition("@")[0]) if default != "_self_" else {}
+        else:
+            ((where, name),) = default.items()
+            folder, _, key = where.removeprefix("override ").lstrip("/").partition("@")
+            tree[key] = load(folder, name)
+    return {k: {**tree[k], **v} if isinstance(v, dict) and isinstance(tree.get(k), dict) else v
+            for k, v in {**tree, **own}.items()}  # fmt: skip
