@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.base import Defended, Defense, aside
 from splitpriv.stats.ssim import Padding, ssim
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Shape, Spec, Step, Whole
 
@@ -24,9 +24,8 @@ class CoDecoder(nn.Module):
         self.make, self.inner_loss, self.padding, self.lr = make, inner_loss, padding, lr
 
     def attach(self, shape: Shape, image: Shape) -> None:
-        """Build D for z (N, *shape) and images (N, *image), drawing nothing from the target's random numbers."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed the accelerator too
+        """Build D for z (N, *shape) and images (N, *image), the same for every seed of the target."""
+        with aside(seed=0):
             self.net = self.make(shape, image)
 
     def loss(self, z: Tensor, x: Tensor) -> Tensor:

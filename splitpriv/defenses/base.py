@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -30,7 +30,11 @@ class Defense(nn.Module):
     phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        """Called once, before training; `shape` is that of one z at this defence's place, without the batch."""
+        """Build what depends on `shape`, that of one z at this defence's place, without the batch.
+
+        Called before any `after_edge` of this defence, and after those of the links before it. The draws of `attach`
+        leave torch's generators as they were, so that a defence never shifts the network's random numbers.
+        """
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
         """Raise UserError where this defence cannot work in `chain`; called before any data is read."""
@@ -59,7 +63,7 @@ class Defense(nn.Module):
         return {}
 
     def before_edge(self, x: Tensor) -> Tensor:
-        """Change the image x (N, C, H, W) on the device, before the edge."""
+        """Change the image x (N, C, H, W) on the device, before the edge; its shape stays."""
         return x
 
     def after_edge(self, z: Tensor) -> Tensor:
@@ -97,6 +101,15 @@ class Defense(nn.Module):
     def on_epoch_end(self, epoch: Epoch) -> None: ...
 
 
+@contextmanager
+def aside(seed: int | None = None) -> Iterator[None]:
+    """What is drawn at random inside, on the CPU from `seed` if given, shifts no random number outside."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerator too
+        yield
+
+
 class Defended(nn.Module):
     """A split network with its chain: the thing that is trained, deployed and attacked.
 
@@ -110,25 +123,42 @@ class Defended(nn.Module):
         self.spec = spec
         self.precision = "fp32"
         self.channels_last = False
-        shapes = self._shapes()
-        for name, defense in self.defenses():
-            defense.attach(self, spec, shapes[name])
+        for _, defense, shape in self.shapes():
+            if defense is not None:
+                with aside():
+                    defense.attach(self, spec, shape)
         self.refresh()
 
     def refresh(self) -> None:
         """Look again at the shape of a release, after the architecture changed."""
-        self.shape = self._shapes()[""]
+        with self._probe():
+            self.shape: Shape = tuple(self.release(self._grey()).shape[1:])
 
-    def _shapes(self) -> dict[str, Shape]:
-        """The shape of z where each defence receives it; under "" that of the release."""
+    def shapes(self) -> Iterator[tuple[str, Defense | None, Shape]]:
+        """Each defence with the shape of the z that reaches it, without the batch; finally ("", None, the release's).
+
+        Lazy: a link is asked what it makes of z only once the loop goes on, and may be attached until then.
+        """
+        with self._probe():
+            z = self._encode(self._grey())
+        for name, defense in self.defenses():
+            yield name, defense, tuple(z.shape[1:])
+            with self._probe():
+                z = defense.after_edge(z)
+        yield "", None, tuple(z.shape[1:])
+
+    def _grey(self) -> Tensor:
+        """Two images to find shapes with."""
+        return torch.full((2, *self.spec.image), 0.5, device=next(self.net.parameters()).device)
+
+    @contextmanager
+    def _probe(self) -> Iterator[None]:
+        """A look at shapes that leaves no trace: no gradient, no random number used up, no statistics learnt."""
         mode = self.training
         self.eval()
-        device = next(self.net.parameters()).device
-        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            x = torch.full((2, *self.spec.image), 0.5, device=device)
-            shapes = {name: tuple(z.shape[1:]) for name, _, z in self.walk(x)}
+        with torch.no_grad(), aside():
+            yield
         self.train(mode)
-        return shapes
 
     def defenses(self) -> Iterator[tuple[str, Defense]]:
         """The chain in its order."""
@@ -152,6 +182,10 @@ class Defended(nn.Module):
         """z before any `after_edge`: what the edge computes from x (N, C, H, W) in [0, 1]."""
         for _, defense in self.defenses():
             x = defense.before_edge(x)
+        return self._encode(x)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        """The edge's z from what every `before_edge` made of an image."""
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         with self.autocast():

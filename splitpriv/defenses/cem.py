@@ -13,7 +13,7 @@ from splitpriv.defenses.parts.cem_paper import MixtureLoss
 from splitpriv.defenses.parts.cem_released import ClusterLoss
 from splitpriv.stats.kmeans import by_class, lloyd, seed_centres
 from splitpriv.stats.mixture import Covariance
-from splitpriv.types import Count, Epoch, Fraction, NonNegative, Phase, Positive, Shape, Spec, Step, UserError, Whole
+from splitpriv.types import Count, Epoch, Fraction, NonNegative, Positive, Shape, Spec, Step, UserError, Whole
 
 
 class Cem(Defense):
@@ -59,7 +59,7 @@ class Cem(Defense):
             iterations,
             samples,
         )
-        self.rate_threshold, self.rate_reference, self.sigma = rate_threshold, rate_reference, 0.0
+        self.rate_threshold, self.rate_reference = rate_threshold, rate_reference
         self._released = {"compat": mode == "released_compat", "log_entropy": log_entropy, "floor": floor,
                           "threshold": threshold, "boost": boost, "cap": cap, "offset": offset}  # fmt: skip
         self._paper = {"covariance": covariance, "iterations": em_iterations, "jitter": jitter}
@@ -70,15 +70,17 @@ class Cem(Defense):
                             "list noise beside it: defense=[cem,noise]")  # fmt: skip
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        self.sigma = model.noise_std
+        self._model = (model,)  # in a tuple: it is no part of this module
         size = spec.classes, self.clusters, torch.Size(shape).numel()
         if self.mode == "paper":
             self.statistics = MixtureLoss(*size, **self._paper)  # type: ignore[arg-type]
         else:
             self.statistics = ClusterLoss(*size, **self._released)  # type: ignore[arg-type]
 
-    def on_phase_start(self, phase: Phase, model: Defended) -> None:
-        self.sigma = model.noise_std  # a defence listed later may have settled its noise in its own attach
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of all noise in the release, that of defences listed later included."""
+        return self._model[0].noise_std
 
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         slow = self.rate_threshold is None or step.lr < self.rate_threshold

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended
@@ -58,8 +57,7 @@ class Mid(Bottleneck):
             raise UserError(f"defense.mid: replaces a last linear layer, but the cloud ends in {type(last).__name__}; "
                             "use another backbone, or vib")  # fmt: skip
         self.size = self.wanted or max(1, last.in_features // 2)
-        with torch.random.fork_rng(devices=[]):  # the target's random numbers stay as they are without a defence
-            head = Head(last.in_features, self.size, last.out_features, self.shift, self.sample_at_test)
+        head = Head(last.in_features, self.size, last.out_features, self.shift, self.sample_at_test)
         model.net.cloud.set_submodule(name, head)
         self._server = head, model
 

@@ -74,7 +74,8 @@ class Prune(Defense):
     def on_phase_start(self, phase: Phase, model: Defended) -> None:
         if phase.name != "finetune" or self.mask is None:
             return
-        net, image, mask, shapes = model.net, model.spec.image, self.mask.detach(), model._shapes()
+        net, image, mask = model.net, model.spec.image, self.mask.detach()
+        shapes = {name: shape for name, _, shape in model.shapes()}
         sizes, before = host.to_host(mask.abs()), pruning.size(net, image)
         chosen = self._choose(model, sizes)
         for hook in self.hooks:

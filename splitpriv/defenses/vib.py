@@ -30,7 +30,6 @@ class Vib(Bottleneck):
         super().__init__(beta, kl_reduction, warmup, sample_at_test)
         self.channels, self.shift, self.relu = channels, shift, relu
         self.decoder, self.sample_at_test = decoder, sample_at_test
-        self.code: GaussianCode | None = None
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
         super().validate(chain)
@@ -51,23 +50,16 @@ class Vib(Bottleneck):
         def layer(a: int, b: int) -> nn.Module:
             return nn.Conv2d(a, b, 1) if dim == 1 else nn.Linear(a, b)
 
-        with torch.random.fork_rng(devices=[]):  # the target's random numbers stay as they are without a defence
-            encode = layer(inputs, 2 * channels)
-            if self.relu:
-                encode = named(layer=encode, act=nn.ReLU())
-            self.code = GaussianCode(encode, dim, self.shift, self.sample_at_test)
-            if self.decoder:
-                back = named(
-                    first=layer(channels, channels), act1=nn.ReLU(), last=layer(channels, inputs), act2=nn.ReLU()
-                )
-                model.net.cloud = nn.Sequential(OrderedDict([("decode", back), *model.net.cloud.named_children()]))
+        encode = layer(inputs, 2 * channels)
+        if self.relu:
+            encode = named(layer=encode, act=nn.ReLU())
+        self.code = GaussianCode(encode, dim, self.shift, self.sample_at_test)
+        if self.decoder:
+            back = named(first=layer(channels, channels), act1=nn.ReLU(), last=layer(channels, inputs), act2=nn.ReLU())
+            model.net.cloud = nn.Sequential(OrderedDict([("decode", back), *model.net.cloud.named_children()]))
 
     def after_edge(self, z: Tensor) -> Tensor:
-        if self.code is None:  # asked for its shape before it is attached
-            dim = 1 if z.dim() == 4 else -1
-            return z if self.channels is None else z.narrow(dim, 0, 1).repeat_interleave(self.channels, dim)
         return self.code(z)
 
     def penalty(self, z: Tensor, step: Step) -> Tensor:
-        assert self.code is not None
         return self.weigh(kl_to_normal(*self.code.moments(z)), step)

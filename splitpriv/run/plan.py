@@ -13,7 +13,7 @@ from splitpriv.config import Config, build
 from splitpriv.data.base import Dataset
 from splitpriv.data.knowledge import Knowledge
 from splitpriv.data.protocol import Protocol
-from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.base import Defended, Defense, aside
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.run.fit import Recipe
@@ -113,7 +113,7 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
     links: dict[str, Defense] = {}
     for name, node in listed(cfg["defense"] if chain else {}):
         try:
-            with blame(f"defense.{name}"):
+            with blame(f"defense.{name}"), aside():
                 links[name] = build(node, f"defense.{name}")()
         except UserError as error:
             problems += error.problems

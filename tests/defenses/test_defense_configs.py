@@ -150,6 +150,8 @@ def test_every_defence_changes_the_release_or_the_loss(name: str) -> None:
 def test_switched_off_it_trains_the_undefended_network_bit_by_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So comparisons are paired: to build a defence, or to train its adversary, consumes no random number."""
     cfg, plain = alone(name), settings("none")
+    states = [torch.get_rng_state() for c in (plain, cfg) if model(c)]
+    assert torch.equal(*states)
     if schedule(model(cfg)) != WHOLE:  # its network arrives trained
         fresh, built = (list(model(c).net.parameters()) for c in (plain, cfg))
         assert equal(fresh, built)

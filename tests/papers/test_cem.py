@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from splitpriv import host
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.cem import Cem
-from splitpriv.types import Epoch, Phase, Spec, Step, UserError
+from splitpriv.types import Epoch, Spec, Step, UserError
 
 SIGMA = 0.05
 CONF = Path(__file__).parents[2] / "conf" / "defense"
@@ -309,11 +309,11 @@ def test_full_covariances_that_cannot_fit_are_refused():
         cem(mode="paper").attach(defended(), Spec((3, 64, 64), 200), (2048,))
 
 
-def test_sigma_follows_noise_that_is_settled_later():
+def test_sigma_is_that_of_noise_listed_later_and_follows_it():
     model = defended()
-    model.chain["cem"].sigma = 0.0
-    model.chain["cem"].on_phase_start(Phase("fit"), model)
     assert model.chain["cem"].sigma == pytest.approx(SIGMA)
+    model.chain["more"] = Noise()
+    assert model.chain["cem"].sigma == pytest.approx(SIGMA * 2**0.5)
 
 
 @pytest.mark.parametrize("mode", MODES)

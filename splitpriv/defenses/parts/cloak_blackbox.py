@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from splitpriv.defenses.base import aside
 from splitpriv.defenses.parts.cloak_phases import Stretch
 from splitpriv.types import NonNegative, Positive, Shape, Spec
 
@@ -39,13 +40,12 @@ class Substitute(nn.Module):
         self.stretch: Stretch = {"epochs": epochs, "lr": lr, "gamma": 0.0, "lambda": None}
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        """Build the network for z (N, *shape), drawing nothing from the target's random numbers."""
+        """Build the network for z (N, *shape), the same for every seed of the target."""
         image = (1, shape[0] if len(shape) == 2 else 1, shape[-1])
         self.image = spec.image if shape == spec.image else (shape[0], shape[1], shape[2]) if len(shape) == 3 else image
         seen = spec if shape == spec.image else Spec(self.image, spec.classes, mean=(0.0,), std=(1.0,))
         self.ask = model.classify
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed the accelerator too
+        with aside(seed=0):
             self.net = self.make(seen)
 
     def optimizer(self) -> torch.optim.Optimizer:

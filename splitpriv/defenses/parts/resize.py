@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.base import Defended, Defense, aside
 from splitpriv.types import Shape
 
 
@@ -18,17 +18,15 @@ def resize(model: Defended, but: Defense, shapes: Mapping[str, Shape], kept: lis
     What it had learnt of the `kept` of the former `channels` stays; what does not fit starts afresh, as in `attach`.
     """
     device = next(model.net.parameters()).device
-    model.eval()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for name, defense, z in model.walk(torch.full((2, *model.spec.image), 0.5, device=device)):
-            shape = tuple(z.shape[1:])
-            if defense is None or defense is but or shape == shapes[name]:
-                continue
-            old = {key: value.clone() for key, value in defense.state_dict().items()}
+    for name, defense, shape in model.shapes():
+        if defense is None or defense is but or shape == shapes[name]:
+            continue
+        old = {key: value.clone() for key, value in defense.state_dict().items()}
+        with aside():
             defense.attach(model, model.spec, shape)
-            if any(value.device != device for value in defense.state_dict().values()):
-                defense.to(device)
-            carry(old, defense, kept, channels)
+        if any(value.device != device for value in defense.state_dict().values()):
+            defense.to(device)
+        carry(old, defense, kept, channels)
     model.refresh()
 
 
