@@ -12,7 +12,10 @@ import argparse
 import statistics
 import time
 
-from splitpriv import config  # before Lightning: it lets torchvision import beside a CPU torch
+from splitpriv import (
+    config,  # before Lightning: it lets torchvision import beside a CPU torch
+    targets,
+)
 
 # isort: split
 import pytorch_lightning as pl
@@ -23,7 +26,7 @@ from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended
 from splitpriv.run.fit import CHUNK, Job, Recipe, SplitFit
-from splitpriv.run.plan import make_model
+from splitpriv.run.parts import make_model
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Phase
 
@@ -85,9 +88,9 @@ def main() -> None:
     torch.set_num_threads(1)
     for backbone, steps in (("tiny", 60), ("resnet20", 4)):
         cfg = config.compose([f"backbone={backbone}", "runtime.channels_last=false"])
-        dataset = config.build(cfg["dataset"], "dataset")()
+        dataset = targets.build(cfg["dataset"], "dataset")()
         split = dataset.pools(None)["train"]
-        recipe = config.build(cfg["optim"], "optim")()
+        recipe = targets.build(cfg["optim"], "optim")()
         ratios, extra = [], []
         for _ in range(repeats + 1):
             model = make_model(cfg, dataset)

@@ -1,35 +1,32 @@
-"""From overrides to a checked config: compose, bind every target to its signature, check. Imports no torch."""
+"""From overrides to the config of one run, by Hydra; what it refuses is explained. Imports no torch."""
 
 from __future__ import annotations
 
 import difflib
-import functools
-import importlib
-import inspect
-import sys
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from splitpriv.types import UserError, Whole
+from splitpriv.types import UserError
 
 Config = dict[str, Any]
 
 CONF = next(p for p in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if p.is_dir())
 MISSING = "???"  # OmegaConf's mark of a value that the user must give
-TRUSTED = ("splitpriv.", "torch.optim.")
 SINGLE = ("dataset", "backbone", "task", "optim", "protocol", "knowledge", "measure", "runtime")  # one target each
 LISTS = ("defense", "attack", "track")  # groups of named targets
-SEEDS = ("seed", "attack_seed")
-SPLIT = ("at", "bottleneck")
 
 
-# ---- compose -------------------------------------------------------------------------------------------------------
+class RefusedError(UserError):
+    """Overrides that Hydra refused; `rest` is the config of the others."""
+
+    def __init__(self, *problems: str, rest: Config) -> None:
+        super().__init__(*problems)
+        self.rest = rest
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """The resolved config of one run, with `choices` (group -> option) inside; raise UserError with all problems."""
+    """The resolved config of one run, with `choices` (group -> option) inside; raise RefusedError with all problems."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -46,7 +43,7 @@ def compose(overrides: Sequence[str]) -> Config:
             good.append(override)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             problems.append(_explain(override, error, good))
-    raise UserError(*problems, *check(_compose(good)))
+    raise RefusedError(*problems, rest=_compose(good))
 
 
 def _compose(overrides: Sequence[str]) -> Config:
@@ -114,149 +111,3 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-# ---- build ---------------------------------------------------------------------------------------------------------
-
-
-def locate(target: str, where: str) -> Callable[..., Any]:
-    """The class or function that a `_target_` names; raise UserError for anything outside splitpriv and torch.optim."""
-    if not str(target).startswith(TRUSTED):
-        raise UserError(f"{where}._target_: {target!r} is refused; targets start with {' or '.join(TRUSTED)}")
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{where}._target_: cannot import {target!r} ({error}); correct the dotted path") from error
-    if not callable(found) or not str(found.__module__).startswith(TRUSTED):  # what a module of ours merely imports
-        raise UserError(f"{where}._target_: {target!r} is refused; name a class or function defined there")
-    return found
-
-
-def build(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
-    """The target of `node` with its keys bound: call it with what the engine supplies.
-
-    Nested nodes that have a `_target_` are bound in the same way. Raise UserError with every problem of the node.
-    """
-    problems: list[str] = []
-    bound = _bind(node, where, problems)
-    if problems:
-        raise UserError(*problems)
-    return bound
-
-
-def _bind(node: Mapping[str, Any], where: str, problems: list[str]) -> functools.partial[Any]:
-    try:
-        if "_target_" not in node:
-            group, _, name = where.partition(".")
-            raise UserError(
-                f"{where}: has settings but is not listed; add {name} to {group}=[...] or drop them: ~{where}"
-            )
-        target = locate(str(node["_target_"]), where)
-    except UserError as error:
-        problems += error.problems
-        return functools.partial(dict)
-    expected = settings(target)
-    given = {k: v for k, v in node.items() if k != "_target_"}
-    for key in sorted(set(given) - set(expected)):
-        problems.append(f"{where}.{key}: {target.__name__} has no such setting; {nearest(key, sorted(expected))}")
-    for key, parameter in expected.items():
-        if key not in given and parameter.default is parameter.empty:
-            problems.append(f"{where}.{key}: is missing; {target.__name__} needs it")
-    values: dict[str, Any] = {}
-    for key in set(given) & set(expected):
-        if given[key] == MISSING:
-            problems.append(f"{where}.{key}: has no value; add {where}.{key}=... to the command")
-        elif isinstance(given[key], Mapping) and "_target_" in given[key]:
-            values[key] = _bind(given[key], f"{where}.{key}", problems)
-        else:
-            values[key] = _valid(given[key], expected[key], target, f"{where}.{key}", problems)
-    return functools.partial(target, **values)
-
-
-def settings(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of a target that belong in YAML: keyword-only ones of ours, all but the first of torch.optim's."""
-    parameters = list(inspect.signature(target).parameters.values())
-    ours = target.__module__.startswith("splitpriv.")
-    return {p.name: p for i, p in enumerate(parameters) if (p.kind is p.KEYWORD_ONLY if ours else i > 0)}
-
-
-def _valid(
-    value: Any, parameter: inspect.Parameter, target: Callable[..., Any], where: str, problems: list[str]
-) -> Any:
-    """`value` in the type that the signature asks for; a violation of type or range becomes a problem."""
-    from pydantic import TypeAdapter, ValidationError
-
-    annotation = parameter.annotation
-    if annotation is parameter.empty or not target.__module__.startswith("splitpriv."):
-        return value
-    if isinstance(annotation, str):
-        maker = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # perhaps inherited
-        annotation = eval(annotation, {**vars(typing), **vars(sys.modules[maker.__module__])})
-    try:
-        strict = not isinstance(value, list | dict)  # a list is the only way to write a tuple in YAML
-        return TypeAdapter(annotation).validate_python(value, strict=strict)
-    except ValidationError as error:
-        first = error.errors()[0]
-        inner = "".join(f".{part}" for part in first["loc"] if isinstance(part, str) and part in str(value))
-        problems.append(f"{where}{inner}: {first['msg'][0].lower()}{first['msg'][1:]}, got {value!r}")
-        return value
-
-
-# ---- check ---------------------------------------------------------------------------------------------------------
-
-
-def targets(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every outermost node with a `_target_`, with its dotted key."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            if "_target_" in value:
-                yield f"{where}{key}", value
-            else:
-                yield from targets(value, f"{where}{key}.")
-
-
-def _shape(cfg: Config) -> list[str]:
-    """What is missing from a config, or too much, outside its targets."""
-    from pydantic import TypeAdapter, ValidationError
-
-    known = {*SINGLE, *LISTS, *SEEDS, "split", "monitor", "paths", "choices"}
-    problems = [f"{key}: no such key here; {nearest(key, sorted(known))}" for key in sorted(set(cfg) - known)]
-    problems += [f"{key}: is missing; do not remove it" for key in sorted(known - set(cfg))]
-    for name in SINGLE:
-        if name in cfg and not (isinstance(cfg[name], Mapping) and "_target_" in cfg[name]):
-            problems.append(f"{name}: has no _target_; choose one of its options, as in {name}=NAME")
-    for group in LISTS:
-        for name, node in (cfg.get(group) or {}).items():
-            if not isinstance(node, Mapping) or "_target_" not in node:
-                problems.append(f"{group}.{name}: {name} is not listed; write {group}=[{name}] before its settings")
-    split = cfg.get("split", {})
-    if set(split) != set(SPLIT):
-        extra = ", ".join(f"split.{key}" for key in sorted(set(split) ^ set(SPLIT)))
-        problems.append(f"{extra}: unknown or missing; a split has {' and '.join(SPLIT)}")
-    elif not isinstance(split["bottleneck"], Mapping | None):
-        problems.append(
-            f"split.bottleneck: is {split['bottleneck']!r}; give channels, kernel, stride and activation, or null"
-        )
-    for name in SEEDS:
-        try:
-            TypeAdapter(Whole).validate_python(cfg.get(name, 0), strict=True)
-        except ValidationError:
-            problems.append(f"{name}: should be a whole number of at least 0, got {cfg[name]!r}")
-    return problems
-
-
-def check(cfg: Config) -> list[str]:
-    """All problems of a config that can be known before data is touched: signatures, types, ranges, cross rules."""
-    problems = _shape(cfg)
-    misshapen = bool(problems)
-    for where, node in targets(cfg):
-        _bind(node, where, problems)
-    if not misshapen:
-        from splitpriv.run.plan import assemble
-
-        try:
-            assemble(cfg)
-        except UserError as error:
-            problems += error.problems
-    return list(dict.fromkeys(problems))

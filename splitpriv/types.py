@@ -13,7 +13,7 @@ from annotated_types import Ge, Interval
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Ranges a YAML value may take. Signatures use them; `config.check` reports every violation at once.
+# Ranges a YAML value may take. Signatures use them; `prepare` reports every violation at once.
 NonNegative = Annotated[float, Interval(ge=0, lt=inf)]
 Positive = Annotated[float, Interval(gt=0, lt=inf)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.run.fit import Job, Recipe, SplitFit
@@ -42,7 +42,7 @@ def shipped(name: str) -> config.Config:
 def defended(name: str = "cloak", **changes: Any) -> Defended:
     """`conf/defense/<name>.yaml`, with some of its settings replaced, before the planted classifier."""
     node = shipped(name) | changes
-    defense = config.build(node, "defense.cloak")()
+    defense = targets.build(node, "defense.cloak")()
     defense.validate({"cloak": defense})
     return Defended(Net().eval(), {"cloak": defense}, SPEC).eval()  # type: ignore[arg-type]
 

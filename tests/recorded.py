@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import tiny
+from small import execute, tiny
 
-from splitpriv.run.pipeline import execute
 from splitpriv.store import Row, Store
 
 OFFLINE = "track.wandb.mode=offline"

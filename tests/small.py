@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import config
-from splitpriv.store import Row
+from splitpriv.run import pipeline
+from splitpriv.run.prepare import prepare
+from splitpriv.store import Row, Store
 
 REPEATS = {"edge_latency_ms"}  # a fact of the machine, not of the run
 SMALL = (
@@ -38,6 +40,11 @@ def tiny(*overrides: str, decoder: bool = True) -> config.Config:
     cfg = copy.deepcopy(_composed((*SMALL, *(DECODER if decoder else ()), *overrides)))
     cfg["paths"]["outputs"] = os.environ["SPLITPRIV_OUTPUTS"]
     return cfg
+
+
+def execute(cfg: config.Config, store: Store) -> Row:
+    """The row of a config, made unless it is in the store."""
+    return pipeline.execute(prepare(cfg), store)
 
 
 def changed(cfg: config.Config, key: str, value: Any) -> config.Config:

@@ -19,6 +19,7 @@ from small import DECODER, SMALL, spawn
 
 from splitpriv import store
 from splitpriv.commands import cli
+from splitpriv.run.prepare import prepare
 from splitpriv.store import Store
 
 BASE = (*SMALL, *DECODER)
@@ -198,7 +199,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(refused: Refused, monkeypat
         real(path, content)
 
     with monkeypatch.context() as patch:
-        for module in ("store", "resume", "train", "pipeline"):
+        for module in ("store.folder", "store.state", "run.train", "run.stages"):
             patch.setattr(f"splitpriv.{module}.write_atomic", full)
         message = refused(*BASE)
     assert "paths.outputs: No space left on device" in message
@@ -206,7 +207,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(refused: Refused, monkeypat
     outputs = Path(os.environ["SPLITPRIV_OUTPUTS"])
     done = {p.parent.parent.name for p in outputs.glob("*/*/done")}
     assert done == {"fit", "measure"}
-    monkeypatch.setattr("splitpriv.run.pipeline.train_phase", None)  # not called again
+    monkeypatch.setattr("splitpriv.run.context.train_phase", None)  # not called again
     assert cli.main(["run", *BASE]) == 0
 
 
@@ -245,14 +246,13 @@ def test_nan_in_training(refused: Refused) -> None:
 
 def test_a_malicious_checkpoint_is_not_run(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     from splitpriv import config
-    from splitpriv.run.plan import assemble, plan
 
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.system, (f"touch {tmp_path / 'owned'}",)
 
     cfg = config.compose(list(BASE))
-    home = Store(cfg["paths"]["outputs"]).home("fit", plan(cfg, assemble(cfg)).fits[0])
+    home = Store(cfg["paths"]["outputs"]).home("fit", prepare(cfg).plan.fits[0])
     home.mkdir(parents=True)
     for content in (pickle.dumps(Evil()), b"", b"PK\x03\x04 half of a zip"):
         (home / "last.pt").write_bytes(content)

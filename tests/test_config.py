@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from small import MONITOR, changed, tiny
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.config import flatten
 from splitpriv.defenses.noise import Noise
-from splitpriv.run.plan import Plan, assemble, plan
+from splitpriv.run.parts import assemble
+from splitpriv.run.plan import Plan, make_plan
 from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase, UserError
 
@@ -25,7 +26,7 @@ OVERRIDES = (
 
 def keys(cfg: config.Config, phases: tuple[Phase, ...] | None = None) -> Plan:
     parts = assemble(cfg)
-    return plan(cfg, dataclasses.replace(parts, phases=phases) if phases else parts)
+    return make_plan(cfg, dataclasses.replace(parts, phases=phases) if phases else parts)
 
 
 def other(value: Any) -> Any:
@@ -40,19 +41,19 @@ LEAVES = [k for k in flatten(config.compose(list(OVERRIDES))) if not k.startswit
 def base() -> tuple[config.Config, Any, Plan]:
     cfg = config.compose(list(OVERRIDES))
     parts = assemble(cfg)
-    return cfg, parts, plan(cfg, parts)
+    return cfg, parts, make_plan(cfg, parts)
 
 
 @pytest.mark.parametrize("key", LEAVES)
 def test_every_setting_changes_the_row_key(key: str, base: tuple[config.Config, Any, Plan]) -> None:
-    cfg, parts, chart = base
+    cfg, parts, plan = base
     target = "splitpriv.defenses.dropout.Dropout"  # a key looks up the version of whatever is named
     altered = changed(cfg, key, target if key.endswith("_target_") else other(flatten(cfg)[key]))
     if key == "protocol.attacked":
         parts = copy.copy(parts)
         parts.protocol = copy.copy(parts.protocol)
         parts.protocol.attacked = 5
-    assert plan(altered, parts).row != chart.row
+    assert make_plan(altered, parts).row != plan.row
 
 
 def test_the_walk_meets_every_group() -> None:
@@ -137,7 +138,7 @@ def test_start_is_shared_by_chains_so_that_comparisons_are_paired() -> None:
 
 
 def test_nested_targets_arrive_as_factories() -> None:
-    attack = config.build(tiny()["attack"]["decoder"], "attack.decoder")()
+    attack = targets.build(tiny()["attack"]["decoder"], "attack.decoder")()
     assert attack.net((4, 4, 4), (1, 8, 8)) is not attack.net((4, 4, 4), (1, 8, 8))
 
 
@@ -146,4 +147,4 @@ def test_nested_targets_arrive_as_factories() -> None:
 )
 def test_foreign_targets_are_refused(target: Any) -> None:
     with pytest.raises(UserError, match=r"defense\.noise\._target_: .*refused"):
-        config.build({"_target_": target}, "defense.noise")
+        targets.build({"_target_": target}, "defense.noise")

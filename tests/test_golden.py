@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small import DECODER, TINT
+from small import DECODER, TINT, execute
 
 from splitpriv import config
-from splitpriv.run.pipeline import execute
 from splitpriv.store import Store
 
 RECORD = Path(__file__).parent / "golden" / "trajectory.json"

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from small import DECODER, MONITOR, SMALL, numbers, spawn, tiny
+from small import DECODER, MONITOR, SMALL, execute, numbers, spawn, tiny
 from torch import Tensor, nn
 
 from splitpriv import config
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.defenses.base import Defense
-from splitpriv.run import pipeline
-from splitpriv.run.pipeline import Run, execute, preview
-from splitpriv.run.plan import assemble, plan
+from splitpriv.run import context, pipeline, stages
+from splitpriv.run.pipeline import preview
+from splitpriv.run.prepare import check, prepare
 from splitpriv.run.row import read_json
 from splitpriv.store import Store
 from splitpriv.store.state import load_tensors, read_state
@@ -41,7 +41,7 @@ def forbid(*_: Any, **__: Any) -> None:
 def test_a_warm_run_returns_its_row_and_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, cfg = Store(tmp_path), tiny(*NOISE)
     row = execute(cfg, store)
-    for place, name in ((pipeline, "train_phase"), (Decoder, "fit"), (Run, "utility"), (Run, "score")):
+    for place, name in ((context, "train_phase"), (Decoder, "fit"), (stages, "utility"), (stages, "score")):
         monkeypatch.setattr(place, name, forbid)
     assert execute(cfg, store) == row == store.row(row["key"])
     (tmp_path / "rows" / f"{row['key']}.json").unlink()
@@ -53,7 +53,7 @@ def test_a_warm_run_returns_its_row_and_trains_nothing(tmp_path: Path, monkeypat
 def test_another_attack_reuses_the_fit_and_the_first_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     first = execute(tiny(), store)
-    monkeypatch.setattr(pipeline, "train_phase", forbid)
+    monkeypatch.setattr(context, "train_phase", forbid)
     monkeypatch.setattr(Decoder, "fit", forbid)
     both = execute(tiny("attack=[decoder,rmle]", "attack.rmle.steps=2"), store)
     assert both["key"] != first["key"]
@@ -62,14 +62,30 @@ def test_another_attack_reuses_the_fit_and_the_first_attack(tmp_path: Path, monk
 
 
 def test_preview_says_what_is_there_and_builds_nothing(tmp_path: Path) -> None:
-    store, cfg = Store(tmp_path / "s"), tiny()
-    chart, states, row = preview(cfg, store)
-    assert [label for label, _, _ in states] == ["fit fit", "measure utility", "attack decoder", "measure decoder"]
-    assert {state for _, _, state in states} == {row} == {"missing"}
+    store, prepared = Store(tmp_path / "s"), prepare(tiny())
+    states, row = preview(prepared, store)
+    assert [str(stage) for stage, _ in states] == ["fit fit", "measure utility", "attack decoder", "measure decoder"]
+    assert {state for _, state in states} == {row} == {"missing"}
     assert not store.root.exists()
-    execute(cfg, store)
-    assert {state for _, _, state in preview(cfg, store)[1]} == {preview(cfg, store)[2]} == {"cached"}
-    assert preview(cfg, store)[0] == chart
+    pipeline.execute(prepared, store)
+    states, row = preview(prepared, store)
+    assert {state for _, state in states} == {row} == {"cached"}
+    assert prepare(tiny()).plan == prepared.plan
+
+
+def test_stages_come_in_order_and_are_told_apart() -> None:
+    plan = dataclasses.replace(prepare(tiny()).plan, clean={"decoder": ("k1", "k2")})
+    told = [(str(s), s.kind, s.key) for s in plan.stages()]
+    assert told == [
+        ("fit fit", "fit", plan.fits[0]), ("measure utility", "measure", plan.utility),
+        ("attack decoder", "attack", plan.attacks["decoder"]), ("measure decoder", "measure", plan.scores["decoder"]),
+        ("attack decoder on clean x", "attack", "k1"), ("measure decoder on clean x", "measure", "k2"),
+    ]  # fmt: skip
+
+
+def test_other_seeds_are_the_same_run_prepared_anew() -> None:
+    prepared, anew = prepare(tiny()).reseeded(3, 4), prepare(tiny("seed=3", "attack_seed=4"))
+    assert (prepared.cfg["seed"], prepared.cfg["attack_seed"]) == (3, 4) and prepared.plan == anew.plan
 
 
 # ---- repeatable ----------------------------------------------------------------------------------------------------
@@ -112,8 +128,8 @@ def test_the_seed_changes_the_run(tmp_path: Path) -> None:
 
 
 def weights(store: Store, cfg: config.Config) -> dict[str, Tensor]:
-    chart = plan(cfg, assemble(cfg))
-    return read_state(store.home("fit", chart.fits[-1]) / "weights.pt")["parts"]["model"]
+    plan = prepare(cfg).plan
+    return read_state(store.home("fit", plan.fits[-1]) / "weights.pt")["parts"]["model"]
 
 
 def test_a_monitored_run_trains_the_same_target_to_the_bit(tmp_path: Path) -> None:
@@ -165,15 +181,15 @@ def staged(monkeypatch: pytest.MonkeyPatch, size: float) -> config.Config:
 
 def test_phases_are_chained_and_the_idle_one_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, trained = Store(tmp_path), []
-    real = pipeline.train_phase
-    monkeypatch.setattr(pipeline, "train_phase", lambda m, job, *a: (trained.append(job.phase.name), real(m, job, *a)))
+    real = context.train_phase
+    monkeypatch.setattr(context, "train_phase", lambda m, job, *a: (trained.append(job.phase.name), real(m, job, *a)))
     cfg = staged(monkeypatch, 1.0)
-    chart = plan(cfg, assemble(cfg))
+    plan = prepare(cfg).plan
     Staged.started.clear()
     row = execute(cfg, store)
     assert trained == ["fit", "tune"]
     assert Staged.started == ["tune"]
-    first, second = (read_state(store.home("fit", key) / "weights.pt")["parts"]["model"] for key in chart.fits)
+    first, second = (read_state(store.home("fit", key) / "weights.pt")["parts"]["model"] for key in plan.fits)
     edges = [name for name in first if name.startswith("net.edge")]
     assert edges
     assert all(torch.equal(first[name], second[name]) for name in edges)
@@ -188,8 +204,8 @@ def test_an_idle_phase_like_the_plain_one_is_the_undefended_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, trained = Store(tmp_path), []
-    real = pipeline.train_phase
-    monkeypatch.setattr(pipeline, "train_phase", lambda m, job, *a: (trained.append(job.phase.name), real(m, job, *a)))
+    real = context.train_phase
+    monkeypatch.setattr(context, "train_phase", lambda m, job, *a: (trained.append(job.phase.name), real(m, job, *a)))
     execute(tiny("optim.epochs=1"), store)
     monkeypatch.setattr(Staged, "phases", (Phase("fit", idle=True), Phase("tune", train=("cloud", "defense"))))
     execute(staged(monkeypatch, 1.0), store)
@@ -199,7 +215,7 @@ def test_an_idle_phase_like_the_plain_one_is_the_undefended_fit(
 def test_two_schedules_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = staged(monkeypatch, 1.0)
     cfg["defense"]["again"] = cfg["defense"]["staged"]
-    assert config.check(cfg) == ["defense: staged and again both bring a training schedule; list only one of them"]
+    assert check(cfg) == ["defense: staged and again both bring a training schedule; list only one of them"]
 
 
 # ---- kill ----------------------------------------------------------------------------------------------------------
@@ -250,15 +266,13 @@ def test_a_stage_that_failed_is_told_and_retried(tmp_path: Path, monkeypatch: py
         patch.setattr(Decoder, "fit", forbid)
         with pytest.raises(ForbiddenError):
             execute(cfg, store)
-    states = {label: state for label, _, state in preview(cfg, store)[1]}
+    states = {str(stage): state for stage, state in preview(prepare(cfg), store)[0]}
     assert states == {
         "fit fit": "cached", "measure utility": "cached", "attack decoder": "failed", "measure decoder": "missing",
     }  # fmt: skip
-    assert (
-        "ForbiddenError" in (store.home("attack", plan(cfg, assemble(cfg)).attacks["decoder"]) / "failed").read_text()
-    )
+    assert "ForbiddenError" in (store.home("attack", prepare(cfg).plan.attacks["decoder"]) / "failed").read_text()
     execute(cfg, store)
-    assert preview(cfg, store)[2] == "cached"
+    assert preview(prepare(cfg), store)[1] == "cached"
 
 
 def test_curves_of_every_phase_are_in_the_row(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from small import numbers, tiny
+from small import execute, numbers, tiny
 from torch import Tensor
 
 from splitpriv.attacks.base import Aux
 from splitpriv.data.base import Split
-from splitpriv.run.pipeline import Run, execute
-from splitpriv.run.plan import assemble, plan
+from splitpriv.run import stages
+from splitpriv.run.context import Run
+from splitpriv.run.prepare import prepare
 from splitpriv.run.runtime import Runtime
 from splitpriv.store import Store
 from splitpriv.store.state import load_tensors
@@ -23,9 +24,7 @@ TWO = ("attack=[decoder,rmle]", "attack.rmle.steps=3")
 
 def begun(tmp_path: Path, *overrides: str) -> Run:
     """A run whose stages are still to come."""
-    cfg = tiny(*overrides)
-    parts = assemble(cfg)
-    return Run(cfg, Store(tmp_path), parts, plan(cfg, parts), torch.device("cpu"))
+    return Run(prepare(tiny(*overrides)), Store(tmp_path), torch.device("cpu"))
 
 
 # ---- the true release ----------------------------------------------------------------------------------------------
@@ -82,14 +81,14 @@ def test_a_release_of_aux_has_the_law_of_a_query(tmp_path: Path) -> None:
 
 def test_two_attacks_of_a_run_intercept_the_same_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     met: dict[str, Tensor] = {}
-    real = Run.attack
+    real = stages.attack
 
-    def attack(self: Run, name: str, home: Path) -> None:
-        real(self, name, home)
+    def attack(run: Run, name: str, home: Path) -> None:
+        real(run, name, home)
         torch.manual_seed(len(met))
-        met[name] = self.access(self.parts.attacks[name]).intercept(1)
+        met[name] = run.access(run.parts.attacks[name]).intercept(1)
 
-    monkeypatch.setattr(Run, "attack", attack)
+    monkeypatch.setattr(stages, "attack", attack)
     execute(tiny(*TWO, "defense=[noise]", "defense.noise.sigma=0.3"), Store(tmp_path))
     assert torch.equal(met["decoder"], met["rmle"])
 
@@ -145,7 +144,7 @@ def test_no_attack_looks_at_a_victim_s_image(tmp_path: Path, monkeypatch: pytest
     for name in run.parts.attacks:
         home = tmp_path / name
         home.mkdir()
-        run.attack(name, home)
+        stages.attack(run, name, home)
         assert len(load_tensors(home / "reconstructions.safetensors")["image"]) == 8
     with pytest.raises(AssertionError, match="was read"):
         run.victims.x(slice(None))
@@ -163,7 +162,7 @@ def test_reconstructions_do_not_depend_on_the_victims_images(tmp_path: Path) -> 
         for name in run.parts.attacks:
             home = tmp_path / str(turn) / name
             home.mkdir(parents=True)
-            run.attack(name, home)
+            stages.attack(run, name, home)
             images.append(load_tensors(home / "reconstructions.safetensors")["image"])
     assert torch.equal(images[0], images[2])
     assert torch.equal(images[1], images[3])
@@ -228,8 +227,8 @@ def test_a_constant_release_is_flagged(tmp_path: Path) -> None:
 def test_the_worst_case_is_taken_per_image(tmp_path: Path) -> None:
     store = Store(tmp_path)
     row = execute(tiny(*TWO), store)
-    chart = plan(tiny(*TWO), assemble(tiny(*TWO)))
-    scores = [load_tensors(store.home("measure", key) / "scores.safetensors") for key in chart.scores.values()]
+    plan = prepare(tiny(*TWO)).plan
+    scores = [load_tensors(store.home("measure", key) / "scores.safetensors") for key in plan.scores.values()]
     assert all(len(s["mse"]) == 8 == row["victims"] for s in scores)
     assert row["privacy/worst/mse"] == pytest.approx(float(torch.minimum(*[s["mse"] for s in scores]).mean()), rel=1e-6)
     assert row["privacy/worst/psnr"] == pytest.approx(
@@ -241,7 +240,7 @@ def test_the_worst_case_is_taken_per_image(tmp_path: Path) -> None:
 def test_psnr_is_that_of_each_image_with_peak_one(tmp_path: Path) -> None:
     store, cfg = Store(tmp_path), tiny()
     execute(cfg, store)
-    scores = load_tensors(store.home("measure", plan(cfg, assemble(cfg)).scores["decoder"]) / "scores.safetensors")
+    scores = load_tensors(store.home("measure", prepare(cfg).plan.scores["decoder"]) / "scores.safetensors")
     assert torch.allclose(scores["psnr"], -10 * scores["mse"].log10(), atol=1e-4)
 
 

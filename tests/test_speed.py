@@ -12,7 +12,8 @@ from splitpriv import config, host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.run.fit import Job, SplitFit
-from splitpriv.run.plan import Parts, assemble, make_model, make_monitor
+from splitpriv.run.parts import Parts, assemble, make_model, make_monitor
+from splitpriv.run.prepare import check
 from splitpriv.types import Step
 
 DEFENSES = sorted(p.stem for p in (config.CONF / "defense").glob("*.yaml"))
@@ -26,7 +27,7 @@ def prepared(*overrides: str) -> tuple[config.Config, Parts]:
 
 def chain_of(name: str) -> list[str]:
     """The overrides of a chain with this defence, with noise beside it where it asks for some."""
-    problems = config.check(config.compose([*SMALL, f"defense=[{name}]"]))
+    problems = check(config.compose([*SMALL, f"defense=[{name}]"]))
     assert all(NEEDS_NOISE in problem for problem in problems)
     return [f"defense=[{name},noise]"] if problems else [f"defense=[{name}]"]
 

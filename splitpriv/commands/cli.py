@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from splitpriv import __version__
 from splitpriv.commands import readers
 from splitpriv.dashboard import cli as dashboard_cli
+from splitpriv.launch.running import complain, problems_of
 from splitpriv.tables import cli as tables
 from splitpriv.types import UserError
-
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 
 EXAMPLES = """examples:
   splitpriv run                                          the default: shipped images, tiny network, no defence
@@ -103,71 +100,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(problems)
 
 
-def complain(problems: Iterable[str]) -> int:
-    """Print each problem on a line of its own."""
-    for problem in dict.fromkeys(problems):
-        print(f"splitpriv: {problem}", file=sys.stderr)
-    return 2
-
-
-def problems_of(error: Exception) -> list[str]:
-    """What a user can mend: the problems of a UserError, a full or read-only disk; empty for a bug of ours."""
-    if isinstance(error, UserError):
-        return error.problems
-    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
-        return []
-    remedy = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose a folder you may write to"
-    where = f" ({error.filename})" if error.filename else ""
-    return [
-        f"paths.outputs: {error.strerror}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
-    ]
-
-
 # ---- run and check -------------------------------------------------------------------------------------------------
 
 
 def run(args: argparse.Namespace) -> int:
     """One run, or a sweep whose every point is checked before the first starts."""
-    from splitpriv import config
+    from splitpriv.launch.running import point
+    from splitpriv.run.prepare import from_overrides
 
-    if not args.multirun:
-        cfg = config.compose(args.overrides)
-        problems = config.check(cfg)
-        if problems:
-            raise UserError(*problems)
-        point(cfg)
-        return 0
-    return sweep(args.overrides)
-
-
-def point(cfg: dict[str, Any], wait: bool = True) -> dict[str, Any]:
-    """Run one config, which the trackers follow, and print its result; a sweep does not `wait` for them."""
-    from splitpriv import track
-    from splitpriv.report import terminal
-    from splitpriv.run import pipeline
-    from splitpriv.store import Store
-
-    store = Store(cfg["paths"]["outputs"])
-    with track.follow(cfg, store, wait) as said:
-        row = pipeline.execute(cfg, store)
-        terminal.print_row(row, store)
-    for problem in said:
-        print(f"splitpriv: {problem}", file=sys.stderr)
-    return row
+    if args.multirun:
+        return sweep(args.overrides)
+    point(from_overrides(args.overrides))
+    return 0
 
 
 def sweep(overrides: Sequence[str]) -> int:
     """Check all points, then hand them to Hydra's launcher; points that fail do not stop the others."""
-    from splitpriv import config
     from splitpriv.launch import sweeping
+    from splitpriv.run.prepare import from_overrides
 
     problems: list[str] = []
     root = ""
     for job in sweeping.points(overrides):
         try:
-            cfg = config.compose(job)
-            root = cfg["paths"]["outputs"]
-            problems += config.check(cfg)
+            root = from_overrides(job).cfg["paths"]["outputs"]
         except UserError as error:
             problems += error.problems
     if problems:
@@ -179,18 +135,14 @@ def sweep(overrides: Sequence[str]) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Print the key and the state of every stage."""
-    from splitpriv import config
     from splitpriv.report import terminal
-
-    cfg = config.compose(args.overrides)
-    problems = config.check(cfg)
-    if problems:
-        raise UserError(*problems)
-
     from splitpriv.run import pipeline
+    from splitpriv.run.prepare import from_overrides
     from splitpriv.store import Store
 
-    terminal.print_plan(*pipeline.preview(cfg, Store(cfg["paths"]["outputs"])))
+    prepared = from_overrides(args.overrides)
+    states, row = pipeline.preview(prepared, Store(prepared.cfg["paths"]["outputs"]))
+    terminal.print_plan(states, prepared.plan.row, row)
     return 0
 
 

@@ -80,14 +80,14 @@ def track(args: argparse.Namespace) -> int:
     """Record finished runs with the trackers of `track=[...]`, or compare them in one W&B run."""
     import tempfile
 
-    from splitpriv import config, track
+    from splitpriv import track
     from splitpriv.report import curves
+    from splitpriv.run import prepare
+    from splitpriv.targets import build
 
     overrides = list(args.overrides)
     args.overrides = [o for o in overrides if o.startswith("paths.")]
-    cfg = config.compose(overrides)
-    if problems := config.check(cfg):
-        raise UserError(*problems)
+    cfg = prepare.from_overrides(overrides).cfg
     if not cfg["track"]:
         raise UserError("track: lists no tracker; add for example 'track=[wandb]'")
     found, store = _matching(args)
@@ -102,7 +102,7 @@ def track(args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             picture = Path(scratch) / "curve.png"
             drawn = curves.draw(found, store, picture, metric=args.metric, x=args.x, y=args.y, by=args.by)
-            print(f"report: {config.build(node, 'track.wandb')().report(found, home, picture, drawn, args.by)}")
+            print(f"report: {build(node, 'track.wandb')().report(found, home, picture, drawn, args.by)}")
         return 0
     if (args.x, args.y, args.metric, args.by) != (None, None, "mse", "chain"):
         raise UserError("--x, --y, --metric, --by: belong to a report; add --report")
@@ -127,6 +127,7 @@ def _rendered(args: argparse.Namespace) -> list[dict[str, Any]]:
 def data(args: argparse.Namespace) -> int:
     """List the data sets, or fetch or verify one."""
     from splitpriv import config
+    from splitpriv.targets import build
 
     names = sorted(p.stem for p in (config.CONF / "dataset").glob("*.yaml"))
     overrides = [o for o in [args.name, *args.overrides] if o and "=" in o]
@@ -139,7 +140,7 @@ def data(args: argparse.Namespace) -> int:
     if name is None:
         raise UserError(f"data {args.action}: name a data set; there are {', '.join(names)}")
     cfg = config.compose([f"dataset={name}", *overrides])
-    dataset = config.build(cfg["dataset"], "dataset")()
+    dataset = build(cfg["dataset"], "dataset")()
     root = Path(cfg["paths"]["data"])
     if args.action == "fetch":
         dataset.fetch(root)

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from splitpriv.config import CONF, resolve
+from splitpriv.launch import running
 from splitpriv.store import write_atomic
 from splitpriv.types import UserError
 
@@ -72,15 +73,15 @@ def task(composed: Any) -> None:
     """One point of a sweep, in any process of the launcher; done.json names its row, failed.json the problems."""
     from hydra.core.hydra_config import HydraConfig
 
-    from splitpriv.commands import cli
+    from splitpriv.run.prepare import prepare
 
     job = HydraConfig.get()
     home = Path(job.runtime.output_dir)
     with FileLock(home / LOCK):
         try:
-            row = cli.point(resolve(composed, job.runtime.choices), wait=False)
+            row = running.point(prepare(resolve(composed, job.runtime.choices)), wait=False)
             write_atomic(home / DONE, json.dumps({"key": row["key"]}))
         except Exception as error:
-            problems = cli.problems_of(error) or traceback.format_exc().splitlines()
+            problems = running.problems_of(error) or traceback.format_exc().splitlines()
             left = {"overrides": list(job.overrides.task), "problems": problems}
             write_atomic(home / FAILED, json.dumps(left))

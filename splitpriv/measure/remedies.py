@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from splitpriv.config import CONF, Config, build, flatten
+from splitpriv.config import CONF, Config, flatten
+from splitpriv.targets import build
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:

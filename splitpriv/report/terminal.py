@@ -17,7 +17,7 @@ from splitpriv.metrics import PRIVACY
 from splitpriv.store import Row, Store
 
 if TYPE_CHECKING:
-    from splitpriv.run.plan import Plan
+    from splitpriv.run.plan import Stage
     from splitpriv.store import State
 
 COLOURS = {"cached": "green", "partial": "yellow", "failed": "red", "missing": "dim"}
@@ -190,13 +190,14 @@ def write_csv(rows: Sequence[Row], file: TextIO) -> None:
     writer.writerows(plain)
 
 
-def print_plan(chart: Plan, states: Sequence[tuple[str, str, State]], row: State) -> None:
+def print_plan(states: Sequence[tuple[Stage, State]], key: str, row: State) -> None:
     """The key and the state of every stage."""
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "key", "state"):
         table.add_column(column)
-    for label, key, state in [*states, ("row", chart.row, row)]:
-        table.add_row(label, key, f"[{COLOURS[state]}]{state}[/]")
+    told = [(str(stage), stage.key, state) for stage, state in states]
+    for label, place, state in [*told, ("row", key, row)]:
+        table.add_row(label, place, f"[{COLOURS[state]}]{state}[/]")
     console().print(table)
 
 

@@ -23,10 +23,8 @@ from splitpriv.tasks.base import Task
 from splitpriv.types import Count, Epoch, Phase, Positive, Step, UserError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-for _said in (
-    "LeafSpec",
-    "in eval mode at the start",
-):  # Lightning's talk with torch, and what frozen parts are meant to be
+# Lightning's talk with torch, and what frozen parts are meant to be
+for _said in ("LeafSpec", "in eval mode at the start"):
     warnings.filterwarnings("ignore", message=f".*{_said}.*")
 
 CHUNK = 32  # steps per Lightning `training_step`: its bookkeeping costs as much as a small step

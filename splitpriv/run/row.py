@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import __version__
-from splitpriv.config import Config, flatten
+from splitpriv.config import flatten
 from splitpriv.data.base import Split
 from splitpriv.measure import checks, measure
-from splitpriv.run.plan import Parts, Plan
+from splitpriv.run.prepare import Prepared
 from splitpriv.store import Row, Store
 from splitpriv.store.state import load_tensors
 
@@ -34,24 +34,25 @@ FLOORS = ("mean_image", "random_image")
 SCORES = "scores.safetensors"  # in a measure stage: metric -> (victims,)
 
 
-def head(cfg: Config, chart: Plan) -> Row:
+def head(prepared: Prepared) -> Row:
     """What a row says of its settings, known before anything is trained."""
+    cfg, plan = prepared.cfg, prepared.plan
     apart = ("choices", "paths", "runtime", "track", "seed", "attack_seed")
     at = cfg["split"]["at"]
     return {
-        "key": chart.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
+        "key": plan.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
         "attack_seed": cfg["attack_seed"], **{k: v for k, v in cfg["choices"].items() if k in NAMED},
         "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
-        "precision": cfg["runtime"]["precision"], "fit": list(chart.fits),
+        "precision": cfg["runtime"]["precision"], "fit": list(plan.fits),
         **{k: v for k, v in flatten({k: v for k, v in cfg.items() if k not in apart}).items() if v != {}},
     }  # fmt: skip
 
 
 def make_row(
-    cfg: Config, parts: Parts, chart: Plan, store: Store, facts: Mapping[str, Any], homes: Mapping[str, Path],
-    scored: Mapping[str, Path],
-) -> Row:  # fmt: skip
+    prepared: Prepared, store: Store, facts: Mapping[str, Any], homes: Mapping[str, Path], scored: Mapping[str, Path]
+) -> Row:
     """The flat record of a run: config, utility, privacy per attack and in the worst case, floors, cost, flags."""
+    cfg, parts, plan = prepared.cfg, prepared.parts, prepared.plan
     means = {name: read_json(home / "means.json") for name, home in scored.items()}
     reports = {name: read_json(home / "report.json") for name, home in homes.items()}
     images = [name for name, attack in parts.attacks.items() if attack.recovers == "image"]
@@ -72,15 +73,15 @@ def make_row(
     if images:
         means["worst"] = measure.summary(measure.worst(per_image))
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
-    curves = [note for key in chart.fits for note in read_json(store.home("fit", key) / "curve.json")]
+    curves = [note for key in plan.fits for note in read_json(store.home("fit", key) / "curve.json")]
     return {
-        **head(cfg, chart), "ceiling": chart.ceiling, **plain,
+        **head(prepared), "ceiling": plan.ceiling, **plain,
         **{f"privacy/{name}/{metric}": value for name, told in means.items() for metric, value in told.items()},
         **{f"{name}/{metric}": value for name, told in clean.items() for metric, value in told.items()},
         **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
-        **{f"picture/{name}": f"measure/{chart.scores[name]}/grid.png" for name in images},
+        **{f"picture/{name}": f"measure/{plan.scores[name]}/grid.png" for name in images},
         "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves,
         "flags": [flag.record() for flag in flags], **provenance(),
     }  # fmt: skip

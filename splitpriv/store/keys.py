@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from splitpriv.config import locate
+from splitpriv.targets import locate
 
 
 def fingerprint(**parts: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from splitpriv import config
+from splitpriv.targets import build
 from splitpriv.types import UserError, blame
 
 
@@ -13,10 +14,12 @@ def compose(group: str, option: str, overrides: Sequence[str]) -> tuple[Any, con
     """What `conf/<group>/<option>.yaml` builds, its node, and the config of the run around it without that group."""
     try:
         cfg = config.compose([f"+{group}={option}", *overrides])
-    except UserError as error:  # the run itself does not know the group
-        problems = [p for p in error.problems if not p.startswith(f"{group}: no such key here")]
-        raise UserError(*problems) from error
+    except config.RefusedError as error:
+        from splitpriv.run.prepare import check  # with all that trains networks
+
+        problems = [*error.problems, *check(error.rest)]  # the run itself does not know the group
+        raise UserError(*(p for p in problems if not p.startswith(f"{group}: no such key here"))) from error
     node = cfg.pop(group)
     cfg["choices"].pop(group)
     with blame(group):
-        return config.build(node, group)(), node, cfg
+        return build(node, group)(), node, cfg

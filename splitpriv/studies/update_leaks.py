@@ -23,8 +23,8 @@ from splitpriv.attacks.base import answer, mean_of
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.report.terminal import console
-from splitpriv.run.pipeline import Run
-from splitpriv.run.plan import assemble, plan
+from splitpriv.run.context import Run
+from splitpriv.run.prepare import Prepared, prepare
 from splitpriv.run.row import provenance, read_json
 from splitpriv.store import Row, Store, write_atomic
 from splitpriv.store.keys import fingerprint
@@ -142,16 +142,16 @@ def sampling(model: Defended, on: bool) -> bool:
 
 def shadow_of(target: Run, train: Split, val: Split, share: float) -> Run:
     """The same recipe and chain on the attacker's own images, from another initialisation."""
-    chart = target.chart
+    plan = target.plan
 
     def other(key: str) -> str:
-        return fingerprint(shadow=key, data=chart.utility, share=share, seed=target.cfg["attack_seed"])
+        return fingerprint(shadow=key, data=plan.utility, share=share, seed=target.cfg["attack_seed"])
 
     own = dataclasses.replace(
-        chart, start=other(chart.start), fits=tuple(map(other, chart.fits)), seeds=tuple(map(other, chart.seeds))
+        plan, start=other(plan.start), fits=tuple(map(other, plan.fits)), seeds=tuple(map(other, plan.seeds))
     )
     given = {**target.splits, "train": train, "val": val}
-    return Run({**target.cfg, "monitor": {}}, target.store, target.parts, own, target.device, given)
+    return Run(Prepared({**target.cfg, "monitor": {}}, target.parts, own), target.store, target.device, given)
 
 
 def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
@@ -198,15 +198,13 @@ def main(words: Sequence[str]) -> list[Row]:
     """`splitpriv leaks [OPTION of conf/leaks] key=value ...`: run, print, and write rows into `<outputs>/leaks/`."""
     option = next((w for w in words if "=" not in w), "short")
     attack, node, cfg = compose.compose("leaks", option, [w for w in words if "=" in w])
-    if problems := config.check(cfg):
-        raise UserError(*problems)
-    parts, store = assemble(cfg), Store(cfg["paths"]["outputs"])
-    target = Run(cfg, store, parts, plan(cfg, parts), parts.runtime.start())
-    key = fingerprint(leaks=node, after=target.chart.utility, seed=cfg["attack_seed"])
+    prepared, store = prepare(cfg), Store(cfg["paths"]["outputs"])
+    target = Run(prepared, store, prepared.parts.runtime.start())
+    key = fingerprint(leaks=node, after=target.plan.utility, seed=cfg["attack_seed"])
     home = store.memo("leaks", key, lambda folder: measure(attack, target, key, folder))
     chain = "+".join(cfg["defense"]) or "none"
     about = {"key": key, "chain": chain, **{k: cfg["choices"][k] for k in ("dataset", "backbone", "protocol")},
-             "seed": cfg["seed"], "attack_seed": cfg["attack_seed"], "fit": list(target.chart.fits)}  # fmt: skip
+             "seed": cfg["seed"], "attack_seed": cfg["attack_seed"], "fit": list(target.plan.fits)}  # fmt: skip
     settings = {k: v for k, v in config.flatten({"leaks": node, "defense": cfg["defense"]}).items() if v != {}}
     rows = [{**about, **settings, **found, **provenance()} for found in read_json(home / "found.json")]
     write_atomic(home / "rows.json", json.dumps(rows, indent=1) + "\n")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from splitpriv import config
-from splitpriv.config import CONF, Config
+from splitpriv.config import CONF
 from splitpriv.store import Row, Store
 from splitpriv.tables.spec import Line, Play, Scale, Size, Table
 from splitpriv.types import UserError
+
+if TYPE_CHECKING:  # neither imports torch, so that a table opens quickly
+    from splitpriv.run.plan import Stage
+    from splitpriv.run.prepare import Prepared
 
 State = Literal["cached", "partial", "missing", "failed", "unsupported", "refused"]
 OPEN: tuple[State, ...] = ("partial", "missing", "failed")
@@ -35,8 +38,8 @@ class Cell:
     state: State = "missing"
     key: str = ""
     problems: list[str] = field(default_factory=list)
-    stages: list[tuple[str, str, str]] = field(default_factory=list)  # (label, stage, key) of what is not in the store
-    cfg: Config | None = None
+    stages: list[Stage] = field(default_factory=list)  # those that are not in the store
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True)
@@ -106,24 +109,22 @@ def inspect(cells: Sequence[Cell], store: Store) -> None:
     """Fill in key and state of every cell. Seeds change no other value, so a row is composed once for all of them."""
     from splitpriv.run import pipeline
 
-    known: dict[tuple[str, ...], Config | list[str]] = {}
+    known: dict[tuple[str, ...], Prepared | list[str]] = {}
     for cell in cells:
         if cell.state == "unsupported":
             continue
         words = tuple(cell.overrides[:-2])
         if words not in known:
-            known[words] = _checked(words)
+            known[words] = _prepared(words)
         found = known[words]
         if isinstance(found, list):
             cell.state, cell.problems = "refused", found
             continue
-        cell.cfg = copy.deepcopy(found)
-        cell.cfg.update(seed=cell.seed, attack_seed=cell.attack_seed)
-        chart, stages, row = pipeline.preview(cell.cfg, store)
-        cell.key = chart.row
-        places = {(label, key): stage for label, stage, key in chart.stages()}
-        cell.stages = [(label, places[label, key], key) for label, key, state in stages if state != "cached"]
-        states = {state for _, _, state in stages}
+        cell.prepared = found.reseeded(cell.seed, cell.attack_seed)
+        cell.key = cell.prepared.plan.row
+        stages, row = pipeline.preview(cell.prepared, store)
+        cell.stages = [stage for stage, state in stages if state != "cached"]
+        states = {state for _, state in stages}
         note = store.root / FAILED / f"{cell.key}.json"
         if row == "cached":
             cell.state = "cached"
@@ -134,18 +135,19 @@ def inspect(cells: Sequence[Cell], store: Store) -> None:
             cell.state = "partial" if states & {"cached", "partial"} else "missing"
 
 
-def _checked(words: Sequence[str]) -> Config | list[str]:
+def _prepared(words: Sequence[str]) -> Prepared | list[str]:
+    from splitpriv.run.prepare import from_overrides
+
     try:
-        cfg = config.compose(list(words))
-        return config.check(cfg) or cfg
+        return from_overrides(words)
     except UserError as error:
         return error.problems
 
 
 def _traceback(store: Store, cell: Cell, note: Any) -> Iterator[str]:
-    for _, stage, key in cell.stages:
-        if store.state(stage, key) == "failed":
-            yield (store.home(stage, key) / "failed").read_text().strip()
+    for stage in cell.stages:
+        if store.state(stage.kind, stage.key) == "failed":
+            yield (store.home(stage.kind, stage.key) / "failed").read_text().strip()
             return
     yield from json.loads(note.read_text())
 

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from splitpriv.stats.interval import Comparison, compare, holm
-
-if TYPE_CHECKING:
-    from splitpriv.tables.results import Results
-    from splitpriv.tables.spec import Claim, Table
+from splitpriv.tables.results import Results
+from splitpriv.tables.spec import Claim, Part, parts
 
 Verdict = Literal["holds", "fails", "undecided", "no data"]
-Side = str | float
 ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Part:
-    """One comparison of a claim: `more` against `than`, each (row, column) or a number."""
-
-    more: tuple[str, str] | float
-    than: tuple[str, str] | float
-
-    def __str__(self) -> str:
-        sides = [s if isinstance(s, float) else s[0] for s in (self.more, self.than)]
-        columns = [s[1] for s in (self.more, self.than) if not isinstance(s, float)]
-        if len(columns) == 2 and columns[0] != columns[1]:
-            sides = [s if isinstance(s, float) else "@".join(s) for s in (self.more, self.than)]
-            return f"{sides[0]} > {sides[1]}"
-        return f"{sides[0]} > {sides[1]} in {columns[0]}"
 
 
 @dataclass
@@ -46,35 +25,6 @@ class Finding:
     weakest: tuple[Part, Comparison] | None = None
     p: float | None = None
     adjusted: float | None = None
-
-
-def parts(claim: Claim, table: Table) -> list[Part]:
-    """All comparisons that a claim is made of."""
-    pairs: list[tuple[Side, Side]] = [*claim.pairs, *pairwise(claim.order)]
-    if claim.more is not None and claim.than is not None:
-        pairs.append((claim.more, claim.than))
-    names = list(table.rows) if claim.each == "rows" else claim.each
-    if names:
-        pairs = [(_named(a, name), _named(b, name)) for name in names for a, b in pairs]
-    columns = claim.columns or [next(iter(table.columns))]
-    return list(dict.fromkeys(Part(_side(a, c), _side(b, c)) for a, b in pairs for c in columns))
-
-
-def sides(claim: Claim, table: Table) -> Iterator[tuple[str, str]]:
-    """Every (row, column) that a claim mentions."""
-    for part in parts(claim, table):
-        yield from (side for side in (part.more, part.than) if not isinstance(side, float))
-
-
-def _named(side: Side, name: str) -> Side:
-    return side.replace("{row}", name) if isinstance(side, str) else side
-
-
-def _side(side: Side, column: str) -> tuple[str, str] | float:
-    if isinstance(side, str):
-        row, _, named = side.partition("@")
-        return row, named or column
-    return float(side)
 
 
 def judge(results: Results) -> list[Finding]:

@@ -38,17 +38,17 @@ def add(commands: Any) -> None:
 
 def table(args: argparse.Namespace) -> int:
     """Run one action; raise UserError for a table, row or scale that does not exist."""
-    from splitpriv.tables import spec
+    from splitpriv.tables import shipped
 
     if args.name and "=" in args.name:
         args.overrides, args.name = [args.name, *args.overrides], None
     if args.action == "list":
-        for name in spec.names():
-            found = spec.load(name)
+        for name in shipped.names():
+            found = shipped.load(name)
             print(f"{name:18} {found.title} ({', '.join(found.scales)})")
         return 0
     if args.name is None:
-        raise UserError(f"table {args.action}: name a table; there are {', '.join(spec.names())}")
+        raise UserError(f"table {args.action}: name a table; there are {', '.join(shipped.names())}")
     return int({"plan": _plan, "run": _run, "show": _show, "diff": _diff}[args.action](args))
 
 
@@ -56,9 +56,9 @@ def _open(args: argparse.Namespace) -> tuple[Table, list[Cell], Store, Extra]:
     """The table, its cells with their states, and the store."""
     from splitpriv import config
     from splitpriv.store import Store
-    from splitpriv.tables import cells, spec
+    from splitpriv.tables import cells, shipped
 
-    found = spec.load(args.name)
+    found = shipped.load(args.name)
     extra = cells.Extra.of(args.overrides)
     wanted = [name for name in args.rows.split(",") if name]
     store = Store(config.compose([o for o in extra.overrides if o.startswith("paths.")])["paths"]["outputs"])

@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from splitpriv.config import Config
 from splitpriv.store import Store, write_atomic
 from splitpriv.store.keys import fingerprint
 from splitpriv.tables.cells import OPEN, Cell
+
+if TYPE_CHECKING:
+    from splitpriv.run.plan import Stage
+    from splitpriv.run.prepare import Prepared
 
 TIMES = "table/times.json"  # in the store: seconds by fingerprint of what was timed
 AUX = 128  # images that a timed attack learns from
@@ -55,11 +59,11 @@ def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str],
     rows: dict[tuple[str, str], float | None] = {}
     total, unknown = 0.0, 0
     for cell in cells:
-        if cell.state not in OPEN or cell.cfg is None:
+        if cell.state not in OPEN or cell.prepared is None:
             continue
-        stages = [(label, key) for label, _, key in cell.stages if key not in seen]
-        seen.update(key for _, key in stages)
-        seconds = list(_stages(cell.cfg, [label for label, _ in stages], timer))
+        stages = [stage for stage in cell.stages if stage.key not in seen]
+        seen.update(stage.key for stage in stages)
+        seconds = list(_stages(cell.prepared, stages, timer))
         place, known = (cell.row, cell.play), [s for s in seconds if s is not None]
         if len(known) < len(seconds):
             unknown += 1
@@ -70,14 +74,15 @@ def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str],
     return rows, total, unknown
 
 
-def _stages(cfg: Config, labels: Sequence[str], timer: Timer) -> Iterator[float | None]:
-    """The seconds of each stage; what scores a run is little beside what makes it, and is left out."""
+def _stages(prepared: Prepared, stages: Sequence[Stage], timer: Timer) -> Iterator[float | None]:
+    """The seconds of all fits, then of each attack; what scores a run is little beside what makes it, and left out."""
+    cfg = prepared.cfg
     shared = {name: cfg[name] for name in ("dataset", "backbone", "split")}
     sizes: Mapping[str, int] | None = timer.get(
-        f"the splits of {cfg['choices'].get('dataset', 'the data')}", partial(_sizes, cfg), sizes=cfg["dataset"],
+        f"the splits of {cfg['choices'].get('dataset', 'the data')}", partial(_sizes, prepared), sizes=cfg["dataset"],
         protocol=cfg["protocol"], knowledge=cfg.get("knowledge"),
     )  # fmt: skip
-    if any(label.startswith("fit ") for label in labels):
+    if any(stage.kind == "fit" for stage in stages):
         chain = "+".join(cfg["defense"]) or "none"
         same = {
             "defense": [*cfg["defense"].items()],
@@ -86,12 +91,10 @@ def _stages(cfg: Config, labels: Sequence[str], timer: Timer) -> Iterator[float 
             **shared,
         }
         rate = timer.get(f"training steps of {chain}", partial(_fit_rate, cfg), fit=same)
-        yield rate * sizes["train"] * _epochs(cfg) if rate is not None and sizes else None
-    for label in labels:
-        kind, _, name = label.partition(" ")
-        if kind == "attack":
-            name = name.removesuffix(" on clean x")
-            yield _attack_seconds(cfg, name, sizes, shared, timer)
+        yield rate * sizes["train"] * _epochs(prepared) if rate is not None and sizes else None
+    for stage in stages:
+        if stage.kind == "attack":
+            yield _attack_seconds(cfg, stage.name, sizes, shared, timer)
 
 
 def _attack_seconds(
@@ -135,8 +138,8 @@ def _with_lengths(node: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[s
 
 def _run(cfg: Config, folder: str, **limit: int) -> Any:
     """A run of a few images in a store of its own, its data read."""
-    from splitpriv.run.pipeline import Run
-    from splitpriv.run.plan import assemble, plan
+    from splitpriv.run.context import Run
+    from splitpriv.run.prepare import prepare
 
     cfg = copy.deepcopy(cfg)
     cfg["monitor"] = {}
@@ -145,26 +148,22 @@ def _run(cfg: Config, folder: str, **limit: int) -> Any:
         cfg["protocol"]["limit"][role] = count if most is None else min(most, count)
     attacked = cfg["protocol"]["attacked"]
     cfg["protocol"]["attacked"] = AUX if attacked is None else min(attacked, AUX)
-    parts = assemble(cfg)
-    run = Run(cfg, Store(folder), parts, plan(cfg, parts), parts.runtime.start())
+    prepared = prepare(cfg)
+    run = Run(prepared, Store(folder), prepared.parts.runtime.start())
     _ = run.splits
     return run
 
 
-def _sizes(cfg: Config) -> dict[str, int]:
+def _sizes(prepared: Prepared) -> dict[str, int]:
     """How many images each split of the real run has."""
-    from splitpriv.run.plan import assemble
-
-    parts = assemble(cfg)
-    splits = parts.protocol.split(parts.dataset.pools(Path(cfg["paths"]["data"])))
+    parts = prepared.parts
+    splits = parts.protocol.split(parts.dataset.pools(Path(prepared.cfg["paths"]["data"])))
     sizes = {role: len(split) for role, split in splits.items()}
     return {**sizes, "victims": min(sizes["victims"], parts.protocol.attacked or sizes["victims"])}
 
 
-def _epochs(cfg: Config) -> float:
-    from splitpriv.run.plan import assemble
-
-    return sum(phase.epochs or int(cfg["optim"]["epochs"]) for phase in assemble(cfg).phases)
+def _epochs(prepared: Prepared) -> float:
+    return sum(phase.epochs or int(prepared.cfg["optim"]["epochs"]) for phase in prepared.parts.phases)
 
 
 def _fit_rate(cfg: Config) -> float:
@@ -180,12 +179,14 @@ def _fit_rate(cfg: Config) -> float:
             seconds[steps], images[steps] = time.perf_counter() - start, len(run.splits["train"])
     more = images[STEPS[1]] - images[STEPS[0]]
     if more <= 0:  # the split has less than two batches
-        return seconds[STEPS[1]] / images[STEPS[1]] / _epochs(cfg)
-    return max(seconds[STEPS[1]] - seconds[STEPS[0]], 0.0) / more / _epochs(cfg)
+        return seconds[STEPS[1]] / images[STEPS[1]] / _epochs(run.prepared)
+    return max(seconds[STEPS[1]] - seconds[STEPS[0]], 0.0) / more / _epochs(run.prepared)
 
 
 def _attack_rates(cfg: Config, name: str) -> dict[str, float]:
     """Seconds of the attack on a few images at the least length, and for one more of each of its lengths."""
+    from splitpriv.run import stages
+
     cfg = copy.deepcopy(cfg)
     cfg["optim"]["epochs"] = 1
     lengths = dict.fromkeys(_lengths(cfg["attack"][name]), 1)
@@ -199,7 +200,7 @@ def _attack_rates(cfg: Config, name: str) -> dict[str, float]:
             home = Path(folder) / "attack"
             home.mkdir()
             start = time.perf_counter()
-            run.attack(name, home)
+            stages.attack(run, name, home)
             return time.perf_counter() - start
 
     base = seconds(lengths)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-from itertools import product
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from splitpriv.config import CONF, nearest
 from splitpriv.types import UserError, Whole
 
-FOLDER = "table"
+Side = str | float
 Scale = Literal["smoke", "lite", "full"]
 
 
@@ -149,76 +147,49 @@ class Table(Strict):
         return self.scales[scale]
 
 
-def names() -> list[str]:
-    """The tables that ship."""
-    return sorted(path.stem for path in (CONF / FOLDER).glob("*.yaml"))
+# ---- the comparisons of a claim ----
 
 
-def load(name: str, folder: Path | None = None) -> Table:
-    """The table of that name; raise UserError with everything that is wrong with its YAML."""
-    path = (folder or CONF / FOLDER) / f"{name}.yaml"
-    if not path.is_file():
-        raise UserError(f"table {name}: there is no such table; {nearest(name, names())}")
-    try:
-        table = Table.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise UserError(f"table {name}: is not YAML ({' '.join(str(error).split())}); correct {path}") from error
-    except ValidationError as error:
-        raise UserError(
-            *(f"table {name}: {'.'.join(map(str, e['loc']))}: {e['msg']}; correct {path.name}" for e in error.errors())
-        ) from error
-    table.rows = {row: line for key, spec in table.rows.items() for row, line in _expand(key, spec)}
-    problems = _cross(table)
-    if problems:
-        raise UserError(*(f"table {name}: {problem}; correct {path.name}" for problem in problems))
-    return table
+@dataclass(frozen=True)
+class Part:
+    """One comparison of a claim: `more` against `than`, each (row, column) or a number."""
+
+    more: tuple[str, str] | float
+    than: tuple[str, str] | float
+
+    def __str__(self) -> str:
+        sides = [s if isinstance(s, float) else s[0] for s in (self.more, self.than)]
+        columns = [s[1] for s in (self.more, self.than) if not isinstance(s, float)]
+        if len(columns) == 2 and columns[0] != columns[1]:
+            sides = [s if isinstance(s, float) else "@".join(s) for s in (self.more, self.than)]
+            return f"{sides[0]} > {sides[1]}"
+        return f"{sides[0]} > {sides[1]} in {columns[0]}"
 
 
-def _expand(name: str, line: Line) -> list[tuple[str, Line]]:
-    """A row for every combination of `each`."""
-    out = []
-    for values in product(*line.each.values()):
-        chosen = dict(zip(line.each, values, strict=True))
-        row = line.model_copy(update={"overrides": [_fill(o, chosen) for o in line.overrides], "each": {}})
-        out.append((_fill(name, chosen), row))
-    return out
+def parts(claim: Claim, table: Table) -> list[Part]:
+    """All comparisons that a claim is made of."""
+    pairs: list[tuple[Side, Side]] = [*claim.pairs, *pairwise(claim.order)]
+    if claim.more is not None and claim.than is not None:
+        pairs.append((claim.more, claim.than))
+    names = list(table.rows) if claim.each == "rows" else claim.each
+    if names:
+        pairs = [(_named(a, name), _named(b, name)) for name in names for a, b in pairs]
+    columns = claim.columns or [next(iter(table.columns))]
+    return list(dict.fromkeys(Part(_side(a, c), _side(b, c)) for a, b in pairs for c in columns))
 
 
-def _fill(text: str, values: dict[str, Any]) -> str:
-    for key, value in values.items():
-        text = text.replace(f"{{{key}}}", str(value))
-    return text
+def sides(claim: Claim, table: Table) -> Iterator[tuple[str, str]]:
+    """Every (row, column) that a claim mentions."""
+    for part in parts(claim, table):
+        yield from (side for side in (part.more, part.than) if not isinstance(side, float))
 
 
-def _cross(table: Table) -> list[str]:
-    """References inside a table that lead nowhere."""
-    rows, known = {*table.rows}, {*table.rows, *table.averages}
-    problems = [f"columns.{c}.play: no play {col.play!r}" for c, col in table.columns.items()
-                if col.play is not None and col.play not in table.plays]  # fmt: skip
-    problems += [f"averages.{n}: no row {r!r}" for n, rs in table.averages.items() for r in rs if r not in rows]
-    problems += [f"printed.columns: no column {c!r}" for c in table.printed.columns if c not in table.columns]
-    problems += [f"printed.tolerance: no column {c!r}" for c in table.printed.tolerance if c not in table.columns]
-    for row, values in table.printed.rows.items():
-        if row not in known:
-            problems.append(f"printed.rows: no row {row!r}")
-        if len(values) != len(table.printed.columns):
-            problems.append(f"printed.rows.{row}: {len(values)} values for {len(table.printed.columns)} columns")
-    problems += [f"errata: nothing is printed at {e.row}, {e.column}" for e in table.errata
-                 if table.value(e.row, e.column) is None]  # fmt: skip
-    for row, line in table.rows.items():
-        problems += [f"rows.{row}.plays: no play {p!r}" for p in line.plays or [] if p not in table.plays]
-    for scale, size in table.scales.items():
-        for pattern in size.rows or []:
-            if not any(fnmatchcase(row, pattern) for row in rows):
-                problems.append(f"scales.{scale}.rows: {pattern!r} matches no row")
-        wrong = [p for p in [*(size.plays or []), *size.by_play] if p not in table.plays]
-        problems += [f"scales.{scale}: no play {p!r}" for p in wrong]
-    from splitpriv.tables.claims import sides
+def _named(side: Side, name: str) -> Side:
+    return side.replace("{row}", name) if isinstance(side, str) else side
 
-    for i, claim in enumerate(table.claims):
-        for row, column in sides(claim, table):
-            if row not in known:
-                problems.append(f"claims.{i}: no row {row!r}")
-            if column not in table.columns:
-                problems.append(f"claims.{i}: no column {column!r}")
-    return problems
+
+def _side(side: Side, column: str) -> tuple[str, str] | float:
+    if isinstance(side, str):
+        row, _, named = side.partition("@")
+        return row, named or column
+    return float(side)

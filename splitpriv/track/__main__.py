@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from splitpriv.config import build
 from splitpriv.store import Row, Store, write_atomic
+from splitpriv.targets import build
 from splitpriv.track.base import Tracker, curves, trajectory
 
 POLL = 2.0  # seconds

@@ -9,26 +9,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from splitpriv.config import Config, build
+from splitpriv.config import Config
 from splitpriv.store import Row, Store
+from splitpriv.targets import build
 from splitpriv.track.base import Tracker
+
+if TYPE_CHECKING:
+    from splitpriv.run.prepare import Prepared
 
 
 @contextmanager
-def follow(cfg: Config, store: Store, wait: bool) -> Iterator[list[str]]:
-    """Let the trackers that `cfg` lists follow the run that the block makes; what went wrong with them, afterwards.
+def follow(prepared: Prepared, store: Store, wait: bool) -> Iterator[list[str]]:
+    """Let the trackers that a run lists follow the run that the block makes; what went wrong with them, afterwards.
 
     A single run waits for each as long as its patience lasts; a point of a sweep does not `wait`. No tracker raises.
     """
-    if not cfg["track"]:
+    trackers = prepared.cfg["track"]
+    if not trackers:
         yield []
         return
-    from splitpriv.run.plan import assemble, plan
     from splitpriv.run.row import head
 
-    with _following(head(cfg, plan(cfg, assemble(cfg))), cfg["track"], store, wait) as said:
+    with _following(head(prepared), trackers, store, wait) as said:
         yield said
 
 

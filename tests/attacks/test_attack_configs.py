@@ -10,8 +10,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from splitpriv import config, host
-from splitpriv.config import build, locate
 from splitpriv.store import state
+from splitpriv.targets import build, locate
 
 NAMES = sorted(path.stem for path in (config.CONF / "attack").glob("*.yaml"))
 SMALL = {"epochs": 2, "pretrain": 2, "steps": 3, "batch": 8, "restarts": 2, "latents": 2}

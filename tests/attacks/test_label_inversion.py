@@ -16,8 +16,8 @@ from torch import Tensor
 from splitpriv import config
 from splitpriv.attacks.base import Observed, answer
 from splitpriv.attacks.decoder import Decoder
-from splitpriv.run.pipeline import Run
-from splitpriv.run.plan import assemble, plan
+from splitpriv.run.context import Run
+from splitpriv.run.prepare import prepare
 from splitpriv.store import Store
 from splitpriv.types import UserError
 
@@ -73,9 +73,8 @@ def test_betas_and_amsgrad_reach_the_optimiser(tmp_path: Path, monkeypatch: pyte
 
 def test_a_run_shows_its_answers_and_nothing_else(tmp_path: Path) -> None:
     cfg = tiny("attack=[label_inversion]", "defense=[noise]", "optim.epochs=1", decoder=False)
-    parts = assemble(cfg)
-    run = Run(cfg, Store(tmp_path), parts, plan(cfg, parts), torch.device("cpu"))
-    classes, image = parts.dataset.spec.classes, parts.dataset.spec.image
+    run = Run(prepare(cfg), Store(tmp_path), torch.device("cpu"))
+    classes, image = run.parts.dataset.spec.classes, run.parts.dataset.spec.image
     for observe, shown in (("logits", classes), ("softmax", classes), ("topk", 1), ("label", 1)):
         it = attack(observe=observe, epochs=1)
         access = run.access(it)

@@ -173,7 +173,7 @@ def test_help_answers_at_once() -> None:
 
 def test_help_imports_no_torch_and_no_hydra() -> None:
     code = (
-        "import sys\nfrom splitpriv import cli\ntry: cli.main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom splitpriv.commands import cli\ntry: cli.main(['run', '--help'])\nexcept SystemExit: pass\n"
         "sys.exit(bool({'torch', 'hydra', 'pydantic'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import synthetic
 from safetensors.numpy import save_file
-from small import DECODER, TINT
+from small import DECODER, TINT, execute
 
 from splitpriv import config
 from splitpriv.dashboard import build, thumbs
 from splitpriv.measure import pictures
 from splitpriv.report import terminal
-from splitpriv.run import pipeline
 from splitpriv.store import Store
 
 
@@ -37,7 +36,7 @@ def test_the_engine_names_the_scores_of_every_attack(tmp_path: Path) -> None:
     words = ("attack=[decoder,probe]", "attack.probe.attribute=tint", "attack.probe.epochs=1")
     cfg = config.compose([*TINT, *DECODER, *words, f"paths.outputs={tmp_path}"])
     store = Store(tmp_path)
-    row = pipeline.execute(cfg, store)
+    row = execute(cfg, store)
     assert set(terminal.scores_of(row)) == {"decoder", "probe", "clean/probe"}
     shown = build.collect([row], store)[0]["runs"][0]["shown"]
     for name in ("probe", "clean/probe"):

@@ -122,7 +122,7 @@ def test_a_table_s_points_are_shown_while_they_run(tmp_path: Path, monkeypatch: 
             for seed, name in enumerate(("plain", "noisy", "third"))]  # fmt: skip
     seen: list[list[str]] = []
 
-    def execute(cfg: dict[str, Any], _: Store) -> dict[str, Any]:
+    def execute(*_: Any) -> dict[str, Any]:
         (sweep,) = status.status(store)["sweeps"]
         seen.append(states(sweep))
         assert (sweep["table"], sweep["scale"], sweep["alive"]) == ("some_table", "smoke", True)

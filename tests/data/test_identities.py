@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.data.base import Split
 from splitpriv.data.identities import Identities
 from splitpriv.stats.ranking import chance, ranking
@@ -20,7 +20,7 @@ FEW = {"train_identities": 6, "test_identities": 4, "cameras": 3, "shots": 2}
 def dataset(**changed: Any) -> Identities:
     node = config.compose(["dataset=identities"])["dataset"]
     with blame("dataset"):
-        made: Identities = config.build({**node, **changed}, "dataset")()
+        made: Identities = targets.build({**node, **changed}, "dataset")()
     return made
 
 

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from splitpriv import targets
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.knowledge import Disjoint, Knowledge, Nothing, OtherSet, Shifted, TrainSet
+from splitpriv.run.prepare import prepare
 from splitpriv.types import Spec, UserError
 
 SPEC = Spec((3, 8, 8), 4, {"side": 2})
@@ -70,7 +72,7 @@ def test_another_set_arrives_in_the_victims_shape() -> None:
 def _dataset(*overrides: str) -> Dataset:
     from splitpriv import config
 
-    return config.build(config.compose(overrides)["dataset"], "dataset")()  # type: ignore[no-any-return]
+    return targets.build(config.compose(overrides)["dataset"], "dataset")()  # type: ignore[no-any-return]
 
 
 def _tint() -> Dataset:
@@ -137,11 +139,9 @@ def test_who_holds_the_train_set_has_a_ceiling_of_his_own() -> None:
     """The clean ceiling hangs on no fit, so its key must tell the training split apart."""
     from small import tiny
 
-    from splitpriv.run.plan import assemble, plan
-
     few = ("attack=[probe]", "attack.probe.attribute=side", "attack.probe.epochs=1")
-    charts = []
+    plans = []
     for size in (32, 64):
         cfg = tiny(*few, "knowledge=train_set", f"protocol.limit.train={size}", decoder=False)
-        charts.append(plan(cfg, assemble(cfg)).clean["probe"])
-    assert charts[0] != charts[1]
+        plans.append(prepare(cfg).plan.clean["probe"])
+    assert plans[0] != plans[1]

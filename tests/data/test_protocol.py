@@ -5,9 +5,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from splitpriv.config import build, compose
+from splitpriv.config import compose
 from splitpriv.data.base import Split
 from splitpriv.data.protocol import ROLES, Protocol
+from splitpriv.targets import build
 from splitpriv.types import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.data.protocol import Protocol
 from splitpriv.data.reid import Reidentification
 from splitpriv.types import UserError
@@ -41,7 +41,7 @@ def lay_out(home: Path, layout: dict[str, list[str]]) -> Path:
 
 def dataset(name: str, **changed: Any) -> Reidentification:
     node = config.compose([f"dataset={name}"])["dataset"]
-    made: Callable[..., Reidentification] = config.build({**node, "size": [8, 4], **changed}, "dataset")
+    made: Callable[..., Reidentification] = targets.build({**node, "size": [8, 4], **changed}, "dataset")
     return made()
 
 
@@ -109,7 +109,7 @@ def test_veri_reads_its_lists_and_label_files(tmp_path: Path) -> None:
 def test_the_protocol_splits_pools_whose_identities_are_apart(tmp_path: Path) -> None:
     lay_out(tmp_path / "market1501", MARKET)
     pools = dataset("market1501").pools(tmp_path)
-    protocol: Protocol = config.build(config.compose(["dataset=market1501"])["protocol"], "protocol")()
+    protocol: Protocol = targets.build(config.compose(["dataset=market1501"])["protocol"], "protocol")()
     protocol.slices["aux"], protocol.slices["val"] = ("train", 0.4, 0.7), ("train", 0.7, 1.0)
     protocol.slices["train"] = ("train", 0.0, 0.4)
     splits = protocol.split(pools)

@@ -10,10 +10,10 @@ import torch
 from shipped import composed
 from torch import Tensor, nn
 
-from splitpriv import config
+from splitpriv import targets
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise
-from splitpriv.run.plan import make_model
+from splitpriv.run.parts import make_model
 from splitpriv.types import Shape, Spec, Step
 
 SPEC = Spec((1, 4, 4), 2)
@@ -55,7 +55,7 @@ class Shuffle(Defense):
 def chain(name: str, link: Defense, place: int) -> dict[str, Any]:
     """Three links that build something for the shape of z, and `link` among them."""
     nodes = {n: composed(f"defense=[{n}]")["defense"][n] for n in ("vib", "cem", "noise")}
-    links = [(n, config.build(node, n)()) for n, node in nodes.items()]
+    links = [(n, targets.build(node, n)()) for n, node in nodes.items()]
     return dict([*links[:place], (name, link), *links[place:]])
 
 
@@ -88,7 +88,7 @@ def test_what_acts_before_the_edge_may_be_built_in_attach_too(place: int) -> Non
 
 
 def test_what_a_defence_draws_while_it_is_built_shifts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = config.build(composed()["dataset"], "dataset")()
+    dataset = targets.build(composed()["dataset"], "dataset")()
 
     def made() -> tuple[list[Tensor], Tensor, Tensor]:
         torch.manual_seed(0)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from planted import accuracy, defended, images, learn, same, state, stretch
-from small import numbers, tiny
+from small import execute, numbers, tiny
 
 from splitpriv import config
 from splitpriv.defenses.cloak import Cloak
-from splitpriv.run import pipeline
-from splitpriv.run.plan import assemble
+from splitpriv.run.parts import assemble
+from splitpriv.run.prepare import check
 from splitpriv.store import Store
 from splitpriv.types import Phase, Step
 
@@ -154,14 +154,14 @@ RUN = (
 
 def test_it_trains_on_the_shared_undefended_network_and_resumes(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     cfg = tiny(*RUN, "defense.cloak.fill=trained")
-    whole = pipeline.execute(cfg, Store(tmp_path / "whole"))
+    whole = execute(cfg, Store(tmp_path / "whole"))
     assert whole["utility/accuracy"] >= 0
     assert whole["defense/cloak/suppressed"] == 0.5
     assert [n["phase"] for n in whole["trajectory"]] == [
         p for p in ("fit", "increase", "tune", "suppress") for _ in "12"
     ]
     bare = tiny("split=raw", "split.at=0", "measure.draws=1", "attack.decoder.epochs=1")
-    assert pipeline.execute(bare, Store(tmp_path / "whole"))["fit"][0] == whole["fit"][0]
+    assert execute(bare, Store(tmp_path / "whole"))["fit"][0] == whole["fit"][0]
     for stop in ("increase", "suppress"):
         store, seen = Store(tmp_path / stop), []
 
@@ -175,8 +175,8 @@ def test_it_trains_on_the_shared_undefended_network_and_resumes(monkeypatch: pyt
         with monkeypatch.context() as patch:
             patch.setattr(Cloak, "on_epoch_end", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                pipeline.execute(cfg, store)
-        assert numbers(pipeline.execute(cfg, store)) == numbers(whole)
+                execute(cfg, store)
+        assert numbers(execute(cfg, store)) == numbers(whole)
 
 
 def test_beside_another_defence_the_network_s_phase_is_not_idle() -> None:
@@ -200,7 +200,7 @@ def test_mistakes_are_named() -> None:
         ),
         ("+defense.cloak.noise.tune.gama=1", "gama: extra inputs"),
     ):
-        [problem] = config.check(config.compose(["split=raw", "defense=[cloak]", override]))
+        [problem] = check(config.compose(["split=raw", "defense=[cloak]", override]))
         assert said in problem
 
 

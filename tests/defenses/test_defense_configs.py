@@ -14,11 +14,11 @@ from small import changed
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from splitpriv import config, host
+from splitpriv import config, host, targets
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.run.fit import Job, Recipe, SplitFit
-from splitpriv.run.plan import WHOLE, make_model, make_monitor, schedule
+from splitpriv.run.parts import WHOLE, make_model, make_monitor, schedule
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Step, UserError
 
@@ -65,7 +65,7 @@ def alone(name: str) -> config.Config:
 @functools.cache
 def dataset(size: int = 8) -> Any:
     node = {**composed()["dataset"], "size": size}
-    return config.build(node, "dataset")()
+    return targets.build(node, "dataset")()
 
 
 def model(cfg: config.Config, size: int = 8) -> Defended:

@@ -11,7 +11,7 @@ import pytest
 from shipped import NAMES, composed
 from small import changed
 
-from splitpriv import config
+from splitpriv import targets
 from splitpriv.types import UserError
 
 
@@ -40,9 +40,9 @@ def wrong(annotation: Any) -> Iterator[Any]:
 def mistakes() -> Iterator[Any]:
     for name in NAMES:
         for key, node in composed(f"defense=[{name}]")["defense"].items():
-            target = config.locate(node["_target_"], key)
+            target = targets.locate(node["_target_"], key)
             hints = typing.get_type_hints(target.__init__, include_extras=True)
-            for setting in config.settings(target):
+            for setting in targets.settings(target):
                 for value in wrong(hints[setting]):
                     yield pytest.param(name, f"{key}.{setting}", value, id=f"{name}.{setting}={value}")
 
@@ -52,7 +52,7 @@ def test_a_setting_out_of_its_range_is_refused_by_name(name: str, key: str, valu
     cfg = changed(composed(f"defense=[{name}]"), f"defense.{key}", value)
     link = key.split(".")[0]
     with pytest.raises(UserError, match=rf"^defense\.{key}: .*got {value!r}$"):
-        config.build(cfg["defense"][link], f"defense.{link}")
+        targets.build(cfg["defense"][link], f"defense.{link}")
 
 
 @pytest.mark.parametrize(("name", "key", "value", "said"), [
@@ -73,4 +73,4 @@ def test_the_refusal_says_the_range(name: str, key: str, value: Any, said: str) 
     link = key.split(".")[0]
     node = changed(composed(f"defense=[{name}]"), f"defense.{key}", value)["defense"][link]
     with pytest.raises(UserError, match=rf"^defense\.{key}: .*{said}"):
-        config.build(node, f"defense.{link}")
+        targets.build(node, f"defense.{link}")

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from small import tiny
+from small import execute, tiny
 from torch import Tensor, nn
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.mid import Head, Mid
-from splitpriv.run.pipeline import Run, execute
-from splitpriv.run.plan import assemble, make_model, plan
+from splitpriv.run.context import Run
+from splitpriv.run.parts import make_model
+from splitpriv.run.prepare import prepare
 from splitpriv.stats.vib import kl_to_normal
 from splitpriv.store import Store
 from splitpriv.types import Phase, Spec, Step, UserError
@@ -53,7 +54,7 @@ def x(n: int = 8) -> Tensor:
 
 @functools.cache
 def dataset() -> Any:
-    return config.build(tiny()["dataset"], "dataset")()
+    return targets.build(tiny()["dataset"], "dataset")()
 
 
 def test_the_last_layer_becomes_a_code_of_half_its_inputs() -> None:
@@ -157,7 +158,7 @@ def test_a_cloud_without_a_last_linear_layer_is_refused() -> None:
 def test_it_finds_the_head_of_every_kind_of_backbone(backbone: str) -> None:
     cfg = config.compose(["dataset=fashion_tint", f"backbone={backbone}", "defense=[mid]"])
     with torch.device("meta"):
-        model = make_model(cfg, config.build(cfg["dataset"], "dataset")())
+        model = make_model(cfg, targets.build(cfg["dataset"], "dataset")())
         assert head(model).decode.out_features == 10
 
 
@@ -176,9 +177,8 @@ def test_only_an_attack_on_answers_must_average_them(tmp_path: Path) -> None:
 
 def test_averaged_answers_of_it_tell_more_and_its_releases_do_not(tmp_path: Path) -> None:
     cfg = tiny("defense=[mid]", "attack=[decoder,label_inversion]", "defense.mid.shift=0.0")
-    parts = assemble(cfg)
-    run = Run(cfg, Store(tmp_path), parts, plan(cfg, parts), torch.device("cpu"))
-    release, answers = (run.access(parts.attacks[name]).intercept for name in ("decoder", "label_inversion"))
+    run = Run(prepare(cfg), Store(tmp_path), torch.device("cpu"))
+    release, answers = (run.access(run.parts.attacks[name]).intercept for name in ("decoder", "label_inversion"))
     assert torch.allclose(release(1), release(8), atol=1e-6)
     exact = answers(400)
     assert (answers(16) - exact).std() < 0.5 * (answers(1) - exact).std()

@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from small import changed, numbers, tiny
+from small import changed, execute, numbers, tiny
 from torch import Tensor, nn
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.prune_oneshot import PruneOneshot, rest_of
 from splitpriv.nets import resnet, small, vgg
 from splitpriv.nets.split import SplitNet, affordable_stages, edge_sizes
-from splitpriv.run.pipeline import execute
 from splitpriv.store import Store
 from splitpriv.types import Phase, Spec, Step, UserError
 
@@ -173,7 +172,7 @@ def test_the_second_stretch_goes_on_with_the_schedule() -> None:
     def new() -> torch.optim.Optimizer:
         return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05)
 
-    whole = config.build(config.compose(["optim=cem"])["optim"], "optim")().schedule
+    whole = targets.build(config.compose(["optim=cem"])["optim"], "optim")().schedule
     for make in (whole, functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=240)):
         straight, resumed = new(), new()
         all_rates = rates(make(straight), straight, 240)

@@ -373,7 +373,7 @@ def test_weight_decay_does_not_shrink_the_masks() -> None:
     from splitpriv import config
     from splitpriv.data.base import Split
     from splitpriv.run.fit import Job, SplitFit
-    from splitpriv.run.plan import assemble, make_model
+    from splitpriv.run.parts import assemble, make_model
 
     cfg = config.compose(["defense=[prune]", "defense.prune.weight=0", "optim.optimizer.weight_decay=0.5"])
     parts = assemble(cfg)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitpriv.config import build
 from splitpriv.defenses.quantize import Quantize
+from splitpriv.targets import build
 from splitpriv.types import Spec, UserError
 
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from small import tiny
+from small import execute, tiny
 from torch import Tensor, nn
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.noise import Noise
 from splitpriv.defenses.vib import Vib
 from splitpriv.measure.cost import cost
-from splitpriv.run.pipeline import execute
-from splitpriv.run.plan import make_model
+from splitpriv.run.parts import make_model
+from splitpriv.run.prepare import check
 from splitpriv.stats.vib import kl_to_normal
 from splitpriv.store import Store
 from splitpriv.types import Epoch, Phase, Spec, Step, UserError
@@ -124,7 +124,7 @@ def test_building_it_uses_no_random_number_and_its_start_depends_on_the_seed() -
     for chain in ("none", "vib"):
         for seed in (0, 1):
             torch.manual_seed(seed)
-            model = make_model(tiny(f"defense=[{chain}]"), config.build(tiny()["dataset"], "dataset")())
+            model = make_model(tiny(f"defense=[{chain}]"), targets.build(tiny()["dataset"], "dataset")())
             after[chain, seed] = torch.rand(2).tolist()
             if chain == "vib":
                 starts.append(model.chain.vib.code.encode.weight)
@@ -185,7 +185,7 @@ def test_it_refuses_a_chain_that_trains_the_network_without_it() -> None:
 
 
 def test_a_defence_after_it_meets_the_code() -> None:
-    model = make_model(tiny("defense=[vib,quantize]"), config.build(tiny()["dataset"], "dataset")()).eval()
+    model = make_model(tiny("defense=[vib,quantize]"), targets.build(tiny()["dataset"], "dataset")()).eval()
     met = {name: z for name, _, z in model.walk(torch.rand(4, 1, 8, 8))}
     assert met["quantize"].shape == met["vib"].shape
     assert not torch.equal(met["quantize"], met["vib"])
@@ -203,12 +203,12 @@ def test_a_run_says_its_facts_and_that_an_attack_must_average(tmp_path: Path) ->
 @pytest.mark.parametrize("channels", [4, 8, None])
 def test_a_width_of_its_own_is_refused_beside_pruning(chain: str, channels: int | None) -> None:
     words = [f"defense=[{chain}]", "defense.vib.decoder=true", f"defense.vib.channels={channels or 'null'}"]
-    problems = config.check(tiny(*words, *(["defense.prune.pretrained=false"] if "prune" in chain else [])))
+    problems = check(tiny(*words, *(["defense.prune.pretrained=false"] if "prune" in chain else [])))
     said = [p for p in problems if p.startswith("defense.vib.channels: prune") and p.endswith("set channels=null")]
     assert problems == said and len(said) == (channels is not None)
 
 
 @pytest.mark.parametrize("chain", ["cloak,vib", "vib,cloak"])
 def test_beside_a_defence_with_phases_of_its_own_it_is_refused_in_either_order(chain: str) -> None:
-    problems = config.check(config.compose([f"defense=[{chain}]"]))
+    problems = check(config.compose([f"defense=[{chain}]"]))
     assert [p for p in problems if "phases of its own" in p]

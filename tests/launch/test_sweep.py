@@ -11,6 +11,7 @@ from small import DECODER, SMALL, numbers
 from splitpriv.commands import cli
 from splitpriv.launch import sweeping
 from splitpriv.run import pipeline
+from splitpriv.run.prepare import Prepared
 from splitpriv.store import Store
 
 BASE = (*SMALL, *DECODER)
@@ -65,10 +66,10 @@ def test_a_bug_in_one_point_is_told_and_does_not_stop_the_others(
 ) -> None:
     real = pipeline.execute
 
-    def execute(cfg: dict, store: Store) -> dict:
-        if cfg["seed"] == 0:
+    def execute(prepared: Prepared, store: Store) -> dict:
+        if prepared.cfg["seed"] == 0:
             raise ZeroDivisionError("ours")
-        return real(cfg, store)
+        return real(prepared, store)
 
     monkeypatch.setattr(pipeline, "execute", execute)
     assert cli.main(["run", "-m", *BASE, "seed=0,1"]) == 2

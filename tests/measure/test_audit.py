@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv import config, metrics
+from splitpriv import config, metrics, targets
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.dropout import Dropout
@@ -252,8 +252,8 @@ def test_the_yaml_builds() -> None:
 
     node: Any = OmegaConf.to_container(OmegaConf.load(config.CONF / "measure" / "audit.yaml"))
     assert node["defaults"] == ["default", "_self_"]
-    audit = config.build(node["audit"], "measure.audit")()
+    audit = targets.build(node["audit"], "measure.audit")()
     assert isinstance(audit, Audit)
     assert isinstance(audit.infonce, information.InfoNCE)
     with pytest.raises(UserError, match=r"measure\.audit\.infonce\.steps"):
-        config.build({**node["audit"], "infonce": {**node["audit"]["infonce"], "steps": 0}}, "measure.audit")
+        targets.build({**node["audit"], "infonce": {**node["audit"]["infonce"], "steps": 0}}, "measure.audit")

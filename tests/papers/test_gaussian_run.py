@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import torch
+from small import execute
 
 from splitpriv import config
-from splitpriv.run import pipeline
-from splitpriv.run.plan import assemble, make_model
+from splitpriv.run.parts import assemble, make_model
 from splitpriv.stats import bounds, gaussian
 from splitpriv.store import Store
 from splitpriv.store.state import read_state
@@ -25,7 +25,7 @@ RUN = (
 def test_attack_above_mmse_above_bound() -> None:
     cfg = config.compose(RUN)
     store = Store(os.environ["SPLITPRIV_OUTPUTS"])
-    row = pipeline.execute(cfg, store)
+    row = execute(cfg, store)
     dataset = assemble(cfg).dataset
     model = make_model(cfg, dataset)
     model.load_state_dict(read_state(store.home("fit", row["fit"][-1]) / "weights.pt")["parts"]["model"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from splitpriv.config import build, compose
+from splitpriv.config import compose
 from splitpriv.defenses.base import Defense
 from splitpriv.defenses.dropout import Dropout
 from splitpriv.defenses.noise import Laplace, Noise
+from splitpriv.targets import build
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.6, 0.9])

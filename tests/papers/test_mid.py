@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from small import tiny
 from torch import Tensor, nn
 
-from splitpriv import config
+from splitpriv import targets
 from splitpriv.defenses.base import Defended
-from splitpriv.run.plan import make_model
+from splitpriv.run.parts import make_model
 from splitpriv.stats.vib import kl_to_normal, reparameterise
 from splitpriv.types import Step
 
@@ -21,7 +21,7 @@ from splitpriv.types import Step
 def model(*overrides: str) -> Defended:
     cfg = tiny(*overrides)
     torch.manual_seed(0)
-    return make_model(cfg, config.build(cfg["dataset"], "dataset")())
+    return make_model(cfg, targets.build(cfg["dataset"], "dataset")())
 
 
 def data(n: int = 128) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv.config import build, compose
+from splitpriv.config import compose
 from splitpriv.defenses.nopeek import NoPeek
+from splitpriv.targets import build
 from splitpriv.types import Spec, Step
 
 SPEC = Spec((3, 4, 4), 2, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.4))

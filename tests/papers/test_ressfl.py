@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv.config import build, compose
+from splitpriv.config import compose
 from splitpriv.defenses.adversarial import Adversarial
 from splitpriv.nets.decoders import ResBlock
+from splitpriv.targets import build
 from splitpriv.types import Spec, Step
 
 NODE = compose(["defense=[ressfl]"])["defense"]["ressfl"]

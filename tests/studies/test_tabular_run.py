@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.studies.tabular.data import load
 from splitpriv.studies.tabular.run import Experiment, interval, main
 from splitpriv.types import UserError
@@ -47,8 +47,10 @@ def test_lambda_lowers_information_utility_and_attacks(option: str, capsys: pyte
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_shipped_settings_are_the_signature_and_enough_splits(option: str) -> None:
     node = config.compose([f"+tabular={option}"])["tabular"]
-    assert set(node) - {"_target_"} == set(config.settings(Experiment))
-    assert set(node["model"]) - {"_target_"} == set(config.settings(config.locate(node["model"]["_target_"], "model")))
+    assert set(node) - {"_target_"} == set(targets.settings(Experiment))
+    assert set(node["model"]) - {"_target_"} == set(
+        targets.settings(targets.locate(node["model"]["_target_"], "model"))
+    )
     assert node["splits"] >= 10
 
 

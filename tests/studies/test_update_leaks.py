@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from small import DECODER, SMALL, tiny
 from torch import Tensor
 
-from splitpriv import config
+from splitpriv import config, targets
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.run.pipeline import Run
-from splitpriv.run.plan import assemble, make_model, plan
+from splitpriv.run.context import Run
+from splitpriv.run.parts import make_model
+from splitpriv.run.prepare import prepare
 from splitpriv.store import Store
 from splitpriv.studies import update_leaks
 from splitpriv.types import UserError
@@ -39,7 +40,7 @@ def attack(**settings: Any) -> update_leaks.UpdateLeaks:
 def model(*overrides: str) -> Defended:
     cfg = tiny(*overrides)
     torch.manual_seed(0)
-    made = make_model(cfg, config.build(cfg["dataset"], "dataset")())
+    made = make_model(cfg, targets.build(cfg["dataset"], "dataset")())
     return made.eval().requires_grad_(False)
 
 
@@ -49,9 +50,7 @@ def images(n: int, classes: int = 2) -> Split:
 
 
 def begun(tmp_path: Path, *overrides: str) -> Run:
-    cfg = tiny(*overrides)
-    parts = assemble(cfg)
-    return Run(cfg, Store(tmp_path), parts, plan(cfg, parts), torch.device("cpu"))
+    return Run(prepare(tiny(*overrides)), Store(tmp_path), torch.device("cpu"))
 
 
 def test_a_difference_is_that_of_one_step_of_sgd() -> None:
@@ -136,7 +135,7 @@ def test_the_shadow_learns_from_aux_alone_and_starts_elsewhere(tmp_path: Path) -
     ids = {name: set(s.ids.tolist()) for name, s in shadow.splits.items()}
     assert ids["train"] | ids["val"] <= set(run.splits["aux"].ids.tolist())
     assert not ids["train"] & set(run.splits["train"].ids.tolist())
-    assert not set(shadow.chart.fits) & set(run.chart.fits)
+    assert not set(shadow.plan.fits) & set(run.plan.fits)
     first = [next(m._fresh(chain=True).parameters()) for m in (run, shadow)]
     assert not torch.equal(*first)
     assert shadow.model.state_dict().keys() == run.model.state_dict().keys()
@@ -174,7 +173,7 @@ def test_a_second_call_reads_and_a_killed_one_continues(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("option", OPTIONS)
 def test_shipped_settings_are_the_signature(option: str) -> None:
     node = config.compose([f"+leaks={option}"])["leaks"]
-    assert set(node) - {"_target_"} == set(config.settings(update_leaks.UpdateLeaks))
+    assert set(node) - {"_target_"} == set(targets.settings(update_leaks.UpdateLeaks))
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -13,9 +13,10 @@ from small import DECODER, SMALL
 
 from splitpriv.commands import cli as commands
 from splitpriv.config import CONF
-from splitpriv.run import pipeline
+from splitpriv.run import stages
+from splitpriv.run.context import Run
 from splitpriv.store import Store
-from splitpriv.tables import cells, cli, estimate, launch, spec
+from splitpriv.tables import cells, cli, estimate, launch, shipped, spec
 from splitpriv.tables.cells import Cell, Extra
 from splitpriv.types import UserError
 
@@ -137,20 +138,20 @@ def test_a_run_completes_what_is_missing_and_can_be_repeated(
 ) -> None:
     todo = looked_at(table, "seed=0", rows=("plain", "noisy"))
     with monkeypatch.context() as patch:  # the first row's attack breaks; the other row goes on
-        whole = pipeline.Run.attack
+        whole = stages.attack
 
-        def broken(self: pipeline.Run, name: str, home: Path) -> None:
-            if not self.cfg["defense"]:
+        def broken(run: Run, name: str, home: Path) -> None:
+            if not run.cfg["defense"]:
                 raise RuntimeError("out of luck")
-            whole(self, name, home)
+            whole(run, name, home)
 
-        patch.setattr(pipeline.Run, "attack", broken)
+        patch.setattr(stages, "attack", broken)
         problems = launch.launch(todo, (), store(), "t", "smoke")
     assert len(problems) == 1 and problems[0].startswith("plain (one, seed 0): RuntimeError: out of luck; whole in ")
     again = looked_at(table, "seed=0", rows=("plain", "noisy"))
     assert [cell.state for cell in again] == ["failed", "cached"]
     assert "RuntimeError: out of luck" in again[0].problems[0]  # its traceback is kept
-    assert [stage for _, stage, _ in again[0].stages] == ["attack", "measure"]  # the fit is not lost
+    assert [stage.kind for stage in again[0].stages] == ["attack", "measure"]  # the fit is not lost
     (kept,) = json.loads((store().root / cells.FAILED / f"{again[0].key}.json").read_text())
     assert kept.startswith("Traceback") and "in broken" in kept
     assert not launch.launch([again[0]], (), store(), "t", "smoke")
@@ -164,9 +165,9 @@ def test_a_run_completes_what_is_missing_and_can_be_repeated(
 
 def test_a_store_with_half_a_run_is_partial(table: spec.Table) -> None:
     (cell,) = looked_at(table, "seed=0", rows=("plain",))
-    _, stage, key = cell.stages[0]
-    store().home(stage, key).mkdir(parents=True)
-    (store().home(stage, key) / "last.pt").write_text("")
+    home = store().home(cell.stages[0].kind, cell.stages[0].key)
+    home.mkdir(parents=True)
+    (home / "last.pt").write_text("")
     assert looked_at(table, "seed=0", rows=("plain",))[0].state == "partial"
 
 
@@ -256,12 +257,12 @@ def test_the_commands_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("plan", "ressfl", "--rows", "nobody") == 2 and "no row is called so" in capsys.readouterr().err
 
 
-SHIPPED = [(name, scale) for name in spec.names() for scale in ("smoke", "lite", "full")]
+SHIPPED = [(name, scale) for name in shipped.names() for scale in ("smoke", "lite", "full")]
 
 
 def sound(name: str, scale: spec.Scale, few: bool) -> None:
     """Every row that exists composes and is accepted; at most the data, or an optional library, may be missing."""
-    table = spec.load(name)
+    table = shipped.load(name)
     listed = [cell for cell in cells.expand(table, scale, Extra.of(["seed=0"])) if cell.state == "missing"]
     if few:
         listed = listed[-1:]
@@ -271,7 +272,7 @@ def sound(name: str, scale: spec.Scale, few: bool) -> None:
         assert cell.state == "missing" or (cell.state == "refused" and outside), f"{cell.row}: {cell.problems}"
 
 
-@pytest.mark.parametrize("name", spec.names())
+@pytest.mark.parametrize("name", shipped.names())
 def test_a_row_of_every_table_is_a_run(name: str) -> None:
     sound(name, "smoke", few=True)
 
@@ -283,4 +284,4 @@ def test_every_row_of_every_table_is_a_run(name: str, scale: spec.Scale) -> None
 
 
 def test_tables_live_where_the_wheel_takes_them() -> None:
-    assert (CONF / spec.FOLDER).is_dir()
+    assert (CONF / shipped.FOLDER).is_dir()

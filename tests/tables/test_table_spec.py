@@ -8,10 +8,10 @@ from typing import get_args
 import pytest
 
 from splitpriv.config import CONF
-from splitpriv.tables import cells, spec
+from splitpriv.tables import cells, shipped, spec
 from splitpriv.types import UserError
 
-NAMES = spec.names()
+NAMES = shipped.names()
 PUBLISHED = {
     "cem_table1", "cem_table2", "cem_table3", "cem_fig3", "cem_fig4", "he2019_table3", "he2019_table4", "he2019_table6",
     "cloak_table1", "cloak_fig2a", "cloak_fig2b", "cloak_fig2c", "cloak_fig2d", "cloak_fig2e", "mid_fig2",
@@ -58,7 +58,7 @@ def test_the_papers_tables_ship() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_table_loads_whole(name: str) -> None:
-    table = spec.load(name)
+    table = shipped.load(name)
     assert table.source and table.claims and set(table.scales) == {"smoke", "lite", "full"}
     assert all(len(table.scales[scale].seeds) > 1 for scale in ("lite", "full"))
     first = (CONF / "table" / f"{name}.yaml").read_text().splitlines()[0]
@@ -67,7 +67,7 @@ def test_every_table_loads_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", CEM)
 def test_cem_tables_print_what_was_printed(name: str) -> None:
-    table = spec.load(name)
+    table = shipped.load(name)
     lines = (line.split("|") for line in CEM_PRINTED.splitlines())
     wanted = {row.strip(): [float(v) for v in tables[CEM.index(name)].split()] for row, *tables in lines}
     assert table.printed.columns == ["acc", "dec_train", "dec_infer", "gan_train", "gan_infer"]
@@ -83,18 +83,18 @@ def test_cem_tables_print_what_was_printed(name: str) -> None:
 
 @pytest.mark.parametrize("name", HE)
 def test_he_tables_print_what_was_printed(name: str) -> None:
-    assert spec.load(name).printed.rows == HE[name]
+    assert shipped.load(name).printed.rows == HE[name]
 
 
 def test_errata_of_the_cem_tables() -> None:
-    says = {(e.row, e.column): e.says for e in spec.load("cem_table3").errata}
+    says = {(e.row, e.column): e.says for e in shipped.load("cem_table3").errata}
     assert ".0088" in says["Average_wo_CEM", "gan_infer"]
     assert "+48.2 %" in says["Average_w_CEM", "dec_train"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_name_options_that_exist_or_say_that_they_do_not(name: str) -> None:
-    table = spec.load(name)
+    table = shipped.load(name)
     for scale in get_args(spec.Scale):
         listed = cells.expand(table, scale, cells.Extra())
         assert listed and all(cell.state == "missing" or cell.problems for cell in listed)
@@ -105,7 +105,7 @@ def test_rows_name_options_that_exist_or_say_that_they_do_not(name: str) -> None
 
 
 def test_cem_table_one_has_all_rows_both_attacks_and_strict() -> None:
-    table = spec.load("cem_table1")
+    table = shipped.load("cem_table1")
     listed = cells.expand(table, "full", cells.Extra())
     rows = {cell.row for cell in listed if cell.play == "train"}
     assert len(rows) == 15 and {cell.seed for cell in listed} == {0, 1, 2}
@@ -152,19 +152,19 @@ def write(tmp_path: Path, text: str) -> Path:
 )
 def test_a_broken_table_names_its_mistake(tmp_path: Path, old: str, new: str, says: str) -> None:
     with pytest.raises(UserError, match="table t: ") as caught:
-        spec.load("t", write(tmp_path, GOOD.replace(old, new, 1)))
+        shipped.load("t", write(tmp_path, GOOD.replace(old, new, 1)))
     assert says in str(caught.value)
 
 
 def test_each_makes_one_row_of_every_value(tmp_path: Path) -> None:
     text = GOOD.replace("B: {", "'B {s} {k}': {").replace("{s: [1, 2]}", "{s: [1, 2], k: [3]}")
-    table = spec.load("t", write(tmp_path, text))
+    table = shipped.load("t", write(tmp_path, text))
     assert list(table.rows) == ["A", "B 1 3", "B 2 3"]
     assert table.rows["B 2 3"].overrides == ["defense.noise.sigma=2"]
 
 
 def test_no_such_table_or_scale(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean cem_table1"):
-        spec.load("cem_table11")
+        shipped.load("cem_table11")
     with pytest.raises(UserError, match="no such scale; there are smoke"):
-        spec.load("t", write(tmp_path, GOOD)).sized("lite")
+        shipped.load("t", write(tmp_path, GOOD)).sized("lite")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small import DECODER, SMALL
+from small import DECODER, SMALL, execute
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -17,8 +17,8 @@ from splitpriv.defenses.base import Defended
 from splitpriv.nets.reid import BNNeck, GeM, resnet18_reid, tiny_reid
 from splitpriv.nets.split import SplitNet
 from splitpriv.run.fit import Job, SplitFit
-from splitpriv.run.pipeline import execute
-from splitpriv.run.plan import assemble, make_model
+from splitpriv.run.parts import assemble, make_model
+from splitpriv.run.prepare import check
 from splitpriv.stats.ranking import ranking
 from splitpriv.stats.triplets import batch_hard
 from splitpriv.store import Store
@@ -171,7 +171,7 @@ def test_a_run_shows_map_and_cmc(tmp_path: Any) -> None:
 def test_what_does_not_fit_is_said_before_anything_is_read(overrides: list[str], said: str) -> None:
     names = {o.split("=")[0] for o in overrides}
     kept = [o for o in RUN if not any(o.startswith((f"{n}=", f"{n}.")) for n in names if "." not in n)]
-    problems = config.check(config.compose([*kept, *overrides]))
+    problems = check(config.compose([*kept, *overrides]))
     assert any(said in problem for problem in problems), problems
 
 

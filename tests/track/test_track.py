@@ -22,8 +22,10 @@ from small import DECODER, SMALL, spawn, tiny
 
 from splitpriv import track
 from splitpriv.commands import cli
-from splitpriv.run.pipeline import execute
-from splitpriv.run.plan import assemble, plan
+from splitpriv.launch.running import point
+from splitpriv.run import parts, pipeline
+from splitpriv.run import prepare as prepare_module
+from splitpriv.run.prepare import prepare
 from splitpriv.run.row import head as head_of
 from splitpriv.store import Row, Store
 from splitpriv.track import base
@@ -65,16 +67,16 @@ def test_a_killed_run_is_resumed_into_the_same_record(tmp_path: Path) -> None:
     store = Store(tmp_path / "outputs")
     home = store.root / "track"
     cfg = tiny(*wanted)
-    chart = plan(cfg, assemble(cfg))
-    curve = store.home("fit", chart.fits[-1]) / "curve.json"
-    marks = {name: home / name / f"{chart.row}.sent" for name in ("wandb", "tensorboard")}
+    plan = prepare(cfg).plan
+    curve = store.home("fit", plan.fits[-1]) / "curve.json"
+    marks = {name: home / name / f"{plan.row}.sent" for name in ("wandb", "tensorboard")}
     run = spawn("run", *SMALL, *DECODER, *wanted, outputs=store.root)
     try:
         until(lambda: curve.exists() and len(json.loads(curve.read_text())) >= 3)
         run.send_signal(signal.SIGSTOP)  # in the midst of training, for as long as it takes to look
         until(lambda: marks["tensorboard"].exists() and int(marks["tensorboard"].read_text()) >= 3)
-        points, _ = scalars(home / "tensorboard" / chart.row, "fit/fit/task")
-        assert len(points) >= 3 and store.row(chart.row) is None and run.poll() is None
+        points, _ = scalars(home / "tensorboard" / plan.row, "fit/fit/task")
+        assert len(points) >= 3 and store.row(plan.row) is None and run.poll() is None
     finally:
         run.kill()
         run.communicate()
@@ -84,7 +86,7 @@ def test_a_killed_run_is_resumed_into_the_same_record(tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "killed/wandb" / folder.name)
     assert not (home / "csv").exists() and not store.rows()
 
-    row = cli.point(cfg)
+    row = point(prepare(cfg))
     pieces = [*received(tmp_path / "killed"), received(home / "wandb")[1]]
     assert next(r["exit"] for r in pieces[0] if r["type"] == "exit")["exit_code"] == 1
     assert {r["run"]["run_id"] for records in pieces for r in records if r["type"] == "run"} == {row["key"]}
@@ -101,7 +103,7 @@ def test_a_run_that_fails_leaves_a_record_to_be_resumed(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     store = Store(tmp_path / "outputs")
     with pytest.raises(UserError, match=r"optim\.optimizer\.lr"):
-        cli.point(tiny("optim.optimizer.lr=1e30", "track=[tensorboard,csv]"), wait=False)
+        point(prepare(tiny("optim.optimizer.lr=1e30", "track=[tensorboard,csv]")), wait=False)
     until(lambda: list(store.root.glob("track/tensorboard/*.sent")))
     assert not list(store.root.glob("track/*/*.done")) and not (store.root / "track/csv").exists()
 
@@ -119,7 +121,7 @@ def test_phases_come_in_their_order(tmp_path: Path) -> None:
 
 def test_what_is_told_at_the_beginning_is_in_the_row(made: tuple[Row, Path]) -> None:
     row, cfg = made[0], tiny("defense=[noise]")
-    head = head_of(cfg, plan(cfg, assemble(cfg)))
+    head = head_of(prepare(cfg))
     assert {**row, **json.loads(json.dumps(head))} == row
     assert base.settings(head) == base.settings(row)
     assert base.settings(row)["defense"]["noise"]["sigma"] == 0.025
@@ -131,9 +133,17 @@ def test_a_tracker_s_process_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_tracked_run_is_assembled_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    made, real = [], parts.assemble
+    for module in (parts, prepare_module):
+        monkeypatch.setattr(module, "assemble", lambda cfg: made.append(cfg["seed"]) or real(cfg))
+    assert cli.main(["run", *SMALL, *DECODER, "track=[csv]"]) == 0
+    assert made == [0]
+
+
 def test_trackers_are_never_part_of_a_key() -> None:
     plain, tracked = tiny(), tiny("track=[csv]")
-    assert plan(plain, assemble(plain)) == plan(tracked, assemble(tracked))
+    assert prepare(plain).plan == prepare(tracked).plan
 
 
 # ---- what may go wrong ---------------------------------------------------------------------------------------------
@@ -145,7 +155,7 @@ def test_a_failing_tracker_fails_no_run(done: tuple[Row, Store], capsys: pytest.
     said = track.record(row, tiny("track=[csv]")["track"], store)
     assert len(said) == 1 and said[0].startswith("track csv: failed, the run is safe: ") and ".log" in said[0]
     (store.root / "track/tensorboard").touch()
-    assert cli.point(tiny("defense=[noise]", "track=[csv,tensorboard]"))["key"] == row["key"]
+    assert point(prepare(tiny("defense=[noise]", "track=[csv,tensorboard]")))["key"] == row["key"]
     told = capsys.readouterr().err
     assert "track csv: failed, the run is safe" in told and "track tensorboard: did not start, the run is safe" in told
 
@@ -173,7 +183,7 @@ def test_an_absent_wandb_fails_no_run(
     replaced: Callable[[str], None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     replaced("raise ImportError('absent')\n")
-    row = cli.point(tiny("track=[wandb]"))
+    row = point(prepare(tiny("track=[wandb]")))
     assert Store(tmp_path / "outputs").row(row["key"]) == row
     assert "pip install 'splitpriv[wandb]'" in capsys.readouterr().err
 
@@ -182,10 +192,10 @@ def test_a_hanging_wandb_is_left_behind(
     replaced: Callable[[str], None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     replaced("time.sleep(300)\n")
-    cfg = tiny("track=[wandb]", "track.wandb.patience=0.5")
+    prepared = prepare(tiny("track=[wandb]", "track.wandb.patience=0.5"))
     begun = time.monotonic()
-    with track.follow(cfg, Store(tmp_path / "outputs"), wait=True) as said:
-        row = execute(cfg, Store(tmp_path / "outputs"))
+    with track.follow(prepared, Store(tmp_path / "outputs"), wait=True) as said:
+        row = pipeline.execute(prepared, Store(tmp_path / "outputs"))
         until(lambda: (tmp_path / "pids").exists())  # it hangs by now
         ended = time.monotonic()
     assert time.monotonic() - ended < 5 and ended - begun < 120

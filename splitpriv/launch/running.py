@@ -1,0 +1,52 @@
+"""One run as a command makes it, alone or as a point of a sweep, and what its user can mend. Imports no torch."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from splitpriv.types import UserError
+
+if TYPE_CHECKING:
+    from splitpriv.run.prepare import Prepared
+    from splitpriv.store import Row
+
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+
+
+def point(prepared: Prepared, wait: bool = True) -> Row:
+    """Make one run, which the trackers follow, and print its result; a sweep does not `wait` for them."""
+    from splitpriv import track
+    from splitpriv.report import terminal
+    from splitpriv.run import pipeline
+    from splitpriv.store import Store
+
+    store = Store(prepared.cfg["paths"]["outputs"])
+    with track.follow(prepared, store, wait) as said:
+        row = pipeline.execute(prepared, store)
+        terminal.print_row(row, store)
+    for problem in said:
+        print(f"splitpriv: {problem}", file=sys.stderr)
+    return row
+
+
+def problems_of(error: Exception) -> list[str]:
+    """What a user can mend: the problems of a UserError, a full or read-only disk; empty for a bug of ours."""
+    if isinstance(error, UserError):
+        return error.problems
+    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
+        return []
+    remedy = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose a folder you may write to"
+    where = f" ({error.filename})" if error.filename else ""
+    return [
+        f"paths.outputs: {error.strerror}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
+    ]
+
+
+def complain(problems: Iterable[str]) -> int:
+    """Print each problem on a line of its own; the exit code of a user's mistake."""
+    for problem in dict.fromkeys(problems):
+        print(f"splitpriv: {problem}", file=sys.stderr)
+    return 2

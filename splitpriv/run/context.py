@@ -1,0 +1,160 @@
+"""What the stages of one run share: splits, the trained model, and what an attack may hold of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from splitpriv.attacks.base import Access, Attack, Aux, answer, mean_of
+from splitpriv.data.base import Split
+from splitpriv.defenses.base import Defended
+from splitpriv.run.fit import Job
+from splitpriv.run.parts import make_model, make_monitor
+from splitpriv.run.prepare import Prepared
+from splitpriv.run.train import load_weights, train_phase
+from splitpriv.store import Store
+from splitpriv.store.state import seed_epoch
+from splitpriv.targets import build
+from splitpriv.types import Phase
+
+
+@dataclass
+class Run:
+    """One run in progress: what its stages share, made when first needed."""
+
+    prepared: Prepared
+    store: Store
+    device: torch.device
+    given: Mapping[str, Split] | None = None  # splits instead of those that the protocol makes, on the device
+
+    def __post_init__(self) -> None:
+        self.cfg, self.parts, self.plan = self.prepared.cfg, self.prepared.parts, self.prepared.plan
+
+    @cached_property
+    def splits(self) -> Mapping[str, Split]:
+        """train, val, aux, victims on the device; images stay on the host when they would fill it."""
+        if self.given is not None:
+            return self.given
+        pools = self.parts.dataset.pools(Path(self.cfg["paths"]["data"]))
+        splits = self.parts.protocol.split(pools)
+        pixels = math.prod(self.parts.dataset.spec.image) * sum(map(len, splits.values()))
+        large = pixels > 2**32  # bytes, at one a pixel
+        return {name: split.to(self.device, keep_images=large) for name, split in splits.items()}
+
+    @cached_property
+    def known(self) -> dict[str, Split]:
+        """The splits as the adversary's knowledge has them: another aux, perhaps fewer victims."""
+        return self.parts.knowledge.apply(self.splits, self.parts.dataset.spec, Path(self.cfg["paths"]["data"]))
+
+    @cached_property
+    def victims(self) -> Split:
+        """The victims whose releases are attacked; only `measure` looks at their images."""
+        return self.known["victims"].take(slice(0, self.parts.protocol.attacked))
+
+    @cached_property
+    def model(self) -> Defended:
+        """The trained model: every phase in turn, each cached."""
+        homes: list[Path] = []
+        for phase, key, seed in zip(self.plan.phases, self.plan.fits, self.plan.seeds, strict=True):
+            model = self._before(homes)
+            homes.append(self.store.memo("fit", key, partial(self._train, model, phase, seed)))
+        load_weights(model, homes[-1])
+        return model.eval().requires_grad_(False)
+
+    def _before(self, homes: list[Path]) -> Defended:
+        """The model as the phase after `homes` finds it: replayed, since a defence may change it between phases."""
+        phases, seeds = self.plan.phases, self.plan.seeds
+        model = self._fresh(chain=not phases[0].idle)
+        for i in range(len(homes) + 1):
+            if i:
+                arrives = phases[i - 1].idle and not phases[i].idle
+                model = self._fresh(chain=True) if arrives else model
+                load_weights(model, homes[i - 1], net_only=arrives)
+            seed_epoch(seeds[i], -1)
+            for _, defense in model.defenses():
+                defense.on_phase_start(phases[i], model)
+        return model
+
+    def _fresh(self, chain: bool) -> Defended:
+        """A model that starts from the same network whatever its chain is: comparisons between chains are paired."""
+        seed_epoch(self.plan.start, -1)
+        model = make_model(self.cfg, self.parts.dataset, chain).to(self.device)
+        if self.parts.runtime.channels_last:
+            model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.parts.runtime.compile:
+            model.net.edge.compile()
+            model.net.cloud.compile()
+        return model
+
+    def _train(self, model: Defended, phase: Phase, seed: str, home: Path) -> None:
+        node = {**self.cfg["optim"], **phase.optim}
+        job = Job(
+            seed, phase, build(node, "optim")(), self.parts.dataset, self.parts.task, self.splits["train"],
+            self.splits["val"], self.parts.protocol.select, self.parts.protocol.select_after, f"fit {phase.name}",
+        )  # fmt: skip
+        monitor = make_monitor(self.cfg, model)
+        train_phase(model, job, home, monitor.to(self.device) if monitor is not None else None)
+
+    @cached_property
+    def aux(self) -> Aux:
+        """The adversary's data, its noise-free features shared by all attacks that observe releases."""
+        return self._aux(lambda r: r)
+
+    def _aux(self, shown: Callable[[Tensor], Tensor]) -> Aux:
+        model = self.model
+        return Aux(self.known["aux"], model.features, lambda z: shown(model.obfuscate(z)), model.input_is_fixed)
+
+    def access(self, attack: Attack) -> Access:
+        """What this attack may hold, in the form that it observes."""
+        model, spec = self.model, self.parts.dataset.spec
+        outputs = attack.observe != "release"
+
+        def shown(r: Tensor) -> Tensor:
+            return answer(model.classify(r), attack.observe, attack.top) if outputs else r
+
+        @torch.no_grad()
+        def query(x: Tensor) -> Tensor:
+            return shown(model.release(x))
+
+        @torch.no_grad()
+        def intercept(draws: int) -> Tensor:
+            occasions = iter(range(draws))
+            return mean_of(lambda: torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)]), draws)
+
+        shape = (spec.classes,) if outputs else model.shape
+        aux = None
+        if "aux" in attack.requires:
+            aux = self._aux(shown) if outputs else self.aux
+        return Access(
+            attack.requires, spec=spec, shape=shape, device=self.device, intercept=intercept, autocast=model.autocast,
+            rights={"query": query, "edge": lambda x: shown(model.release(x)), "clean": model.net.edge,
+                    "cloud": model.classify, "aux": aux,
+                    "mask": torch.ones(shape, device=self.device) if outputs else model.keep},
+        )  # fmt: skip
+
+    def exposed(self, attack: Attack) -> Access:
+        """The same where the device sends x itself: what the attribute gives away in any case."""
+
+        def same(x: Tensor) -> Tensor:
+            return x
+
+        spec = self.parts.dataset.spec
+        return Access(
+            attack.requires, spec=spec, shape=spec.image, device=self.device, autocast=nullcontext,
+            intercept=lambda draws: self.victims.x(slice(None)),
+            rights={"query": same, "aux": Aux(self.known["aux"], same, same, cacheable=False)},
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def releases(self, draw: int) -> Tensor:
+        """What the device sends for every victim on one occasion; the same occasion is the same for all attacks."""
+        model = self.model  # made before the seed is set, should this be its first use
+        seed_epoch(f"victims of {self.plan.seeds[-1]}", draw)
+        return torch.cat([model.release(self.victims.x(slice(i, i + 256))) for i in range(0, len(self.victims), 256)])

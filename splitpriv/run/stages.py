@@ -1,0 +1,99 @@
+"""The stages after the fit: attack, score and utility; each writes into its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from splitpriv.measure import measure, pictures, traits
+from splitpriv.measure.cost import cost
+from splitpriv.run.context import Run
+from splitpriv.run.row import overlaps
+from splitpriv.store import write_atomic
+from splitpriv.store.state import load_tensors, save_tensors, seed_epoch
+from splitpriv.types import blame
+
+RECOVERED = "reconstructions.safetensors"
+
+
+def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
+    """Fit one attack and recover what it can of every victim from its release, or from x itself where `clean`."""
+    attack = run.parts.attacks[name]
+    key = run.plan.clean[name][0] if clean else run.plan.attacks[name]
+    access = run.exposed(attack) if clean else run.access(attack)
+    seed_epoch(key, -1)
+    with blame(f"attack.{name}"):
+        reconstructor = attack.fit(access, home)
+        releases = access.intercept(attack.draws)
+        seed_epoch(key, -2)
+        with torch.no_grad():
+            found: dict[str, Tensor] = {
+                attack.recovers: torch.cat([reconstructor(part) for part in releases.split(256)])
+            }
+            if reconstructor.enrol is not None:
+                whole = range(0, len(run.victims), 256)
+                parts = [reconstructor.enrol(run.victims.x(slice(i, i + 256))) for i in whole]
+                found["gallery"] = torch.cat(parts)
+    save_tensors(home / RECOVERED, found)
+    write_atomic(home / "report.json", json.dumps(reconstructor.report))
+
+
+def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
+    """Compare what was recovered with the truth: one number per victim and metric, and their means."""
+    attack = run.parts.attacks[name]
+    key = run.plan.clean[name][0] if clean else run.plan.attacks[name]
+    found = load_tensors(run.store.home("attack", key) / RECOVERED)
+    if attack.recovers == "image":
+        scores = _compare(run, name, found["image"], home)
+        means = measure.summary(scores)
+    elif attack.recovers == "attribute":
+        scores, means = traits.attribute(found["attribute"], run.victims, run.known["aux"], attack.attribute)
+    else:
+        scores, means = traits.identity(found["identity"], found.get("gallery"), run.victims)
+    save_tensors(home / "scores.safetensors", scores)
+    write_atomic(home / "means.json", json.dumps(means))
+
+
+def _compare(run: Run, name: str, images: Tensor, home: Path) -> measure.Scores:
+    """Per-image scores of reconstructions, and their picture."""
+    x = run.victims.x(slice(None)).cpu()
+    scores = measure.scores(images, x, **_similarity(run))
+    title = f"{'+'.join(run.cfg['defense']) or 'none'} attacked by {name}"
+    shown = pictures.choose(x, images, scores, seed=0)  # the same victims for all
+    shown.write(home)
+    pictures.grid(shown, title).save(home / "grid.png")
+    return scores
+
+
+def _similarity(run: Run) -> dict[str, Any]:
+    return {"ssim_padding": run.parts.measure.ssim_padding, "lpips": run.parts.measure.lpips}
+
+
+def utility(run: Run, home: Path) -> None:
+    """What the chain costs, and the floors: what an attacker scores who never looks at a release."""
+    settings, spec = run.parts.measure, run.parts.dataset.spec
+    model = run.model  # trained or loaded, which leaves the generator in different states
+    seed_epoch(run.plan.utility, -1)
+    found = run.parts.task.utility(model, run.splits, draws=settings.draws, batch=settings.batch)
+    floors = measure.floors(run.known["aux"].images, run.victims.x(slice(None)), **_similarity(run))
+    audit = settings.auditor
+    with blame("measure.audit"):
+        audited = audit.facts(model, run.splits, spec) if audit else {}
+    facts = {
+        **{f"utility/{k}": v for k, v in found.items()},
+        **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
+        **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
+        "cost/edge_stages": float(model.net.at),
+        **{f"bound/{k}": v for k, v in measure.bounds(model, run.splits["train"], spec).items()},
+        **audited,
+        "signal": measure.signal(run.releases(0), run.releases(1)),
+        **{f"defense/{n}/{k}": v for n, d in model.defenses() for k, v in d.facts.items()},
+        "adaptive": {name: sorted(d.adaptive) for name, d in model.defenses()},
+        "overlaps": overlaps(run.known),
+        "victims": len(run.victims),
+    }
+    write_atomic(home / "facts.json", json.dumps(facts))
