@@ -107,7 +107,7 @@ FAIRNESS = {
 # By the first part of a row's key; the last part names the metric.
 GROUPS: Mapping[str, Mapping[str, Metric]] = {
     **dict.fromkeys(("privacy", "ceiling", "clean", "floor"), PRIVACY),
-    "utility": UTILITY,
+    **dict.fromkeys(("utility", "chance"), UTILITY),
     "cost": COST,
     "bound": BOUND,
     "information": INFORMATION,

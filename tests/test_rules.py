@@ -202,6 +202,7 @@ def test_the_row_is_flat_and_complete(tmp_path: Path) -> None:
     for who in ("privacy/decoder", "privacy/rmle", "privacy/worst", "floor/mean_image", "floor/random_image"):
         assert {f"{who}/{metric}" for metric in ("mse", "psnr", "ssim")} <= row.keys()
     assert row["chain"] == "noise"
+    assert 0 < row["chance/accuracy"] < 1
     assert not any(isinstance(value, dict) for value in row.values())
     assert row["monitor"] == "none"
     assert {"paths.outputs", "runtime.threads"}.isdisjoint(row)
@@ -216,7 +217,8 @@ def test_flags_are_in_the_row(tmp_path: Path) -> None:
         tiny(*TWO, "protocol=cem_official", "protocol.limit.train=64", "protocol.attacked=8"), Store(tmp_path)
     )
     told = {(flag["kind"], flag["subject"]) for flag in both["flags"]}
-    assert ("alone", "") not in told and ("overlap", "train and aux") in told
+    assert ("alone", "") not in told and ("declared", "train and aux") in told
+    assert row["verdict"] == both["verdict"] == "void" and flags["smoke"]["remedy"] == "protocol=strict"
 
 
 def test_a_constant_release_is_flagged(tmp_path: Path) -> None:

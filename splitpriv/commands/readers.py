@@ -30,7 +30,7 @@ def _filters(where: Sequence[str]) -> dict[str, str]:
 
 
 def _matching(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Any]:
-    """The rows that `--where` keeps, with ceilings, and their store; raise UserError for a key that no row has."""
+    """The rows that `--where` keeps, judged, and their store; raise UserError for a key that no row has."""
     from splitpriv import config
     from splitpriv.report import terminal
 
@@ -40,7 +40,7 @@ def _matching(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Any]:
     known = list(dict.fromkeys(key for row in store.rows() for key in row))
     if known and (wrong := [key for key in wanted if key not in known]):
         raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))
-    return terminal.with_ceilings(store.rows(wanted), store), store
+    return terminal.judged(store.rows(wanted), store), store
 
 
 def rows(args: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def rows(args: argparse.Namespace) -> int:
 
 def curve(args: argparse.Namespace) -> int:
     """Draw the privacy-utility picture of finished runs."""
-    from splitpriv.report import curves, terminal
+    from splitpriv.report import curves, frontier
 
     found, store = _matching(args)
     if not found:
@@ -71,7 +71,7 @@ def curve(args: argparse.Namespace) -> int:
     numbers = curves.draw(
         found, store, out, metric=args.metric, x=args.x, y=args.y, by=args.by, reference=reference
     )  # fmt: skip
-    terminal.print_frontier(numbers)
+    frontier.print_frontier(numbers)
     print(f"picture: {out}")
     return 0
 

@@ -19,7 +19,7 @@ from splitpriv import __version__
 from splitpriv.dashboard import thumbs
 from splitpriv.dashboard.facts import facts
 from splitpriv.dashboard.status import status
-from splitpriv.measure.flags import flags_of
+from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY
 from splitpriv.report.terminal import attacks_of, scores_of
 from splitpriv.store import Row, Store
@@ -32,7 +32,7 @@ LIMIT = 9_600_000  # bytes of a page
 POINTS = 150  # of a curve; longer ones are thinned
 BINS = 160  # of a histogram; the page joins them to about 40 over the range that it shows
 SEEDS = ("seed", "attack_seed")
-OTHER = {"key", "chain", "ceiling", "victims", "commit", "headline"}  # entries at the top of a row that are no setting
+OTHER = {"key", "chain", "ceiling", "victims", "commit", "headline", "verdict"}  # at the top of a row, and no setting
 
 Table = Mapping[str, Any]  # name, title, columns, rows, notes
 
@@ -115,7 +115,7 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
     curves = {k: _thin(list(range(1, len(v) + 1)), v) for k, v in row.items() if is_curve(k, v)}
     return {
         "row": {**{k: v for k, v in row.items() if k not in curves and k != "trajectory"},
-                "flags": [flag.record() for flag in flags_of(row)]}, "finished": finished,
+                "verdict": verdict(row), "flags": [flag.record() for flag in doubts_of(row)]}, "finished": finished,
         "group": group_of(row), "attacks": attacks_of(row), "shown": attacks, "curves": curves,
         "trajectory": _trajectory(row.get("trajectory") or []),
     }  # fmt: skip

@@ -59,32 +59,32 @@ class Audit:
         victims, train = splits["victims"], splits["train"]
         few = victims.take(slice(0, self.samples))
         with evaluating(model):
-            found = self._information(model, few, train.take(slice(0, self.samples)))
+            facts = self._information(model, few, train.take(slice(0, self.samples)))
             if self.fairness is not None:
-                found |= self._fairness(model, victims, spec)
+                facts |= self._fairness(model, victims, spec)
             if self.fisher:
-                found |= self._bounds(model, few, train, spec)
-        return found
+                facts |= self._bounds(model, few, train, spec)
+        return facts
 
     def _information(self, model: Defended, victims: Split, train: Split) -> dict[str, float]:
-        found: dict[str, float] = {"information/samples": float(len(victims))}
+        facts: dict[str, float] = {"information/samples": float(len(victims))}
         x, released = pairs(model, victims)
         if self.knn:
             if len(victims) < 2 * self.k + 2:
                 raise UserError(f".k: {len(victims)} victims are too few for {self.k} neighbours; give at least "
                                 f"{2 * self.k + 2} (protocol.limit.victims), or set knn to false")  # fmt: skip
             loss = information.mi_loss(x, released, k=self.k)
-            found |= {"information/knn_nats": loss.nats, "information/knn_own_nats": loss.own,
+            facts |= {"information/knn_nats": loss.nats, "information/knn_own_nats": loss.own,
                       "information/knn_loss_percent": loss.percent}  # fmt: skip
         channel = first_noise(model)
         if self.gaussian and channel is not None:
             signal, std = channel
             signals = torch.cat([signal(part) for part in x.split(CHUNK)])
-            found["information/gaussian_nats"] = information.gaussian_information(signals, std)
+            facts["information/gaussian_nats"] = information.gaussian_information(signals, std)
         if self.infonce is not None:
-            found["information/infonce_nats"] = self.infonce(pairs(model, train), (x, released))
-            found["information/infonce_cap_nats"] = self.infonce.cap(len(victims))
-        return found
+            facts["information/infonce_nats"] = self.infonce(pairs(model, train), (x, released))
+            facts["information/infonce_cap_nats"] = self.infonce.cap(len(victims))
+        return facts
 
     def _fairness(self, model: Defended, victims: Split, spec: Spec) -> dict[str, float]:
         name = str(self.fairness)
@@ -108,8 +108,8 @@ class Audit:
         if prior is None:
             x = torch.cat(list(images(train.take(slice(0, self.samples)))))
             prior, name = fisher.gaussian_prior(x, ROUNDING), "bound/van_trees_gaussian_prior_mse"
-        found = {"bound/dfil": mean, name: fisher.van_trees_mse(mean, prior, n)}
-        return found | ({"bound/dfil_mse_unbiased": fisher.unbiased_mse(mean)} if mean > 0 else {})
+        bounds = {"bound/dfil": mean, name: fisher.van_trees_mse(mean, prior, n)}
+        return bounds | ({"bound/dfil_mse_unbiased": fisher.unbiased_mse(mean)} if mean > 0 else {})
 
 
 def images(split: Split) -> Iterator[Tensor]:
@@ -120,8 +120,8 @@ def images(split: Split) -> Iterator[Tensor]:
 
 def pairs(model: Defended, split: Split) -> tuple[Tensor, Tensor]:
     """All images of a split with one fresh release each."""
-    found = [(x, model.release(x)) for x in images(split)]
-    return torch.cat([x for x, _ in found]), torch.cat([r for _, r in found])
+    both = [(x, model.release(x)) for x in images(split)]
+    return torch.cat([x for x, _ in both]), torch.cat([r for _, r in both])
 
 
 def first_noise(model: Defended) -> tuple[Callable[[Tensor], Tensor], Tensor | float] | None:

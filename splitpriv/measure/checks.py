@@ -54,6 +54,7 @@ def doubts(
     random_image: Means,
     signal: float | None = None,
     overlaps: Mapping[str, int] | None = None,
+    declared: bool = False,
     utility: Means | None = None,
     adaptive: Mapping[str, Sequence[str]] | None = None,
     bounds: Means | None = None,
@@ -61,13 +62,15 @@ def doubts(
     """Flags of one run, most serious first.
 
     `mean_image` and `random_image`: the floors' mean scores. `signal`: `measure.signal` of the release. `overlaps`:
-    images shared, per pair of splits. `adaptive`: the attacks that each defence must be measured by, those that average
+    images shared, per pair of splits, which are `declared` where a published protocol or the adversary's knowledge has
+    it so. `adaptive`: the attacks that each defence must be measured by, those that average
     answers only if some attack observes any. `bounds`: lower bounds on the MSE of any attack, under names that end in
     "_mse".
     """
     mse = {name: f.means["mse"] for name, f in attacks.items() if math.isfinite(f.means.get("mse", math.nan))}
     flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
-    flags += [raised("overlap", pair, count=count) for pair, count in (overlaps or {}).items() if count]
+    shared = "declared" if declared else "overlap"
+    flags += [raised(shared, pair, count=count) for pair, count in (overlaps or {}).items() if count]
     if signal is not None and not signal >= SIGNIFICANT:
         flags.append(raised("constant"))
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]

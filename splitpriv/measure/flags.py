@@ -12,12 +12,13 @@ from splitpriv.store import Row
 @dataclass(frozen=True)
 class Kind:
     """One kind of doubt. `says`: its line, with the words of the check that raises it; `means`: what a reader should
-    think; `remedy`: the override that clears it, empty where none does.
+    think; `remedy`: the override that clears it, empty where none does; `voids`: a row with it says nothing at all.
     """
 
     says: str
     means: str
     remedy: str = ""
+    voids: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Flag:
         """What a reader should think."""
         return KINDS[self.kind].means if self.kind in KINDS else KINDS[OLD].means
 
+    @property
+    def voids(self) -> bool:
+        """Whether a row with it says nothing at all."""
+        return self.kind in KINDS and KINDS[self.kind].voids
+
     def record(self) -> dict[str, str]:
         """As a row stores it."""
         return asdict(self)
@@ -45,11 +51,60 @@ KINDS: Mapping[str, Kind] = {
         "{subject}: {metric} is {value}",
         "A number of this run is not finite: something diverged.",
     ),
+    "smoke": Kind(
+        "protocol smoke: a few images, which prove nothing",
+        "The protocol is for seeing that everything works; its networks and attacks have learnt next to nothing.",
+        "protocol=strict",
+        voids=True,
+    ),
+    "few": Kind(
+        "only {count} victims were attacked",
+        "So few images say little about those that were not attacked.",
+        "{more}",
+        voids=True,
+    ),
+    "chance": Kind(
+        "{subject} {value:.1%} is no better than chance ({chance:.1%})",
+        "The service is worth nothing, so there is nothing to weigh privacy against.",
+        "{longer}",
+        voids=True,
+    ),
+    "far": Kind(
+        "{subject} {value:.1%} is far below an undefended network's {wanted:.1%}",
+        "The network has not learnt its task: what it gives away is not what a network in use would.",
+        "{longer}",
+        voids=True,
+    ),
+    "blind": Kind(
+        "no attack is better than the mean image of aux",
+        "No attack learnt anything from the release, so the row cannot tell a good defence from weak attacks.",
+        voids=True,
+    ),
+    "unsettled": Kind(
+        "{subject}: not run to its plateau",
+        "The suite was stopped before more effort ceased to help, so its number is no adversary's best.",
+        "{longer}",
+        voids=True,
+    ),
     "overlap": Kind(
         "splits overlap: {subject} ({count} images)",
-        "The target, the attacker and the victims share images, so part of the attack may be memory. Published "
-        "protocols do this; do not compare such rows with rows of disjoint splits.",
+        "The target, the attacker and the victims share images, so part of the attack may be memory; no published "
+        "protocol asks for it.",
         "protocol=strict",
+        voids=True,
+    ),
+    "allowed": Kind(
+        "splits may overlap: the protocol allows it",
+        "The target, the attacker and the victims may share images, so part of the attack may be memory; no published "
+        "protocol asks for it.",
+        "protocol=strict",
+        voids=True,
+    ),
+    "declared": Kind(
+        "splits overlap: {subject} ({count} images)",
+        "The target, the attacker and the victims share images, as a published protocol or the adversary's knowledge "
+        "has it. Part of the attack may be memory: do not compare such rows with rows of disjoint splits.",
+        "protocol=strict knowledge=same",
     ),
     "constant": Kind(
         "release is constant: two draws show no sign of the image (repeated ones may)",
@@ -121,7 +176,7 @@ KINDS: Mapping[str, Kind] = {
 def raised(kind: str, subject: str = "", **words: Any) -> Flag:
     """A flag of a kind, in the words of the check that raises it."""
     known = KINDS[kind]
-    told = {"subject": subject, "longer": "", "attacks": "", **words}
+    told = {"subject": subject, "longer": "", "attacks": "", "more": "", **words}
     return Flag(kind, subject, known.says.format(**told), known.remedy.format(**told))
 
 

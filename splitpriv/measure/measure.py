@@ -114,14 +114,14 @@ def scores(recon: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone |
         raise ValueError(f"reconstructions {tuple(recon.shape)} and images {tuple(x.shape)} differ in shape")
     parts = list(zip(recon.float().split(CHUNK), x.float().split(CHUNK), strict=True))
     mse = torch.cat([(a - b).square().flatten(1).mean(1) for a, b in parts])
-    found = {
+    scored = {
         "mse": mse,
         "psnr": -10 * mse.clamp_min(1e-12).log10(),
         "ssim": torch.cat([ssim(a, b, ssim_padding) for a, b in parts]),
     }
     if lpips is not None:
-        found["lpips"] = _lpips(parts, lpips)
-    return found
+        scored["lpips"] = _lpips(parts, lpips)
+    return scored
 
 
 def lpips_weights(net: Backbone) -> Path:
@@ -164,18 +164,18 @@ def _unit(images: Tensor) -> Tensor:
 
 def worst(attacks: Mapping[str, Mapping[str, Tensor]]) -> Scores:
     """Per image, what the best of the attacks achieved in each metric: the privacy that is left against all of them."""
-    found: Scores = {}
+    best: Scores = {}
     for name in next(iter(attacks.values()), {}):
         stack = torch.stack([s[name].cpu() for s in attacks.values()])
-        found[name] = stack.amax(0) if PRIVACY[name].better == "lower" else stack.amin(0)
-    return found
+        best[name] = stack.amax(0) if PRIVACY[name].better == "lower" else stack.amin(0)
+    return best
 
 
-def summary(found: Mapping[str, Tensor]) -> dict[str, float]:
+def summary(scores: Mapping[str, Tensor]) -> dict[str, float]:
     """The mean of every metric over the victims."""
-    if not found:
+    if not scores:
         return {}
-    return dict(zip(found, host.to_host(torch.stack([t.double().mean() for t in found.values()])), strict=True))
+    return dict(zip(scores, host.to_host(torch.stack([t.double().mean() for t in scores.values()])), strict=True))
 
 
 @torch.no_grad()
@@ -204,6 +204,6 @@ def bounds(model: Defended, split: Split, spec: Spec) -> dict[str, float]:
         return {}
     with evaluating(model):
         z = torch.cat([model.features(split.x(slice(i, i + CHUNK))) for i in range(0, len(split), CHUNK)])
-    found = cem_bound(z, model.noise_std, torch.Size(spec.image).numel(), spec.entropy, components=1,
+    bound = cem_bound(z, model.noise_std, torch.Size(spec.image).numel(), spec.entropy, components=1,
                       covariance="full", iterations=1, jitter=1e-9)  # fmt: skip
-    return {"information": found.information, "cem_mse": found.mse or 0.0}
+    return {"information": bound.information, "cem_mse": bound.mse or 0.0}

@@ -63,13 +63,13 @@ def read(home: Path) -> Shown | None:
     """What a measure stage shows; None where it shows nothing, or where the store travels without it."""
     if not (home / FILE).exists():
         return None
-    found = load_file(home / FILE)
-    x, images = found["x"], found["images"]
-    if "place" not in found:  # before the extremes were stored: eight fixed victims, with neither number nor score
+    stored = load_file(home / FILE)
+    x, images = stored["x"], stored["images"]
+    if "place" not in stored:  # before the extremes were stored: eight fixed victims, with neither number nor score
         apart = (x.astype(np.float64) - images) / 255
         return Shown(x, images, ["fixed"] * len(x), [], {"mse": np.square(apart).reshape(len(x), -1).mean(1)})
-    place, index = [PLACES[code] for code in found["place"]], found["index"].tolist()
-    return Shown(x, images, place, index, {k[7:]: v for k, v in found.items() if k.startswith("scores/")})
+    place, index = [PLACES[code] for code in stored["place"]], stored["index"].tolist()
+    return Shown(x, images, place, index, {k[7:]: v for k, v in stored.items() if k.startswith("scores/")})
 
 
 def extremes(order: Sequence[int]) -> dict[str, list[int]]:

@@ -53,16 +53,16 @@ def identity(queries: Tensor, gallery: Tensor | None, victims: Split) -> tuple[S
     camera = victims.attributes.get("camera")
     camera = camera.cpu() if camera is not None else None
     sought = queries if gallery is None else gallery
-    found = ranking(queries, sought, who, who, camera, camera, same=True)
-    valid = found.pop("valid")
+    ranked = ranking(queries, sought, who, who, camera, camera, same=True)
+    valid = ranked.pop("valid")
     if not valid.any():
         raise UserError(
             "protocol.attacked: no victim has another image of its identity to be found; attack more of them"
         )
     blind = chance(who, who, camera, camera, same=True)
-    found["tar"] = verification(queries, sought, who, who, camera, camera, same=True, far=FAR)["tar"]
-    means = {NAMES.get(name, name): float(values[valid].double().mean()) for name, values in found.items()}
+    ranked["tar"] = verification(queries, sought, who, who, camera, camera, same=True, far=FAR)["tar"]
+    means = {NAMES.get(name, name): float(values[valid].double().mean()) for name, values in ranked.items()}
     means |= {
         f"chance_{name}": float(blind[key][valid].double().mean()) for key, name in (("ap", "map"), ("rank1", "rank1"))
     }
-    return {"valid": valid.float(), **{k: torch.where(valid, v.float(), 0) for k, v in found.items()}}, means
+    return {"valid": valid.float(), **{k: torch.where(valid, v.float(), 0) for k, v in ranked.items()}}, means

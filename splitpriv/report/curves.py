@@ -71,7 +71,9 @@ def _scatter(axes: Axes, drawn: Sequence[Point], numbers: dict[str, Any], rows: 
             axes.errorbar(x, y, _bars([p.y for p in mine]), _bars([p.x for p in mine]), fmt="none", ecolor=colour,
                           elinewidth=1, capsize=3, alpha=0.8)  # fmt: skip
         marker = MARKERS[i % len(MARKERS)]
-        axes.scatter(x, y, s=60, color=colour, marker=marker, edgecolor="black", linewidth=0.5, zorder=3)
+        faces = [colour if p.is_sound else "white" for p in mine]
+        edges = ["black" if p.is_sound else colour for p in mine]
+        axes.scatter(x, y, s=60, c=faces, marker=marker, edgecolors=edges, linewidth=0.8, zorder=3)
         axes.annotate(group, (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points")
     front = [drawn[i] for i in numbers["pareto"]]
     axes.plot([p.x.mean for p in front], [p.y.mean for p in front], color="grey", linestyle=":", linewidth=1.2,
@@ -92,8 +94,9 @@ def _scatter(axes: Axes, drawn: Sequence[Point], numbers: dict[str, Any], rows: 
     attacks = {name for row in rows for name in attacks_of(row)}
     n = sorted({p.y.n for p in drawn})
     seeds = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
+    hollow = "" if all(p.is_sound for p in drawn) else "; hollow: doubtful"
     names = ", ".join(sorted({row["dataset"] for row in rows}))
-    axes.set_title(f"{names}: {' and '.join(sorted(attacks))}; {seeds}; dotted: Pareto front", fontsize=9)
+    axes.set_title(f"{names}: {' and '.join(sorted(attacks))}; {seeds}; dotted: Pareto front{hollow}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from splitpriv import metrics
 from splitpriv.config import nearest
-from splitpriv.report.terminal import attacks_of
+from splitpriv.measure.verdict import doubts_of, verdict
+from splitpriv.report.terminal import attacks_of, console
 from splitpriv.stats.frontier import GAP, bought_over_seeds, hypervolume, pareto
 from splitpriv.stats.interval import Estimate, interval, over_targets
 from splitpriv.store import Row
@@ -22,7 +24,8 @@ PRIVACY = ("privacy/", "information/", "bound/", "fairness/")  # what may stand 
 LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
 SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5")  # points of which are lost
 WORLD = ("dataset", "backbone", "task", "cut", "protocol", "knowledge")  # what runs of one front have in common
-APART = ("seed", "attack_seed", "key", "fit", "commit", "trajectory", "flags", "ceiling")  # what seeds may change
+# what seeds may change
+APART = ("seed", "attack_seed", "key", "fit", "commit", "trajectory", "flags", "ceiling", "verdict")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Point:
     rows: list[Row]
     x: Estimate
     y: Estimate
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether none of its rows is in doubt."""
+        return all(verdict(row) == "sound" for row in self.rows)
 
 
 def points(rows: Sequence[Row], x: str, y: str, by: str) -> list[Point]:
@@ -81,7 +89,7 @@ def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference:
         "interpolation": "linear between neighbours on the Pareto front of each seed, from its undefended point, where "
                          f"they are no more than {GAP:g} of utility apart; none beyond the measured range",
         "points": [{"group": p.group, "chain": p.rows[0]["chain"], "x": _told(p.x), "y": _told(p.y),
-                    "keys": [r["key"] for r in p.rows]} for p in drawn],
+                    "keys": [r["key"] for r in p.rows], "sound": p.is_sound} for p in drawn],
         "pareto": pareto(means), "groups": groups,
     }  # fmt: skip
 
@@ -107,7 +115,7 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
     """The rows that can stand on one front, as points, and what these say in numbers.
 
     `x` and `y` are keys of a row, by default the headline utility and the worst case of `metric`; `by` is the key that
-    groups. Raises UserError without points.
+    groups. Void rows are left out. Raises UserError without points.
     """
     x = x or f"utility/{rows[0].get('headline', 'accuracy')}"
     y = y or f"privacy/worst/{metric}"
@@ -122,11 +130,20 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
     kept = [row for row in rows if all(_is_finite(row.get(key)) for key in (x, y))]
     if not kept:
         raise UserError(f"curve: no matching run has both {x} and {y}; choose others with --x and --y")
+    finite, kept = len(kept), [row for row in kept if verdict(row) != "void"]
+    if not kept:
+        why = next(flag for row in rows for flag in doubts_of(row) if flag.voids)
+        clear = f"; to clear this: {why.remedy}" if why.remedy else ""
+        raise UserError(f"curve: every matching run is void, one for this: {why.text}{clear}")
     _require_one_world(kept, y)
     told = metrics.find(y)
     drawn = points(kept, x, y, by)
     numbers = summarise(drawn, x, y, rises=told is not None and told.better == "higher", reference=reference)
-    return kept, drawn, numbers | {"levels": levels(kept, y), "left_out": len(rows) - len(kept)}
+    return (
+        kept,
+        drawn,
+        numbers | {"levels": levels(kept, y), "left_out": len(rows) - finite, "void": finite - len(kept)},
+    )
 
 
 def _is_finite(value: Any) -> bool:
@@ -162,3 +179,49 @@ def levels(rows: Sequence[Row], y: str) -> dict[str, float]:
     }
     known = {label: [row[key] for row in of if row.get(key) is not None] for label, (of, key) in sources.items()}
     return {label: float(np.mean(values)) for label, values in known.items() if values}
+
+
+def print_frontier(numbers: Mapping[str, Any]) -> None:
+    """What a curve says in numbers: hypervolume, and the privacy that a loss of utility buys."""
+    losses = list(next(iter(numbers["groups"].values()))["privacy_at_loss"]) if numbers["undefended"] else []
+    table = Table(pad_edge=False)
+    table.add_column("group")
+    if numbers["reference"]:
+        table.add_column("hypervolume", justify="right")
+    for loss in losses:
+        table.add_column(f"at {100 * float(loss):g} points of loss", justify="right")
+    for name, group in numbers["groups"].items():
+        volume = [_estimate(group["hypervolume"])] if numbers["reference"] else []
+        table.add_row(name, *volume, *(_estimate(group["privacy_at_loss"][loss]) for loss in losses))
+    console().print(f"{numbers['y']} against {numbers['x']}")
+    if len(table.columns) > 1:
+        console().print(table)
+    notes = [f"{label}: {level:.4g}" for label, level in numbers["levels"].items()]
+    if numbers["reference"]:
+        x, y = numbers["reference"]
+        notes.append(f"reference of the hypervolume: ({x:.4g}, {y:.4g})")
+    else:
+        notes.append("a hypervolume needs an undefended run (chain none), or --reference UTILITY PRIVACY")
+    if numbers["ambiguous"]:
+        notes.append("several undefended settings: privacy at a loss of utility needs one; choose with --where")
+    elif not numbers["undefended"]:
+        notes.append("privacy at a loss of utility needs an undefended run (chain none) of the same seeds")
+    else:
+        notes.append(numbers["interpolation"])
+    if numbers["left_out"]:
+        notes.append(f"left out: {numbers['left_out']} runs without a finite {numbers['x']} and {numbers['y']}")
+    if numbers["void"]:
+        notes.append(f"left out: {numbers['void']} void runs (see `splitpriv rows`)")
+    if not all(point["sound"] for point in numbers["points"]):
+        notes.append("hollow: doubtful runs")
+    for note in notes:
+        console().print(f"[dim]{note}[/]")
+
+
+def _estimate(told: Mapping[str, Any] | None) -> str:
+    if told is None:
+        return "not measured"
+    sign = "≥ " if told.get("at_least") else ""
+    if told["low"] is None:
+        return f"{sign}{told['mean']:.4g} (n=1)"
+    return f"{sign}{told['mean']:.4g} [{told['low']:.4g}, {told['high']:.4g}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from splitpriv.measure.checks import above_ceiling
 from splitpriv.measure.flags import flags_of
+from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY
 from splitpriv.store import Row, Store
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from splitpriv.run.plan import Stage
     from splitpriv.store import State
 
+VERDICTS = {"sound": "green", "doubtful": "yellow", "void": "bold red"}
 COLOURS = {"cached": "green", "partial": "yellow", "failed": "red", "missing": "dim"}
 
 
@@ -42,12 +44,19 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     return out
 
 
+def judged(rows: Sequence[Row], store: Store) -> list[Row]:
+    """Rows with ceilings, all their doubts and their verdict, also those of before that say none."""
+    whole = with_ceilings(rows, store)
+    return [{**row, "verdict": verdict(row), "flags": [f.record() for f in doubts_of(row)]} for row in whole]
+
+
 def print_row(row: Row, store: Store) -> None:
     """The short readable result of one run."""
-    row = with_ceilings([row], store)[0]
+    row = judged([row], store)[0]
     out = console()
     out.print(
-        f"\n[bold]{row['chain']}[/]  {row['dataset']} · {row['backbone']} cut at {row['cut']} · seed {row['seed']} · "
+        f"\n{_verdict(row)} [bold]{row['chain']}[/]  {row['dataset']} · {row['backbone']} cut at {row['cut']} · "
+        f"seed {row['seed']} · "
         f"{_headline(row)} [bold]{row['utility/' + _headline(row)]:.2%}[/] · "
         f"edge {row['cost/edge_parameters']:,.0f} parameters, "
         f"{row['cost/release_bytes']:,.0f} bytes released · key {row['key']}"
@@ -63,7 +72,8 @@ def print_row(row: Row, store: Store) -> None:
     if binds := {k[6:]: v for k, v in row.items() if k.startswith("binds/")}:
         out.print("binds: " + ", ".join(f"{name} on the {what}" for what, name in binds.items()))
     for flag in flags_of(row):
-        out.print(f"[yellow]! {escape(flag.text)}[/]", soft_wrap=True)
+        colour = VERDICTS["void" if flag.voids else "doubtful"]
+        out.print(f"[{colour}]! {escape(flag.text)}[/]{' (void)' if flag.voids else ''}", soft_wrap=True)
         if flag.remedy:
             out.print(f"[dim]  to clear this: {escape(flag.remedy)}[/]", soft_wrap=True)
     for name in images_of(row):
@@ -138,7 +148,7 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
     title = " · ".join(f"{name} {told[0][name]}" for name in shared)
     table = Table(title=title, title_justify="left", pad_edge=False)
     metrics = [m for m in PRIVACY if any(f"privacy/worst/{m}" in row for row in rows)]
-    for column in ("chain", *varying):
+    for column in ("verdict", "chain", *varying):
         table.add_column(column, overflow="fold")
     inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
     told_by = {name: next(m for m in ("advantage", "map") if any(f"privacy/{name}/{m}" in row for row in rows))
@@ -155,11 +165,17 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
         cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
         for name, metric in told_by.items():
             cells.append(_cell(row, f"privacy/{name}/{metric}", metric))
-        table.add_row(row["chain"], *(line[name] for name in varying), *cells, str(len(row["flags"])), row["key"])
+        shared_cells = (*(line[name] for name in varying), *cells)
+        table.add_row(_verdict(row), row["chain"], *shared_cells, str(len(row["flags"])), row["key"])
     console().print(table)
     console().print(
         "[dim]privacy is the worst case over the attacks, per image; ↑ higher or ↓ lower is more private[/]"
     )
+
+
+def _verdict(row: Row) -> str:
+    """Its state in colour."""
+    return f"[{VERDICTS[row['verdict']]}]{row['verdict']}[/]"
 
 
 def _headline(row: Row) -> str:
@@ -199,45 +215,3 @@ def print_plan(states: Sequence[tuple[Stage, State]], key: str, row: State) -> N
     for label, place, state in [*told, ("row", key, row)]:
         table.add_row(label, place, f"[{COLOURS[state]}]{state}[/]")
     console().print(table)
-
-
-def print_frontier(numbers: Mapping[str, Any]) -> None:
-    """What a curve says in numbers: hypervolume, and the privacy that a loss of utility buys."""
-    losses = list(next(iter(numbers["groups"].values()))["privacy_at_loss"]) if numbers["undefended"] else []
-    table = Table(pad_edge=False)
-    table.add_column("group")
-    if numbers["reference"]:
-        table.add_column("hypervolume", justify="right")
-    for loss in losses:
-        table.add_column(f"at {100 * float(loss):g} points of loss", justify="right")
-    for name, group in numbers["groups"].items():
-        volume = [_estimate(group["hypervolume"])] if numbers["reference"] else []
-        table.add_row(name, *volume, *(_estimate(group["privacy_at_loss"][loss]) for loss in losses))
-    console().print(f"{numbers['y']} against {numbers['x']}")
-    if len(table.columns) > 1:
-        console().print(table)
-    notes = [f"{label}: {level:.4g}" for label, level in numbers["levels"].items()]
-    if numbers["reference"]:
-        x, y = numbers["reference"]
-        notes.append(f"reference of the hypervolume: ({x:.4g}, {y:.4g})")
-    else:
-        notes.append("a hypervolume needs an undefended run (chain none), or --reference UTILITY PRIVACY")
-    if numbers["ambiguous"]:
-        notes.append("several undefended settings: privacy at a loss of utility needs one; choose with --where")
-    elif not numbers["undefended"]:
-        notes.append("privacy at a loss of utility needs an undefended run (chain none) of the same seeds")
-    else:
-        notes.append(numbers["interpolation"])
-    if numbers["left_out"]:
-        notes.append(f"left out: {numbers['left_out']} runs without a finite {numbers['x']} and {numbers['y']}")
-    for note in notes:
-        console().print(f"[dim]{note}[/]")
-
-
-def _estimate(told: Mapping[str, Any] | None) -> str:
-    if told is None:
-        return "not measured"
-    sign = "≥ " if told.get("at_least") else ""
-    if told["low"] is None:
-        return f"{sign}{told['mean']:.4g} (n=1)"
-    return f"{sign}{told['mean']:.4g} [{told['low']:.4g}, {told['high']:.4g}]"

@@ -14,7 +14,7 @@ from typing import Any
 from splitpriv import __version__
 from splitpriv.config import flatten
 from splitpriv.data.base import Split
-from splitpriv.measure import checks, measure
+from splitpriv.measure import checks, measure, verdict
 from splitpriv.run.prepare import Prepared
 from splitpriv.store import Row, Store
 from splitpriv.store.state import load_tensors
@@ -69,12 +69,13 @@ def make_row(
     utility = {k[8:]: v for k, v in plain.items() if k.startswith("utility/")}
     bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
     flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=facts["overlaps"], utility=utility,
+                          declared=verdict.official(cfg["choices"]["protocol"], cfg["protocol"]["overlap"]),
                           adaptive=facts["adaptive"], bounds=bounds)  # fmt: skip
     if images:
         means["worst"] = measure.summary(measure.worst(per_image))
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     curves = [note for key in plan.fits for note in read_json(store.home("fit", key) / "curve.json")]
-    return {
+    row = {
         **head(prepared), "ceiling": plan.ceiling, **plain,
         **{f"privacy/{name}/{metric}": value for name, told in means.items() for metric, value in told.items()},
         **{f"{name}/{metric}": value for name, told in clean.items() for metric, value in told.items()},
@@ -82,9 +83,10 @@ def make_row(
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
         **{f"picture/{name}": f"measure/{plan.scores[name]}/grid.png" for name in images},
-        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves,
-        "flags": [flag.record() for flag in flags], **provenance(),
+        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, **provenance(),
     }  # fmt: skip
+    flags = [*verdict.implied(row | {"verdict": None}), *flags]
+    return {**row, "verdict": verdict.weigh(flags), "flags": [flag.record() for flag in flags]}
 
 
 def read_json(path: Path) -> Any:

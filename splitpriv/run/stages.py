@@ -85,6 +85,7 @@ def utility(run: Run, home: Path) -> None:
         audited = audit.facts(model, run.splits, spec) if audit else {}
     facts = {
         **{f"utility/{k}": v for k, v in found.items()},
+        **{f"chance/{k}": v for k, v in run.parts.task.chance(run.splits).items()},
         **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
         **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
         "cost/edge_stages": float(model.net.at),

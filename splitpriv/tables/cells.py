@@ -186,7 +186,7 @@ def _overrides(
     missing = [f"{need} is not in this repository yet" for need in line.needs if not exists(*need.split("/"))]
     if play.attacks and not attacks:
         missing.append(f"attack {', '.join(play.attacks)} is not in this repository yet")
-    listed: dict[str, set[str]] = {"attack": {"decoder"}, "defense": set()}
+    listed = {group: set(_default(group)) for group in ("attack", "defense")}
     for word in words:
         group, _, value = word.lstrip("+").partition("=")
         options = [o.strip() for o in value.strip("[]").split(",") if o.strip()]
@@ -222,6 +222,13 @@ def _applies(word: str, listed: dict[str, set[str]]) -> bool:
 def exists(group: str, option: str) -> bool:
     """Whether conf/ has that option."""
     return (CONF / group / f"{option}.yaml").is_file()
+
+
+@cache
+def _default(group: str) -> tuple[str, ...]:
+    """The options of a group that a run lists unless it is told otherwise."""
+    defaults = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
+    return tuple(next(entry[group] for entry in defaults if isinstance(entry, dict) and group in entry))
 
 
 @cache

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from splitpriv.measure.verdict import weigh
 from splitpriv.stats.interval import Comparison, compare, holm
 from splitpriv.tables.results import Results
 from splitpriv.tables.spec import Claim, Part, parts
 
-Verdict = Literal["holds", "fails", "undecided", "no data"]
+Verdict = Literal["holds", "fails", "a sign", "undecided", "void", "no data"]
 ALPHA = 0.05
 
 
@@ -31,7 +32,7 @@ def judge(results: Results) -> list[Finding]:
     """Every claim of the table. It holds, or fails, where Holm's adjusted p is below .05; else it is undecided.
 
     A claim of several parts holds only if all do (its p is their largest); it fails if one part does (Bonferroni over
-    the parts that have the wrong sign).
+    the parts that have the wrong sign). Over void rows it is void, over doubtful ones at most a sign.
     """
     findings = [_compare(claim, results) for claim in results.table.claims]
     for finding, adjusted in zip(findings, holm([f.p for f in findings]), strict=True):
@@ -42,7 +43,21 @@ def judge(results: Results) -> list[Finding]:
                 finding.verdict, finding.why = "holds" if right else "fails", ""
             else:
                 finding.why = f"{'right' if right else 'wrong'} sign, but not beyond chance"
+        _believe(finding, results)
     return findings
+
+
+def _believe(finding: Finding, results: Results) -> None:
+    """Take back what the rows behind a finding cannot carry."""
+    compared = [part for part, c in finding.parts if c is not None]
+    cells = [side for part in compared for side in (part.more, part.than) if not isinstance(side, float)]
+    doubts = [(row, flag) for row, column in cells for flag in results.doubts.get((row, column), [])]
+    state = weigh([flag for _, flag in doubts])
+    if state == "void":
+        row, flag = next((row, flag) for row, flag in doubts if flag.voids)
+        finding.verdict, finding.why = "void", f"rests on void rows, one of them in {row}: {flag.text}"
+    elif state == "doubtful" and finding.verdict in ("holds", "fails"):
+        finding.verdict, finding.why = "a sign", f"{finding.verdict} by its numbers, which rest on doubtful rows"
 
 
 def _right(finding: Finding) -> bool:

@@ -11,11 +11,13 @@ from splitpriv.stats.interval import Comparison
 from splitpriv.tables.claims import Finding
 from splitpriv.tables.format_sheet import document, pipe, tex
 
-COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow", "no data": "dim"}
+COLOURS = {"holds": "green", "fails": "red", "a sign": "cyan", "undecided": "yellow", "void": "magenta",
+           "no data": "dim"}  # fmt: skip
 HEADS = ["claim", "verdict", "weakest difference", "95 % interval", "n", "p", "Holm p", "remark"]
 NOTE = (
     "A claim holds, or fails, where Holm's p over the claims of this table is below .05 (two-sided paired tests over "
-    "common target seeds; a claim of several comparisons by its weakest one); below two seeds it stays undecided."
+    "common target seeds; a claim of several comparisons by its weakest one); below two seeds it stays undecided. "
+    "A claim over void rows is void, over doubtful ones at most a sign (`splitpriv rows` says why)."
 )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from splitpriv import metrics
-from splitpriv.measure.flags import flags_of
+from splitpriv.measure.flags import Flag, flags_of
+from splitpriv.measure.verdict import doubts_of
 from splitpriv.stats.interval import Estimate, Method, interval, over_targets
 from splitpriv.store import Row
 from splitpriv.tables.cells import Cell, State
@@ -44,6 +45,7 @@ class Results:
     rows: list[str]  # those of the scale, then the averages
     flags: dict[str, list[str]]
     method: Method
+    doubts: dict[tuple[str, str], list[Flag]] = field(default_factory=dict)  # of the runs behind a row and column
 
     def is_exact(self, column: str) -> bool:
         """Whether a column's numbers do not depend on chance."""
@@ -62,6 +64,7 @@ def gather(
     """Put the rows of `cells.rows_of` in their places."""
     names = list(dict.fromkeys(cell.row for cell in cells))
     entries: dict[tuple[str, str], Entry] = {}
+    doubts: dict[tuple[str, str], list[Flag]] = {}
     for name in names:
         for label, column in table.columns.items():
             entry = Entry(printed=table.value(name, label))
@@ -74,6 +77,7 @@ def gather(
             values = {at: value * column.times for at, value in found_at.items() if value is not None}
             if values:
                 entry.seeds = over_targets(values)
+                doubts[name, label] = [flag for at in values for flag in doubts_of(runs[at])]
             else:
                 entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], runs.values(), column.key)
     flags = {name: _flags(table, name, found) for name in names}
@@ -83,7 +87,11 @@ def gather(
             exact = _is_exact(table.columns[label].key)
             entry.estimate = interval(list(entry.seeds.values()), method, exact=exact)
     averages = [name for name in table.averages if any(row == name for row, _ in entries)]
-    return Results(table, entries, [*names, *averages], flags, method)
+    for name in averages:
+        for label in table.columns:
+            members = [doubts.get((member, label), []) for member in table.averages[name]]
+            doubts[name, label] = [flag for flags_of_member in members for flag in flags_of_member]
+    return Results(table, entries, [*names, *averages], flags, method, doubts)
 
 
 def _is_exact(key: str | None) -> bool:

@@ -38,3 +38,7 @@ class Task:
     def utility(self, model: Defended, splits: Mapping[str, Split], *, draws: int, batch: int) -> dict[str, float]:
         """What the service is worth, from `draws` releases of every image."""
         raise NotImplementedError
+
+    def chance(self, splits: Mapping[str, Split]) -> dict[str, float]:
+        """What whoever never looks at a release would reach in the same numbers, where that is known."""
+        return {}

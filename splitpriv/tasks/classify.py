@@ -27,3 +27,8 @@ class Classify(Task):
 
     def utility(self, model: Defended, splits: Mapping[str, Split], *, draws: int, batch: int) -> dict[str, float]:
         return utility(model, splits["victims"], draws=draws, batch=batch)
+
+    def chance(self, splits: Mapping[str, Split]) -> dict[str, float]:
+        """The accuracy of whoever always answers the commonest label of the victims."""
+        y = splits["victims"].y
+        return {"accuracy": float(y.unique(return_counts=True)[1].max()) / len(y)}

@@ -14,6 +14,7 @@ import numpy as np
 
 from splitpriv.measure.flags import flags_of
 from splitpriv.measure.pictures import tiles
+from splitpriv.measure.verdict import verdict
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, numbers, pictures, settings, victims
 from splitpriv.types import NonNegative, UserError
@@ -74,7 +75,8 @@ class Wandb(Tracker):
         final["scores"] = wandb.Table(columns=header, data=lines)
         final["flags"] = wandb.Table(columns=["flag", "to clear it"], data=[[f.text, f.remedy] for f in flags_of(row)])
         self.run.log(final, step=self.count, commit=True)
-        self.run.summary.update({**numbers(row), "flag_count": len(row["flags"]), "commit": row["commit"]})
+        told = {"verdict": verdict(row), "flag_count": len(row["flags"]), "commit": row["commit"]}
+        self.run.summary.update({**numbers(row), **told})
 
     def end(self, finished: bool) -> None:
         self.run.finish(exit_code=0 if finished else 1)

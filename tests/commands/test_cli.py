@@ -30,7 +30,7 @@ def test_run_prints_a_short_readable_result(capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["run", *BASE]) == 0
     assert cli.main(["run", *BASE, "defense=[noise]"]) == 0
     text = capsys.readouterr().out
-    last = text[text.rindex("\nnoise") :]
+    last = text[text.rindex("\nvoid noise") :]
     for word in (
         "accuracy",
         "decoder",
@@ -73,7 +73,7 @@ def filled() -> Store:
         store.add_row({
             "key": f"k{i}", "ceiling": "k0", "chain": chain, "seed": i, "dataset": "d", "backbone": "b", "cut": 1,
             "utility/accuracy": 0.5, "privacy/worst/mse": 0.1 + i, "privacy/a/mse": 0.1 + i,
-            "floor/mean_image/mse": 0.2,
+            "floor/mean_image/mse": 9.0,
             "picture/a": "x.png", "flags": ["one, thing", TWIN] if i else [], "trajectory": [{"epoch": 0}],
         })  # fmt: skip
     return store

@@ -71,7 +71,7 @@ def row(key: str, chain: str, seed: int, random: np.random.Generator, **more: An
         "attack/decoder/train": [0.02 + 0.1 * f * random.random() for f in fade[:16]],
         "attack/decoder/held": [0.02 + 0.1 * f for f in fade[:16]], "attack/decoder/converged": False,
         "attack/rmle/feature_loss": [0.001 + f * random.random() for f in fade[:9]], "attack/rmle/tv": 1.0,
-        "victims": 128, "flags": [SHORT] if seed % 3 else [],
+        "victims": 128, "flags": [SHORT] if seed % 3 else [], "verdict": "doubtful" if seed % 3 else "sound",
         "trajectory": [{"phase": "fit", "epoch": i, "lr": 0.05 * f, "task": 0.5 + f * random.random(),
                         "accuracy/train": 0.9 - 0.5 * f * random.random(),
                         "accuracy/val": 0.8 - 0.4 * f * random.random()}

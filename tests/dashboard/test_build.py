@@ -216,6 +216,9 @@ def test_flags_carry_what_clears_them_and_their_kinds_are_explained(store: Store
     data, _ = build.collect([{**store.rows()[0], "flags": [flag, "a line of before"]}], store)
     first, second = data["runs"][0]["row"]["flags"]
     assert first == flag and (second["kind"], second["text"]) == ("old", "a line of before")
+    assert data["runs"][0]["row"]["verdict"] == "doubtful"
+    few, _ = build.collect([{**store.rows()[0], "victims": 16}], store)
+    assert few["runs"][0]["row"]["verdict"] == "void" and few["runs"][0]["row"]["flags"][0]["kind"] == "few"
     assert {"short", "old"} <= data["facts"]["flags"].keys() and all(data["facts"]["flags"].values())
 
 

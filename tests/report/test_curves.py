@@ -122,13 +122,11 @@ def test_every_attack_has_its_floor_and_its_ceiling() -> None:
 
 
 def test_a_curve_without_an_undefended_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from splitpriv.report import terminal
-
     defended = [r for r in ROWS if r["chain"] != "none"]
     for rows, said in ((defended, True), (ROWS, False)):
         numbers = curves.draw(rows, Store(tmp_path), tmp_path / "a.json", metric="mse")
         assert json.loads((tmp_path / "a.json").read_text())["levels"] == numbers["levels"]
-        terminal.print_frontier(numbers)
+        frontier.print_frontier(numbers)
         told = capsys.readouterr().out
         assert ("needs an undefended run (chain none) of" in told) is said and ("points of loss" in told) is not said
 
@@ -157,7 +155,7 @@ def test_many_groups_are_told_apart(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.collections import PathCollection
 
-    rows = [row(f"d{i}", s, 0.8 + i / 100 + s / 500, 0.02 + i / 100) for i in range(12) for s in range(2)]
+    rows = [row(f"d{i}", s, 0.8 + i / 100 + s / 500, 0.02 + i / 200) for i in range(12) for s in range(2)]
     figure, axes = plt.subplots()
     found = frontier.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
     numbers = frontier.summarise(found, "utility/accuracy", "privacy/worst/mse", rises=True, reference=(0, 0))
@@ -168,3 +166,20 @@ def test_many_groups_are_told_apart(tmp_path: Path) -> None:
     assert axes.get_xlim()[0] > 0.7 and axes.get_ylim()[1] < 0.3  # intervals of two seeds do not flatten the means
     assert all(container.has_xerr and container.has_yerr for container in axes.containers)
     plt.close(figure)
+
+
+def test_void_runs_are_left_out_and_doubtful_ones_are_hollow(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    few, doubted = {**ROWS[3], "victims": 16}, {**ROWS[4], "flags": ["not converged"]}
+    rows = [*ROWS[:3], few, doubted, ROWS[5]]
+    kept, drawn, numbers = frontier.compare(rows, metric="mse")
+    assert few not in kept and numbers["void"] == 1 and numbers["left_out"] == 0
+    assert {p["group"]: p["sound"] for p in numbers["points"]} == {"none": True, "noise": False}
+    figure, axes = plt.subplots()
+    curves._scatter(axes, drawn, numbers, kept)
+    faces = [tuple(c.get_facecolor()[0]) for c in axes.collections if c.get_offsets().size and c.get_zorder() == 3]
+    assert faces.count((1.0, 1.0, 1.0, 1.0)) == 1 and len(faces) == 2
+    plt.close(figure)
+    with pytest.raises(UserError, match=r"every matching run is void, .*only 16 victims.*protocol.attacked=100"):
+        frontier.compare([few], metric="mse")

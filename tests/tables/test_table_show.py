@@ -39,8 +39,9 @@ def made(**changes: Any) -> Table:
 
 
 def results(
-    table: Table, values: dict[str, dict[int, float]], method: str = "t", flags: tuple[str, ...] = ()
-) -> Results:
+    table: Table, values: dict[str, dict[int, float]], method: str = "t", flags: tuple[str, ...] = (),
+    always: tuple[str, ...] = ("only one attack was run",), **held: Any,
+) -> Results:  # fmt: skip
     """Rows whose MSE is `values[row][seed]`, cached where there is one; two attack seeds, that differ by ±.001."""
     cells, found = [], {}
     for row in table.rows:
@@ -48,9 +49,9 @@ def results(
             has = seed in values.get(row, {})
             cells.append(Cell(row, "run", seed, 0, [], "cached" if has else "missing"))
             for attack_seed, shift in ((0, -0.001), (1, 0.001)) if has else ():
-                said = [*flags, "only one attack was run"] if seed == 0 else ["only one attack was run"]
+                said = [*flags, *always] if seed == 0 else [*always]
                 found.setdefault((row, "run"), {})[seed, attack_seed] = {
-                    "utility/accuracy": 0.9, "privacy/decoder/mse": values[row][seed] + shift, "flags": said,
+                    "utility/accuracy": 0.9, "privacy/decoder/mse": values[row][seed] + shift, "flags": said, **held,
                 }  # fmt: skip
     return gather(table, cells, found, method)  # type: ignore[arg-type]
 
@@ -206,7 +207,7 @@ def test_csv_keeps_all_digits() -> None:
 
 def verdict(claim: dict[str, Any], values: dict[str, dict[int, float]], *others: dict[str, Any]) -> claims.Finding:
     table = made(claims=[{"text": "x", "columns": ["mse"], **claim}, *others])
-    return claims.judge(results(table, values))[0]
+    return claims.judge(results(table, values, always=()))[0]
 
 
 MORE = {"more": "cem", "than": "plain"}
@@ -263,11 +264,24 @@ def test_order_numbers_margins_ratios_and_every_row() -> None:
         {"text": "d", "each": "rows", "more": "{row}@acc", "than": 50},
         {"text": "e", "each": ["cem"], "more": "{row}@acc", "than": "{row}@mse"},
     ])  # fmt: skip
-    found = {f.claim.text: f for f in claims.judge(results(table, FULL))}
+    found = {f.claim.text: f for f in claims.judge(results(table, FULL, always=()))}
     assert len(found["a"].parts) == 3 and all(c is not None and c.difference.mean > 0 for _, c in found["a"].parts)
     assert found["b"].verdict == "holds" and found["c"].weakest is not None
     assert found["c"].weakest[1].difference.mean == pytest.approx(0.94, abs=0.03)
     assert len(found["d"].parts) == 5 and str(found["e"].parts[0][0]) == "cem@acc > cem@mse"
+
+
+def test_doubtful_rows_give_signs_and_void_rows_nothing() -> None:
+    for claim, would in ((MORE, "holds"), ({"more": "plain", "than": "cem"}, "fails")):
+        table = made(claims=[{"text": "x", "columns": ["mse"], **claim}])
+        (sign,) = claims.judge(results(table, FULL))
+        assert sign.verdict == "a sign" and f"{would} by its numbers" in sign.why and sign.p is not None
+        (void,) = claims.judge(results(table, FULL, victims=16))
+        assert void.verdict == "void" and "only 16 victims were attacked" in void.why
+    undecided = {"plain": {0: 0.01}, "cem": {0: 0.02}}
+    assert claims.judge(results(made(claims=[{"text": "x", "columns": ["mse"], **MORE}]), undecided))[0].verdict == (
+        "undecided"
+    )
 
 
 def test_holm_runs_over_the_claims_of_the_table() -> None:
@@ -280,7 +294,7 @@ def test_holm_runs_over_the_claims_of_the_table() -> None:
 
 @pytest.mark.parametrize("kind", format_claims.FORMATS)
 def test_verdicts_in_every_format(kind: str) -> None:
-    text = format_claims.FORMATS[kind]("A title", claims.judge(results(made(), FULL)))
+    text = format_claims.FORMATS[kind]("A title", claims.judge(results(made(), FULL, always=())))
     assert "CEM raises the MSE" in text and "holds" in text
     again = made(claims=[{"text": EVIL, "columns": ["mse"], "pairs": [["cem", "plain"], ["other", "plain"]]}])
     text = format_claims.FORMATS[kind](EVIL, claims.judge(results(again, FULL)))

@@ -88,6 +88,8 @@ def test_a_report_compares_rows_on_the_axes_asked_for(
 ) -> None:
     pytest.importorskip("wandb")
     row, store = done
+    sound = {"protocol": "strict", "victims": 128, "utility/accuracy": 0.9, "floor/mean_image/mse": 9.0, "flags": []}
+    store.add_row({**row, **sound})  # void rows are not compared
     axes = ("--x", "utility/cross_entropy", "--y", "privacy/decoder/ssim", "--by", "defense.noise.sigma")
     command = ["track", "track=[wandb]", OFFLINE, f"paths.outputs={store.root}"]
     assert cli.main([*command, *axes]) == 2

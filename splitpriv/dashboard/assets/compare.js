@@ -17,7 +17,7 @@ function tellApart(runs) {
   return names;
 }
 
-const isConfig = (key, value) => (key.includes(".") && !key.includes("/")) || key === "chain" || isGroup(key, value);
+const isConfig = (key, value) => key !== "verdict" && ((key.includes(".") && !key.includes("/")) || key === "chain" || isGroup(key, value));
 
 /** The config keys whose values are not the same in all runs. */
 function configDifferences(runs) {

@@ -43,12 +43,15 @@ function pointsOf(runs, c) {
   });
 }
 
-/** The points that no other beats in both directions, from the worst to the best x; one front per data set. */
+const isVoid = (p) => p.runs.some((run) => run.row.verdict === "void");
+const isSound = (p) => p.runs.every((run) => run.row.verdict === "sound");
+
+/** The points, void ones left out, that no other beats in both directions, from the worst to the best x; one front per data set. */
 function paretoFronts(points, c) {
   const signX = metricOf(c.x).arrow === "↓" ? -1 : 1;
   const signY = metricOf(c.y).arrow === "↓" ? -1 : 1;
   return unique(points.map((p) => p.run.row.dataset)).map((dataset) => {
-    const sorted = points.filter((p) => p.run.row.dataset === dataset).sort((a, b) => signX * (b.x - a.x) || signY * (b.y - a.y));
+    const sorted = points.filter((p) => p.run.row.dataset === dataset && !isVoid(p)).sort((a, b) => signX * (b.x - a.x) || signY * (b.y - a.y));
     let best = -Infinity;
     const front = sorted.filter((p) => signY * p.y > best && ((best = signY * p.y), true));
     return { dataset, front: front.reverse(), turned: signX < 0 };
@@ -76,7 +79,7 @@ function levels(runs, c) {
 function hoverText(p, c, name) {
   const more = p.runs.length > 1 ? `, mean of ${p.runs.length} seeds` : `, seed ${p.run.row.seed}`;
   return [`<b>${inert(p.run.row.chain)}</b>${inert(more)}`, ...(c.colour === "chain" ? [] : [inert(`${c.colour} ${name}`)]), inert(`${p.run.row.dataset} · ${p.run.row.backbone} cut at ${p.run.row.cut}`),
-    inert(`${labelOf(c.x)}: ${show(p.x, c.x)}`), inert(`${labelOf(c.y)}: ${show(p.y, c.y)}`), ...(p.run.flags.length ? [plural(p.run.flags.length, "flag")] : [])].join("<br>");
+    inert(`${labelOf(c.x)}: ${show(p.x, c.x)}`), inert(`${labelOf(c.y)}: ${show(p.y, c.y)}`), inert(p.run.row.verdict) + (p.run.flags.length ? `, ${plural(p.run.flags.length, "flag")}` : "")].join("<br>");
 }
 
 function Overview() {
@@ -94,7 +97,7 @@ function Overview() {
     const bars = (axis) => (c.means ? { type: "data", symmetric: false, array: own.map((p) => p[axis + "s"][1] - p[axis]), arrayminus: own.map((p) => p[axis] - p[axis + "s"][0]), color: s.colour, thickness: 1, width: 3 } : undefined);
     return { type: "scatter", mode: "markers", name: inert(name), x: own.map((p) => p.x), y: own.map((p) => p.y), customdata: own.map((p) => p.runs.map((run) => run.key).join(" ")),
       hovertext: own.map((p) => hoverText(p, c, name)), hoverinfo: "text", error_x: bars("x"), error_y: bars("y"),
-      marker: { color: s.colour, symbol: s.symbol, size: 11, opacity: 0.9, line: { width: 1, color: isDark() ? "#fff" : "#222" } },
+      marker: { color: s.colour, symbol: own.map((p) => (isSound(p) ? s.symbol : `${s.symbol}-open`)), size: own.map((p) => (isVoid(p) ? 6 : 11)), opacity: own.map((p) => (isVoid(p) ? 0.45 : 0.9)), line: { width: own.map((p) => (isSound(p) ? 1 : 2)), color: own.map((p) => (isSound(p) ? (isDark() ? "#fff" : "#222") : s.colour)) } },
       selectedpoints: brushed.size ? own.map((p, k) => (p.runs.some((run) => brushed.has(run.key)) ? k : -1)).filter((k) => k >= 0) : undefined,
       unselected: { marker: { opacity: 0.15 } }, selected: { marker: { opacity: 1 } } };
   }).filter((t) => t.x.length);
@@ -136,7 +139,7 @@ function Overview() {
     </div>
     ${points.length ? html`<div class="row stretch plotrow"><div class="grow plotbox">
       <${Plot} traces=${traces} layout=${layout} height=${470} on=${on} bar=${true} stamp=${[writeHash(choice), isDark(), DATA.made].join()} label=${`${labelOf(c.y)} against ${labelOf(c.x)} of ${plural(points.length, "point")}; the table below holds the Pareto front`} />
-    <p class="faint small">Up and to the right is better. Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
+    <p class="faint small">Up and to the right is better. Hollow points are doubtful, small ones void and on no front. Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
     <ul class="legend wide" aria-label="colours">${names.filter((n) => points.some((p) => String(p.run.row[c.colour] ?? "–") === n)).map((name) => html`<li key=${name}><button class="quiet" title="brush these runs" onClick=${() =>
       choose({ brushed: points.filter((p) => String(p.run.row[c.colour] ?? "–") === name).flatMap((p) => p.runs.map((run) => run.key)) })}><${Marker} i=${names.indexOf(name)} /> ${name}</button></li>`)}</ul></div>
       <${Card} run=${shownRun} c=${c} /></div>` : html`<p class="empty">No run of these has both ${labelOf(c.x)} and ${labelOf(c.y)}. Loosen the filters, or choose other axes.</p>`}

@@ -3,7 +3,7 @@
 /** Every group by which runs can be told apart, with the values that occur and how often. */
 function facets(runs) {
   const groups = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isGroup(k, run.row[k]))));
-  const order = ["dataset", "backbone", "cut", "split", "optim", "protocol", "setting", "monitor", "precision", "seed", "attack_seed"];
+  const order = ["verdict", "dataset", "backbone", "cut", "split", "optim", "protocol", "setting", "monitor", "precision", "seed", "attack_seed"];
   groups.sort((a, b) => ((order.indexOf(a) + 1) || 99) - ((order.indexOf(b) + 1) || 99));
   return [["defense", (run) => run.defenses], ["chain", (run) => [String(run.row.chain)]], ["attack", (run) => run.attacks],
     ...groups.map((g) => [g, (run) => [g in run.row ? String(run.row[g]) : "–"]])].map(([name, values]) => ({ name, values }));

@@ -11,7 +11,7 @@ function RunPage() {
   const row = run.row;
   const headline = `utility/${row.headline || "accuracy"}`;
   return html`<section class="page" key=${run.key}>
-    <div class="row between wrap"><h1>${row.chain} <span class="faint">seed ${row.seed}${row.attack_seed ? `, attack seed ${row.attack_seed}` : ""}</span></h1>
+    <div class="row between wrap"><h1><span class=${`verdict ${row.verdict}`}>${row.verdict}</span> ${row.chain} <span class="faint">seed ${row.seed}${row.attack_seed ? `, attack seed ${row.attack_seed}` : ""}</span></h1>
       <span class="row"><button disabled=${!near(-1)} onClick=${() => go("run", near(-1).key)} title="previous run (k)">← previous</button><button disabled=${!near(1)} onClick=${() => go("run", near(1).key)} title="next run (j)">next →</button>
         <button onClick=${() => tray(run.key)}>${choice.tray.includes(run.key) ? "Take out of comparison" : "Compare"}</button></span></div>
     <p class="faint">${row.dataset} · ${row.backbone} cut at ${row.cut} · ${plural(row.victims ?? 0, "victim")} attacked · finished ${when(run.finished) || "at an unknown time"} · key <code>${run.key}</code></p>
@@ -21,7 +21,7 @@ function RunPage() {
 
 function Flags({ run }) {
   if (!run.flags.length) return html`<p class="good">No flag: nothing in this run asks for a second look.</p>`;
-  return html`<h2>${plural(run.flags.length, "flag")} <span class="faint small">reasons to look again, not verdicts</span></h2>
+  return html`<h2>${plural(run.flags.length, "flag")} <span class="faint small">${run.row.verdict === "void" ? "this run says nothing: see why" : "reasons to look again"}</span></h2>
     <dl class="explained">${run.flags.map((flag, i) => html`<dt key=${i}>⚑ ${flag.text}</dt><dd>${DATA.facts.flags[flag.kind] || DATA.facts.flags.old}${flag.remedy ? html` To clear this: <code>${flag.remedy}</code>` : ""}</dd>`)}</dl>`;
 }
 

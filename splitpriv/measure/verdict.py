@@ -1,0 +1,90 @@
+"""Can a row be read at all? Sound, doubtful or void, from the kinds of its flags. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Any, Literal
+
+import yaml
+
+from splitpriv.config import CONF
+from splitpriv.measure.checks import MARGIN
+from splitpriv.measure.flags import Flag, flags_of, raised
+from splitpriv.store import Row
+
+State = Literal["sound", "doubtful", "void"]
+VICTIMS = 100  # fewer say little about images that were not attacked
+Z = 1.96  # standard errors of a 95 % interval
+FAR = 0.5  # of a reference: a network below it has not learnt its task
+OFFICIAL = "cem_official"  # protocols whose splits overlap as their authors' do
+
+
+def verdict(row: Row) -> State:
+    """The state of a row."""
+    return weigh(doubts_of(row))
+
+
+def weigh(flags: Collection[Flag]) -> State:
+    """`void` if any doubt voids what it is about, `doubtful` if there is any other, else `sound`."""
+    return "void" if any(flag.voids for flag in flags) else "doubtful" if flags else "sound"
+
+
+def doubts_of(row: Row) -> list[Flag]:
+    """The flags of a row; with those that follow from its numbers first, where it was made before they were raised."""
+    stored = flags_of(row)
+    known = {(flag.kind, flag.subject) for flag in stored}
+    return [*(flag for flag in implied(row) if (flag.kind, flag.subject) not in known), *stored]
+
+
+def implied(row: Row) -> list[Flag]:
+    """The flags that follow from what a row holds: its protocol, victims, utility and floors."""
+    return [*_size(row), *_utility(row), *_learnt(row)]
+
+
+def official(protocol: str, overlap: bool) -> bool:
+    """Whether shared images are part of what is measured: its authors' protocol, or an adversary who holds them."""
+    return protocol.startswith(OFFICIAL) or not overlap
+
+
+def _size(row: Row) -> Iterator[Flag]:
+    """Too little, or the wrong images."""
+    protocol, victims = str(row.get("protocol", "")), row.get("victims", VICTIMS)
+    if protocol == "smoke":
+        yield raised("smoke")
+    if victims < VICTIMS:
+        limit = row.get("protocol.limit.victims")
+        more = f" protocol.limit.victims={VICTIMS}" if limit is not None and limit < VICTIMS else ""
+        yield raised("few", count=victims, more=f"protocol.attacked={VICTIMS}{more}")
+    if "verdict" not in row and not official(protocol, bool(row.get("protocol.overlap"))):
+        yield raised("allowed")
+
+
+def _utility(row: Row) -> Iterator[Flag]:
+    """A service that is not worth attacking."""
+    name = str(row.get("headline", "accuracy"))
+    value, reference = row.get(f"utility/{name}"), references().get(str(row.get("dataset")), {}).get(name, {})
+    chance, wanted = row.get(f"chance/{name}", reference.get("chance")), reference.get("printed")
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return
+    tested = max(row.get("victims") or 1, row.get("protocol.limit.victims") or 1)
+    longer = f"optim.epochs={2 * row['optim.epochs']}" if isinstance(row.get("optim.epochs"), int) else ""
+    if chance is not None and value <= chance + Z * math.sqrt(chance * (1 - chance) / tested):
+        yield raised("chance", name, value=value, chance=chance, longer=longer)
+    elif wanted is not None and value < FAR * wanted:
+        yield raised("far", name, value=value, wanted=wanted, longer=longer)
+
+
+def _learnt(row: Row) -> Iterator[Flag]:
+    """No attack on images that beats an image which needs no release."""
+    floor = row.get("floor/mean_image/mse")
+    reached = [v for k, v in row.items() if k.startswith("privacy/") and k.endswith("/mse") and "/worst/" not in k]
+    if floor is not None and reached and not min(reached) < floor * (1 - MARGIN):
+        yield raised("blind")
+
+
+@cache
+def references() -> dict[str, dict[str, Any]]:
+    """By data set and number, what chance reaches and what an undefended network does in print."""
+    return dict(yaml.safe_load((CONF / "reference.yaml").read_text()))

@@ -1,0 +1,79 @@
+"""What voids a row, what leaves it in doubt, and that rows of before are judged by what they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from splitpriv.measure.flags import KINDS, raised
+from splitpriv.measure.verdict import doubts_of, official, verdict
+from splitpriv.store import Row
+
+SOUND: Row = {
+    "protocol": "strict", "protocol.overlap": False, "protocol.limit.victims": 1000, "dataset": "cifar10",
+    "optim.epochs": 8, "victims": 500, "utility/accuracy": 0.88, "privacy/decoder/mse": 0.02, "privacy/rmle/mse": 0.07,
+    "privacy/worst/mse": 0.02, "floor/mean_image/mse": 0.06, "flags": [],
+}  # fmt: skip
+
+
+def kinds(**changed: Any) -> list[str]:
+    return [flag.kind for flag in doubts_of({**SOUND, **changed})]
+
+
+def test_a_row_without_doubts_is_sound() -> None:
+    assert verdict(SOUND) == "sound" and kinds() == []
+    assert verdict({"utility/accuracy": 0.9, "flags": []}) == "sound"  # what a row does not say is no doubt
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "remedy"),
+    [
+        ({"protocol": "smoke"}, "smoke", "protocol=strict"),
+        ({"victims": 99}, "few", "protocol.attacked=100"),
+        ({"victims": 16, "protocol.limit.victims": 64}, "few",
+         "protocol.attacked=100 protocol.limit.victims=100"),
+        ({"utility/accuracy": 0.11}, "chance", "optim.epochs=16"),
+        ({"utility/accuracy": 0.29}, "far", "optim.epochs=16"),
+        ({"dataset": "images", "chance/accuracy": 0.7, "utility/accuracy": 0.71}, "chance", "optim.epochs=16"),
+        ({"privacy/decoder/mse": 0.0599}, "blind", ""),
+        ({"protocol.overlap": True}, "allowed", "protocol=strict"),
+    ],
+)  # fmt: skip
+def test_what_voids_a_row(changed: dict[str, Any], kind: str, remedy: str) -> None:
+    row = {**SOUND, **changed}
+    (flag,) = doubts_of(row)
+    assert (flag.kind, flag.remedy, verdict(row)) == (kind, remedy, "void")
+
+
+def test_what_does_not() -> None:
+    assert kinds(**{"protocol": "cem_official", "protocol.overlap": True}) == []
+    assert kinds(**{"dataset": "images", "utility/accuracy": 0.2}) == []  # neither chance nor a reference is known
+    assert kinds(**{"headline": "map", "utility/map": 0.1}) == []
+    assert kinds(**{"privacy/probe/auc": 0.5, "victims": 100}) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [("overlap", "void"), ("unsettled", "void"), ("declared", "doubtful"), ("alone", "doubtful"), ("mean", "doubtful")],
+)
+def test_each_kind_says_whether_it_voids(kind: str, state: str) -> None:
+    assert verdict({**SOUND, "flags": [raised(kind, "a", count=3).record()]}) == state
+
+
+def test_lines_of_before_leave_a_row_in_doubt() -> None:
+    assert verdict({**SOUND, "flags": ["splits overlap: train and aux (3 images)"]}) == "doubtful"
+
+
+def test_doubts_that_are_stored_are_not_raised_again() -> None:
+    stored = [flag.record() for flag in doubts_of({**SOUND, "victims": 16})]
+    assert [flag.kind for flag in doubts_of({**SOUND, "victims": 16, "flags": stored, "verdict": "void"})] == ["few"]
+
+
+def test_a_declared_overlap_is_that_of_a_published_protocol_or_of_the_knowledge() -> None:
+    assert official("cem_official_infer", overlap=True) and official("strict", overlap=False)
+    assert not official("strict", overlap=True)
+
+
+def test_every_kind_is_explained() -> None:
+    assert all(kind.says and kind.means for kind in KINDS.values())
