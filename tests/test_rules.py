@@ -10,6 +10,7 @@ import torch
 from small import execute, numbers, tiny
 from torch import Tensor
 
+from splitpriv import metrics
 from splitpriv.attacks.base import Aux
 from splitpriv.data.base import Split
 from splitpriv.run import stages
@@ -202,7 +203,9 @@ def test_the_row_is_flat_and_complete(tmp_path: Path) -> None:
     for who in ("privacy/decoder", "privacy/rmle", "privacy/worst", "floor/mean_image", "floor/random_image"):
         assert {f"{who}/{metric}" for metric in ("mse", "psnr", "ssim")} <= row.keys()
     assert row["chain"] == "noise"
-    assert 0 < row["chance/accuracy"] < 1
+    assert 0 < row["chance/accuracy"] < 1 and "bound/cem_mse" in row
+    numbers = [key for key in row if "/" in key and key.partition("/")[0] in metrics.GROUPS]
+    assert len(numbers) > 20 and all(map(metrics.find, numbers))
     assert not any(isinstance(value, dict) for value in row.values())
     assert row["monitor"] == "none"
     assert {"paths.outputs", "runtime.threads"}.isdisjoint(row)

@@ -33,7 +33,7 @@ function pointsOf(runs, c) {
   const usable = runs.filter((run) => isNumber(run.row[c.x]) && isNumber(run.row[c.y]));
   const groups = new Map();
   for (const run of usable) {
-    const name = c.means ? run.group : run.key;
+    const name = c.means ? `${run.group} ${run.row.verdict === "void"}` : run.key; // void runs enter no mean of others
     groups.set(name, [...(groups.get(name) || []), run]);
   }
   return [...groups.values()].map((members) => {
