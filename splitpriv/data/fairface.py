@@ -10,6 +10,7 @@ from torch import Tensor
 from splitpriv.data import tables
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
+from splitpriv.data.pixels import Rules
 from splitpriv.data.pools import pools
 from splitpriv.types import Count, NonNegative, Spec, UserError, Whole
 
@@ -47,12 +48,12 @@ class FairFace(Dataset):
         parts = []
         for part in ("train", "val"):
             table = tables.read(folder / f"fairface_label_{part}.csv", ("file", *LABELS), "paths.data", remedy)
-            parts.append(table)
+            parts.append(table.columns)
         train = len(parts[0]["file"])
         columns = {name: parts[0][name] + parts[1][name] for name in ("file", *LABELS)}
         paths = [folder / name for name in columns["file"]]
-        images = decoded(
-            paths, root, label=FOLDER, size=self.size, channels=3, key="paths.data", remedy=f"restore it, or {remedy}"
+        images, _ = decoded(
+            paths, root, label=FOLDER, rules=Rules(self.size, 3), key="paths.data", remedy=f"restore it, or {remedy}"
         )
         code: dict[str, Tensor] = {
             name: tables.encode(columns[name], LABELS[name], f"paths.data: {folder}, column {name},", remedy)

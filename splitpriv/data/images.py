@@ -5,78 +5,99 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
-from splitpriv.data import tables
+from splitpriv.data import from_table, from_tree
+from splitpriv.data.arrange import arrange
 from splitpriv.data.base import Dataset, Split
-from splitpriv.data.decode import decoded, stat_all
-from splitpriv.data.pools import hold_out, pools
+from splitpriv.data.decode import Census, decoded, stat_all
+from splitpriv.data.labels import LetterCase
+from splitpriv.data.layouts import Layout
+from splitpriv.data.people import GALLERY
+from splitpriv.data.pixels import Rules
+from splitpriv.data.pools import pools
+from splitpriv.data.reading import Reading, shown
+from splitpriv.data.source import Source
 from splitpriv.types import Count, NonNegative, Rate, Spec, UserError, Whole
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 REMEDY = "replace it, or take it out"
-
-
-@dataclass
-class Listing:
-    """What is known before anything is decoded; `train` counts the files, from the front, of a given train pool."""
-
-    files: list[Path]
-    labels: list[str]
-    attributes: dict[str, list[str]] = field(default_factory=dict)
-    train: int | None = None
+DARK = 32  # of 255: where no pixel of a whole set reaches that, its values were taken for others
+TABLES = (".csv", ".tsv", ".txt")
+Level = Annotated[int, Interval(ge=0, le=255)]
 
 
 class Images(Dataset):
-    """Images of any size, one label each, cropped to a centred square, resized, decoded once and cached.
+    """Images of any size, one label each, brought to `size`, decoded once and cached.
 
-    `path` is a folder with a folder per class, or with `train` and `test` that each hold one per class; or a CSV with
-    columns file (relative to the CSV), label, and any number of attributes, of which `attributes` (None: all) are
-    private. A column split, with the values train and test, gives the pools. Where the data do not name a test pool,
-    `test_share` of the images, drawn from `seed`, is one.
+    `path` is a folder with a folder per class, or with folders whose names say train, val or test in any usual
+    spelling, which hold one per class; or a table with columns file (relative to it), label, and any number of
+    attributes, of which `attributes` (None: all) are private; its column split gives the pools. val joins the train
+    pool beside a test pool, and is the test pool else; without either, `test_share` of the images, drawn from `seed`,
+    is. With `layout` classes every folder is a class. `pattern`, a regular expression or a name among
+    `from_tree.PATTERNS`, reads columns from the names of files and folders instead, by its named groups. `labels.alike`
+    says when two labels are one. `reading` tells what was found, and what was left out and why.
+
+    With `identities`, or a table that has identity but no label, the label is who or what is seen: pools share none,
+    and the attributes identity, camera and gallery are those of re-identification (see `people`). Beside a label,
+    identity is an attribute, by which whole identities are held out.
+
+    Pixels are read as `pixels.Rules` says: `size`, `channels`, `background`, `value_range`, `max_pixels`. More than
+    `max_entries` files and folders are refused.
     """
 
     def __init__(
         self,
         *,
         path: str,
-        size: Count,
+        size: Count | tuple[Count, Count],
         channels: Literal[1, 3],
         attributes: tuple[str, ...] | None,
+        identities: bool,
+        layout: Layout,
+        pattern: str | None,
+        letter_case: LetterCase,
+        background: Level | tuple[Level, Level, Level],
+        value_range: tuple[float, float] | None,
+        max_pixels: Count,
+        max_entries: Count,
         test_share: Rate,
         seed: Whole,
         crop: Whole,
         flip: bool,
         rotation: NonNegative,
     ) -> None:
+        if value_range is not None and not value_range[0] < value_range[1]:
+            raise UserError(f".value_range: {list(value_range)} is empty; give the value of black, then that of white")
         self.crop, self.flip, self.rotation = crop, flip, rotation
-        self.path, self.size, self.channels = Path(path).expanduser().absolute(), size, channels
-        self.test_share, self.seed = test_share, seed
-        listing = _list_table(self.path) if self.path.suffix.lower() == ".csv" else _list_tree(self.path)
-        wanted = tuple(listing.attributes) if attributes is None else tuple(attributes)
-        unknown = [name for name in wanted if name not in listing.attributes]
-        if unknown:
-            has = f"has {', '.join(listing.attributes)}" if listing.attributes else "has no attributes"
-            raise UserError(f"dataset.attributes: {self.path} {has}, not {', '.join(unknown)}; correct the names")
-        listing.attributes = {name: listing.attributes[name] for name in wanted}
-        classes = sorted(set(listing.labels))
-        if len(classes) < 2:
-            only = f"one class only ({classes[0]})" if classes else "no images"
+        self.path = Path(path).expanduser().absolute()
+        colour = (background, background, background) if isinstance(background, int) else background
+        self.rules = Rules(size, channels, colour, value_range, max_pixels)
+        self.reading = Reading()
+        source = Source(self.path, layout, pattern, identities, max_entries)
+        read = from_tree.listing if _folder(self.path) else from_table.listing
+        found = arrange(read(source, self.reading), identities=identities, letter_case=letter_case,
+                        test_share=test_share, seed=seed, reading=self.reading)  # fmt: skip
+        self.found, self.classes = found, sorted(set(found.labels))
+        wanted = _wanted(attributes, list(found.columns), found.columns.get("identity") is found.labels, self.path)
+        found.columns = {name: found.columns[name] for name in wanted}
+        if len(self.classes) < 2:
+            only = f"one class only ({shown(self.classes[0])})" if self.classes else "no images"
             raise UserError(
-                f"dataset.path: {self.path} holds {only}; give two or more class folders with images, "
+                f"dataset.path: {shown(self.path)} holds {only}; give two or more class folders with images, "
                 "or a CSV with two or more labels"
             )
-        self.listing, self.classes = listing, classes
-        self.values = {name: sorted(set(column)) for name, column in listing.attributes.items()}
-        mean, std = (0.5,) * channels, (0.25,) * channels
+        self.values = {name: sorted(set(column)) for name, column in found.columns.items()}
+        if "gallery" in self.values:
+            self.values["gallery"] = list(GALLERY)
+        shape = (size, size) if isinstance(size, int) else size
         private = {name: len(values) for name, values in self.values.items()}
-        self.spec = Spec((channels, size, size), len(classes), private, mean, std)
+        self.spec = Spec((channels, *shape), len(self.classes), private, (0.5,) * channels, (0.25,) * channels)
         self.version = self._fingerprint()
 
     @property
@@ -85,57 +106,50 @@ class Images(Dataset):
 
     def _fingerprint(self) -> int:
         """Changes with the files and their labels, so that results of other content are not reused."""
-        sizes = [size for size, _ in stat_all(self.listing.files, "dataset.path", REMEDY)]
+        found = self.found
+        sizes = [size for size, _ in stat_all(found.files, "dataset.path", REMEDY)]
         names = [path.relative_to(self.path.parent).as_posix() if path.is_relative_to(self.path.parent) else str(path)
-                 for path in self.listing.files]  # fmt: skip
-        content = [names, sizes, self.listing.labels, self.listing.attributes, self.listing.train]
+                 for path in found.files]  # fmt: skip
+        content = [2, names, sizes, found.labels, found.columns, found.train]
         return int(hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12], 16)
 
     def pools(self, root: Path) -> dict[str, Split]:
-        listing = self.listing
-        images = decoded(listing.files, root, label="images", size=self.size, channels=self.channels,
-                         key="dataset.path", remedy=REMEDY)  # fmt: skip
-        y = _codes(listing.labels, self.classes)
-        attributes = {name: _codes(column, self.values[name]) for name, column in listing.attributes.items()}
-        if listing.train is not None:
-            return pools(images, y, attributes, listing.train)
-        order, train = hold_out(len(y), self.test_share, self.seed)
-        return pools(images, y, attributes, train, order)
+        found = self.found
+        images, census = decoded(found.files, root, label="images", rules=self.rules, key="dataset.path", remedy=REMEDY)
+        self.reading.files = census.facts()
+        if census.brightest < DARK and self.rules.value_range is None:
+            raise _dark(census)
+        y = _codes(found.labels, self.classes)
+        attributes = {name: _codes(column, self.values[name]) for name, column in found.columns.items()}
+        return pools(images, y, attributes, found.train, found.order)
+
+
+def _folder(path: Path) -> bool:
+    if not path.exists() and path.suffix.lower() not in TABLES:
+        raise UserError(
+            f"dataset.path: {shown(path)} is no folder; give a folder with a folder per class, or a .csv file"
+        )
+    return path.is_dir()
+
+
+def _wanted(attributes: Sequence[str] | None, names: list[str], people: bool, path: Path) -> list[str]:
+    """The private attributes among the columns `names`; of people always who, where and who asks."""
+    if attributes is None:
+        return names
+    if unknown := [name for name in attributes if name not in names]:
+        has = f"has {', '.join(names)}" if names else "has no attributes"
+        raise UserError(f"dataset.attributes: {shown(path)} {has}, not {', '.join(unknown)}; correct the names")
+    always = ("identity", "camera", "gallery") if people else ()
+    return [name for name in names if name in attributes or name in always]
+
+
+def _dark(census: Census) -> UserError:
+    return UserError(
+        f"dataset.value_range: values reach from {census.low:g} to {census.high:g} only, which shows as black "
+        f"({', '.join(census.kinds)}; the brightest pixel of all is {census.brightest} of 255); "
+        f"set it to [{census.low:g},{census.high:g}] or to the range that was meant"
+    )
 
 
 def _codes(values: Sequence[str], names: Sequence[str]) -> Tensor:
     return torch.from_numpy(np.searchsorted(np.array(names), np.array(values)).astype(np.int64))
-
-
-def _list_tree(path: Path) -> Listing:
-    if not path.is_dir():
-        raise UserError(f"dataset.path: {path} is no folder; give a folder with a folder per class, or a .csv file")
-    if not ((path / "train").is_dir() and (path / "test").is_dir()):
-        return Listing(*_list_classes(path))
-    train, test = _list_classes(path / "train"), _list_classes(path / "test")
-    return Listing(train[0] + test[0], train[1] + test[1], train=len(train[0]))
-
-
-def _list_classes(path: Path) -> tuple[list[Path], list[str]]:
-    found = [
-        (file, folder.name)
-        for folder in sorted(path.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
-    ]
-    return [file for file, _ in found], [label for _, label in found]
-
-
-def _list_table(path: Path) -> Listing:
-    remedy = "give a CSV with the columns file, label and, if you like, attributes"
-    columns = tables.read(path, ("file", "label"), "dataset.path", remedy)
-    files = [path.parent / name for name in columns.pop("file")]
-    labels, part = columns.pop("label"), columns.pop("split", None)
-    if part is None:
-        return Listing(files, labels, columns)
-    if not set(part) <= {"train", "test"}:
-        raise UserError(f"dataset.path: {path}, column split, holds more than train and test; correct it")
-    order = sorted(range(len(part)), key=lambda i: part[i] == "test")
-    columns = {name: [column[i] for i in order] for name, column in columns.items()}
-    return Listing([files[i] for i in order], [labels[i] for i in order], columns, part.count("train"))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
+from splitpriv.data.pixels import Rules
 from splitpriv.data.pools import pools
 from splitpriv.types import Count, NonNegative, Spec, UserError, Whole
 
@@ -69,8 +70,8 @@ class Reidentification(Dataset):
         gallery = torch.tensor([1] * len(train) + [0] * len(found["query"]) + [1] * len(found["gallery"]))
         private = {"identity": identity, "camera": camera, "gallery": gallery}
         private |= self._labels(root / self.folder, files, len(train), remedy)
-        images = decoded(files, root, label=self.folder.replace("/", "-"), size=self.size, channels=3, key="paths.data",
-                         remedy=f"restore it, or {remedy}")  # fmt: skip
+        images, _ = decoded(files, root, label=self.folder.replace("/", "-"), rules=Rules(self.size, 3),
+                            key="paths.data", remedy=f"restore it, or {remedy}")  # fmt: skip
         return pools(images, identity.clamp(max=self.spec.classes - 1), private, len(train))
 
     def _list(self, home: Path, part: Part, remedy: str) -> list[tuple[Path, int, int]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
+from splitpriv.data.pixels import Rules
 from splitpriv.data.pools import pools
 from splitpriv.types import Count, NonNegative, Spec, UserError, Whole
 
@@ -136,7 +137,8 @@ class CelebA(Dataset):
         remedy = f"run `splitpriv data fetch celeba`, or put img_align_celeba/ and the list_*.txt files into {folder}"
         parts = [_open("CelebA", remedy, str(root), split=part) for part in ("train", "valid", "test")]
         paths = [folder / "img_align_celeba" / name for part in parts for name in part.filename]
-        images = decoded(paths, root, label="celeba", size=self.size, channels=3, key="paths.data", remedy=remedy)
+        rules = Rules(self.size, 3)
+        images, _ = decoded(paths, root, label="celeba", rules=rules, key="paths.data", remedy=remedy)
         names, traits = parts[0].attr_names, torch.cat([part.attr for part in parts]).long()
         columns: dict[str, Tensor] = {
             name: traits[:, names.index(name)].clone() for name in (self.task, *self.attributes)

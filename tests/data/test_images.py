@@ -3,18 +3,13 @@ import errno
 import numpy as np
 import pytest
 import torch
+from own import own as images
 from PIL import Image
 
 from splitpriv.data import decode
-from splitpriv.data.images import Images
 from splitpriv.types import UserError
 
 COLOURS = {"cat": (250, 0, 0), "dog": (0, 250, 0)}
-
-
-def images(path, **changes):
-    settings = {"size": 8, "channels": 3, "attributes": None, "test_share": 0.25, "seed": 0}
-    return Images(path=str(path), crop=0, flip=False, rotation=0.0, **{**settings, **changes})
 
 
 def tree(path, per_class=4):
@@ -69,9 +64,10 @@ def test_a_table_with_attributes(table, tmp_path):
     pools = data.pools(tmp_path)
     eyes = torch.cat([pools[name].attributes["eyes"] for name in ("train", "test")])
     assert eyes.sum() == 2
-    table.write_text("file,label,split\nfiles/cat/0.png,cat,test\nfiles/dog/0.png,dog,train\n")
+    rows = ["files/cat/0.png,cat,test", "files/dog/0.png,dog,train", "files/cat/2.png,cat,train"]
+    table.write_text("\n".join(["file,label,split", *rows]) + "\n")
     pools = images(table).pools(tmp_path)
-    assert (pools["train"].y.tolist(), pools["test"].y.tolist()) == ([1], [0])
+    assert (pools["train"].y.tolist(), pools["test"].y.tolist()) == ([1, 0], [0])
 
 
 def test_the_centre_square_is_kept(tmp_path):
@@ -87,8 +83,8 @@ def test_the_centre_square_is_kept(tmp_path):
 
 def test_the_cache_is_used_until_a_file_changes(folder, tmp_path, monkeypatch):
     count = []
-    real = decode._decode
-    monkeypatch.setattr(decode, "_decode", lambda *args: count.append(1) or real(*args))
+    real = decode.pixels.read
+    monkeypatch.setattr(decode.pixels, "read", lambda *args: count.append(1) or real(*args))
     first = images(folder).pools(tmp_path)
     assert len(count) == 8
     again = images(folder, seed=0).pools(tmp_path)
@@ -150,13 +146,17 @@ def test_an_unreadable_image_is_named(folder, tmp_path, damage):
 def test_wrong_folders_and_tables_name_the_key(folder, table, tmp_path):
     (tmp_path / "empty/a").mkdir(parents=True)
     tree(tmp_path / "single")
+    (tmp_path / "lone/cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "lone/cat/0.png")
     for path in sorted((tmp_path / "single/dog").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     for bad, words in (
         (lambda: images(tmp_path / "absent"), "dataset.path: .*absent is no folder"),
         (lambda: images(tmp_path / "absent.csv"), "dataset.path: .*absent.csv is missing"),
         (lambda: images(tmp_path / "empty"), "dataset.path: .*no images"),
-        (lambda: images(tmp_path / "single"), r"dataset.path: .*one class only \(cat\)"),
+        (lambda: images(tmp_path / "single"), r"dataset.path: .*without a readable image: dog/ \(empty\)"),
+        (lambda: images(tmp_path / "lone"), r"dataset.path: .*one class only \(cat\)"),
+        (lambda: images(folder, size=8, value_range=(1.0, 1.0)), "value_range: .*empty"),
         (lambda: images(folder, attributes=("eyes",)), "dataset.attributes: .*has no attributes"),
         (lambda: images(table, attributes=("nose",)), "dataset.attributes: .*has eyes, hat, not nose"),
     ):
