@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from splitpriv.data.reading import Reading
 from splitpriv.types import Spec
 
 
@@ -55,6 +56,7 @@ class Dataset:
 
     spec: Spec
     version: int = 1
+    reading: Reading | None = None  # of files that people bring
     crop: int = 0  # padding of the random crop, pixels
     flip: bool = False
     rotation: float = 0.0  # degrees either way

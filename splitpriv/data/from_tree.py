@@ -149,9 +149,7 @@ def _tops(found: Found) -> list[str]:
     return sorted({parts[0] for parts in found.images if len(parts) > 1})
 
 
-def _unwrapped(
-    found: Found, where: Path, source: Source, reading: Reading, pooled: bool = False
-) -> tuple[Found, Path]:
+def _unwrapped(found: Found, where: Path, source: Source, reading: Reading, pooled: bool = False) -> tuple[Found, Path]:
     """What lies below folders that hold nothing but one folder of folders, as archives make them.
 
     Where the folder is `pooled`, the one within is passed if it says no more than images, data or train do.

@@ -51,6 +51,8 @@ class Images(Dataset):
     `max_entries` files and folders are refused.
     """
 
+    reading: Reading
+
     def __init__(
         self,
         *,

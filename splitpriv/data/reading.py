@@ -9,6 +9,7 @@ from typing import Any
 
 NAMED = 20  # things that one message names
 EXAMPLES = 3  # of what was left out, for each reason
+MOST = 1000  # classes whose counts a row lists
 
 
 def some(names: Sequence[Any], most: int = NAMED) -> str:
@@ -53,7 +54,8 @@ class Reading:
     def facts(self) -> dict[str, Any]:
         """As they stand in a row."""
         facts: dict[str, Any] = {"layout": self.layout, "skipped": dict(sorted(self.skipped.items()))}
-        return {**facts, **self.counts, "notes": self.notes, **({"files": self.files} if self.files else {})}
+        counts = {pool: _bounded(found) for pool, found in self.counts.items()}
+        return {**facts, **counts, "notes": self.notes, **({"files": self.files} if self.files else {})}
 
     def lines(self, most: int = NAMED) -> list[str]:
         """As a person reads it, a line for each."""
@@ -74,3 +76,9 @@ class Reading:
         sizes = " to ".join(dict.fromkeys(f"{w}x{h}" for w, h in (found["smallest"], found["largest"])))
         several = f"; {found['several']:,} hold several pictures, of which the first counts" if found["several"] else ""
         return [f"files: {kinds}; {sizes} pixels; values from {found['low']:g} to {found['high']:g}{several}"]
+
+
+def _bounded(counts: dict[str, int]) -> dict[str, int]:
+    if len(counts) <= MOST:
+        return counts
+    return {"(classes)": len(counts), "(fewest)": min(counts.values()), "(most)": max(counts.values())}

