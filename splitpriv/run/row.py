@@ -82,15 +82,9 @@ def make_row(
         **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
-<<<<<<< HEAD
         **{f"picture/{name}": f"measure/{plan.scores[name]}/grid.png" for name in images},
-        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, **provenance(),
-=======
-        **{f"picture/{name}": f"measure/{chart.scores[name]}/grid.png" for name in images},
         **{f"data/{k}": v for k, v in (parts.dataset.reading.facts() if parts.dataset.reading else {}).items()},
-        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves,
-        "flags": [flag.record() for flag in flags], **provenance(),
->>>>>>> e3818f7 (What was read of own images is said before a run and kept in its row; changelog)
+        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, **provenance(),
     }  # fmt: skip
     flags = [*verdict.implied(row | {"verdict": None}), *flags]
     return {**row, "verdict": verdict.weigh(flags), "flags": [flag.record() for flag in flags]}
