@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from splitpriv.config import flatten
 from splitpriv.defenses.noise import Noise
 from splitpriv.run.parts import assemble
 from splitpriv.run.plan import Plan, make_plan
+from splitpriv.run.prepare import check
 from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase, UserError
 
@@ -148,3 +151,17 @@ def test_nested_targets_arrive_as_factories() -> None:
 def test_foreign_targets_are_refused(target: Any) -> None:
     with pytest.raises(UserError, match=r"defense\.noise\._target_: .*refused"):
         targets.build({"_target_": target}, "defense.noise")
+
+
+def test_a_misplaced_package_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(config.CONF, conf)
+    path = conf / "attack" / "rmle.yaml"
+    first, second, rest = path.read_text().split("\n", 2)
+    path.write_text("\n".join((second, first, rest)))
+    monkeypatch.setattr(config, "CONF", conf)
+    [problem] = [p for p in check(config.compose(["attack=[rmle]"])) if p.startswith("attack: ")]
+    assert (
+        problem
+        == "attack: an option has no name; the first line of rmle.yaml in conf/attack/ must be `# @package attack.NAME`"
+    )

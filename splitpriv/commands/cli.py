@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from splitpriv import __version__
-from splitpriv.commands import readers
-from splitpriv.dashboard import cli as dashboard_cli
+from splitpriv.commands import curve, dashboard, data, rows, track
 from splitpriv.launch.running import complain, problems_of
 from splitpriv.tables import cli as tables
 from splitpriv.types import UserError
@@ -49,32 +48,8 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
-    rows = commands.add_parser("rows", help="list finished runs")
-    rows.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
-    rows.add_argument("--format", choices=["table", "csv", "json"], default="table")
-
-    curve = commands.add_parser("curve", help="draw privacy against utility, with reconstructions, from finished runs")
-    curve.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
-    curve.add_argument("--reference", nargs=2, type=float, metavar=("X", "Y"), help="reference of the hypervolume")
-    curve.add_argument("--out", type=Path, help="PNG, SVG, PDF or JSON file (default: <paths.outputs>/curve.png)")
-
-    track = commands.add_parser("track", help="hand finished runs, or a report of them, to trackers")
-    track.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
-    track.add_argument("--report", action="store_true", help="one W&B run that compares them: scatter, picture, table")
-    for command in (curve, track):
-        command.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
-        command.add_argument("--x", metavar="KEY", help="key of a row across (default: the task's headline utility)")
-        command.add_argument("--y", metavar="KEY", help="key of a row upwards (default: privacy/worst/METRIC)")
-        command.add_argument("--by", default="chain", metavar="KEY", help="key that colours points (default: chain)")
-
-    page = dashboard_cli.add(commands)
-    tables.add(commands)
-
-    data = commands.add_parser("data", help="list, fetch or verify data sets")
-    data.add_argument("action", choices=["list", "fetch", "verify"])
-    data.add_argument("name", nargs="?", help="a data set, as in `dataset=NAME`")
-    for command in (rows, curve, track, page, data):
-        command.add_argument("overrides", nargs="*", metavar="key=value", help="paths.outputs=… or paths.data=…")
+    for module in (rows, curve, track, dashboard, tables, data):
+        module.add(commands)
     return top
 
 
@@ -163,6 +138,6 @@ def leaks(args: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "run": run, "check": check, "rows": readers.rows, "curve": readers.curve, "track": readers.track,
-    "dashboard": readers.dashboard, "data": readers.data, "table": tables.table, "tabular": tabular, "leaks": leaks,
+    "run": run, "check": check, "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
+    "data": data.run, "table": tables.table, "tabular": tabular, "leaks": leaks,
 }  # fmt: skip

@@ -8,32 +8,30 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from splitpriv.dashboard import build, thumbs
-from splitpriv.store import Row, Store
+from splitpriv.report.select import Selection
 
 HOST = "127.0.0.1"
 NAMES = {"127.0.0.1", "localhost", "[::1]"}  # another name in a request means that another site sent it
-Read = Callable[[], tuple[list[Row], Store]]
 STRIP = re.compile(r"/strip/([0-9a-f]{12})\.webp")
 
 
 class Live:
     """The page's data, read again whenever the page asks, and sent only when it changed."""
 
-    def __init__(self, read: Read, tables: Callable[[], Iterable[build.Table]]) -> None:
-        self.read, self.tables = read, tables
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
         self.strips: dict[str, thumbs.Tiles] = {}
         self.lock = threading.Lock()
 
     def data(self) -> tuple[bytes, str]:
         """The data as compressed JSON, and a tag that changes with it."""
         with self.lock:
-            rows, store = self.read()
-            data, strips = build.collect(rows, store, self.tables())
+            chosen = self.selection
+            data, strips = build.collect(chosen.rows(), chosen.store, chosen.tables())
             self.strips.update(strips.tiles)
         made = data.pop("made")
         tag = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
@@ -87,9 +85,9 @@ def handler(live: Live) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def serve(read: Read, port: int, tables: Callable[[], Iterable[build.Table]] = tuple) -> ThreadingHTTPServer:
+def serve(selection: Selection, port: int) -> ThreadingHTTPServer:
     """A server on 127.0.0.1 that is not yet running; port 0 takes any that is free."""
-    return ThreadingHTTPServer((HOST, port), handler(Live(read, tables)))
+    return ThreadingHTTPServer((HOST, port), handler(Live(selection)))
 
 
 def forever(server: ThreadingHTTPServer) -> None:

@@ -67,6 +67,14 @@ def from_overrides(overrides: Sequence[str]) -> Prepared:
     return prepare(cfg)
 
 
+def _nameless(group: str) -> str:
+    """Why the settings of an option lie in its group itself; Hydra reads `# @package` only above all else in a file."""
+    texts = {path.name: path.read_text() for path in sorted((config.CONF / group).glob("*.yaml"))}
+    late = [name for name, text in texts.items() if "\n# @package" in text and not text.startswith("# @package")]
+    which = f"of {', '.join(late)} " if late else ""
+    return f"{group}: an option has no name; the first line {which}in conf/{group}/ must be `# @package {group}.NAME`"
+
+
 def _shape(cfg: Config) -> list[str]:
     """What is missing from a config, or too much, outside its targets."""
     known = {*SINGLE, *LISTS, *SEEDS, "split", "monitor", "paths", "choices"}
@@ -76,6 +84,9 @@ def _shape(cfg: Config) -> list[str]:
         if name in cfg and not (isinstance(cfg[name], Mapping) and "_target_" in cfg[name]):
             problems.append(f"{name}: has no _target_; choose one of its options, as in {name}=NAME")
     for group in LISTS:
+        if "_target_" in (cfg.get(group) or {}):
+            problems.append(_nameless(group))
+            continue
         for name, node in (cfg.get(group) or {}).items():
             if not isinstance(node, Mapping) or "_target_" not in node:
                 problems.append(f"{group}.{name}: {name} is not listed; write {group}=[{name}] before its settings")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -97,6 +98,21 @@ def test_rows_are_filtered_and_parse_back(form: str, capsys: pytest.CaptureFixtu
     flags = found[0]["flags"]
     assert flags[1] == TWIN and flags[0]["text"] == "one, thing" if form == "json" else flags == "one, thing; another"
     assert rows("chain=nothing") == []
+
+
+@pytest.mark.parametrize("words", [
+    ["rows"], ["rows", "--format", "csv"], ["rows", "--where", "seed=1"], ["curve"], ["track", "track=[csv]"],
+    ["dashboard"], ["dashboard", "--where", "seed=1"], ["table", "show", "mid_fig2", "--rows", "*"],
+])  # fmt: skip
+def test_an_empty_store_and_none_answer_alike(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    answers = []
+    for made in (False, True):
+        if made:
+            shutil.rmtree(outputs(), ignore_errors=True)
+            outputs().mkdir()
+            (outputs() / ".gitignore").write_text("*")
+        answers.append((cli.main(words), *capsys.readouterr()))
+    assert answers[0] == answers[1]
 
 
 def test_rows_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:

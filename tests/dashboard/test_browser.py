@@ -14,6 +14,7 @@ import synthetic
 
 from splitpriv.dashboard import build, serve, thumbs
 from splitpriv.measure import pictures
+from splitpriv.report.select import Selection
 from splitpriv.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -259,7 +260,7 @@ def test_a_small_laptop_needs_no_sideways_scrolling(tab: Any, address: str, stor
 
 def test_the_served_page_shows_new_runs_as_they_finish(tab: Any, tmp_path: Path) -> None:
     store = synthetic.make(tmp_path, 3)
-    server = serve.serve(lambda: (store.rows(), store), 0)
+    server = serve.serve(Selection(store, {}), 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         opened(tab, f"http://127.0.0.1:{server.server_address[1]}/", "/runs")

@@ -20,8 +20,10 @@ import pytest
 import synthetic
 from PIL import Image
 
-from splitpriv.dashboard import build, cli, serve, thumbs
+from splitpriv.commands import dashboard
+from splitpriv.dashboard import build, serve, thumbs
 from splitpriv.measure import pictures
+from splitpriv.report.select import Selection
 from splitpriv.store import Store
 from splitpriv.types import UserError
 
@@ -227,26 +229,27 @@ def test_flags_carry_what_clears_them_and_their_kinds_are_explained(store: Store
 
 def asked(*words: str) -> argparse.Namespace:
     top = argparse.ArgumentParser()
-    cli.add(top.add_subparsers())
+    dashboard.add(top.add_subparsers())
     return top.parse_args(["dashboard", *words])
 
 
 def test_the_command_writes_one_file(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "page.html"
-    assert cli.run(asked("--out", str(out)), lambda: (store.rows(), store)) == 0
+    here = f"paths.outputs={store.root}"
+    assert dashboard.run(asked(here, "--out", str(out))) == 0
     assert "12 runs" in capsys.readouterr().out
     assert len(unpacked(out.read_text())["runs"]) == 12
     with pytest.raises(UserError, match="no finished run matches"):
-        cli.run(asked("--out", str(out), "--where", "seed=99"), lambda: ([], store))
+        dashboard.run(asked(here, "--out", str(out), "--where", "seed=99"))
     with pytest.raises(UserError, match="--serve writes no file"):
-        cli.run(asked("--out", str(out), "--serve"), lambda: ([], store))
+        dashboard.run(asked(here, "--out", str(out), "--serve"))
     with pytest.raises(UserError, match="no port"):
-        cli.run(asked("--serve", "--port", "99999"), lambda: ([], store))
+        dashboard.run(asked(here, "--serve", "--port", "99999"))
 
 
 def test_the_server_is_local_and_sends_what_changed(tmp_path: Path) -> None:
     store = synthetic.make(tmp_path, 2)
-    server = serve.serve(lambda: (store.rows(), store), 0)
+    server = serve.serve(Selection(store, {}), 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     host, port = server.server_address[:2]
     assert host == "127.0.0.1"

@@ -1,0 +1,33 @@
+"""`splitpriv rows`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from splitpriv.commands import arguments
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of `splitpriv`."""
+    rows = commands.add_parser("rows", help="list finished runs")
+    arguments.select(rows)
+    rows.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    arguments.places(rows)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print finished runs as a table, CSV or JSON."""
+    from splitpriv.report import terminal
+    from splitpriv.report.select import select
+
+    selection = select(args.where, args.overrides)
+    found, store = selection.rows(), selection.store
+    if args.format == "json":
+        print(json.dumps(found, indent=1))
+    elif args.format == "csv":
+        terminal.print_csv(found)
+    else:
+        terminal.print_rows(found, store)
+    return 0
