@@ -52,6 +52,7 @@ PRIVACY = {
     "correct": Metric("right about the attribute", "%", "lower", yes_no=True),
     "ap": Metric("average precision", "%", "lower"),
     "accuracy": Metric("attacker's accuracy", "%", "lower"),
+    "f1": Metric("attacker's macro-F1", "3", "lower"),
     "balanced_accuracy": Metric("attacker's balanced accuracy", "%", "lower"),
     "auc": Metric("AUC", "3", "lower"),
     "advantage": Metric("advantage over guessing", "%", "lower"),
@@ -69,6 +70,11 @@ UTILITY = {
     "accuracy": Metric("accuracy", "%", "higher"),
     "balanced_accuracy": Metric("balanced accuracy", "%", "higher"),
     "cross_entropy": Metric("cross-entropy", "4", "lower", "nats"),
+    "f1": Metric("macro-F1", "3", "higher"),
+    "f1_released": Metric("macro-F1 of the answer", "3", "higher"),
+    "r2": Metric("R²", "3", "higher"),
+    "mse": Metric("MSE over the variance", "3", "lower"),
+    "mse_released": Metric("MSE of the answer over the variance", "3", "lower"),
     "map": Metric("mean average precision", "%", "higher"),
     "rank1": Metric("rank-1 identification", "%", "higher"),
     "rank5": Metric("rank-5 identification", "%", "higher"),
@@ -91,6 +97,7 @@ BOUND = {
     "van_trees_gaussian_prior_mse": Metric("least MSE if images were Gaussian", "4", "higher"),
 }
 INFORMATION = {
+    "answer_nats": Metric("information of an answer", "3", "lower", "nats"),
     "samples": Metric("victims that information is estimated from", "0", None),
     "knn_nats": Metric("information of a release, k-NN", "3", "lower", "nats"),
     "knn_own_nats": Metric("information of an image, k-NN", "3", None, "nats"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from splitpriv import metrics
-from splitpriv.tables import spec
+from splitpriv.tables import shipped
 
 RESULTS = sorted((Path(__file__).parents[1] / "results").glob("*/rows/*.json"))
 
@@ -20,9 +20,9 @@ def test_every_number_of_a_row_is_in_the_table() -> None:
     assert metrics.find("privacy/mse") and metrics.find("accuracy") is None and metrics.find("attack/a/mse") is None
 
 
-@pytest.mark.parametrize("name", spec.names())
+@pytest.mark.parametrize("name", shipped.names())
 def test_tables_and_metrics_agree_on_what_is_better(name: str) -> None:
-    for label, column in spec.load(name).columns.items():
+    for label, column in shipped.load(name).columns.items():
         metric = metrics.find(column.key or "")
         if metric and column.better:
             assert (column.better == metric.better) is (column.times > 0), label

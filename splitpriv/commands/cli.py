@@ -12,6 +12,7 @@ from pathlib import Path
 from splitpriv import __version__
 from splitpriv.commands import curve, dashboard, data, rows, track
 from splitpriv.launch.running import complain, problems_of
+from splitpriv.studies import STUDIES
 from splitpriv.tables import cli as tables
 from splitpriv.types import UserError
 
@@ -39,12 +40,9 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train, defend, attack, measure and record one run, or with -m a sweep")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over comma-separated values")
     check = commands.add_parser("check", help="validate, print keys and what is cached; train nothing")
-    for name, text in (
-        ("tabular", "MID for linear regression and trees, with the MAP attack"),
-        ("leaks", "infer the label of the sample that a network last learned from"),
-    ):
-        side = commands.add_parser(name, help=text)
-        side.add_argument("overrides", nargs="*", metavar="OPTION or key=value")
+    for name, (text, _) in STUDIES.items():
+        study = commands.add_parser(name, help=text)
+        study.add_argument("overrides", nargs="*", metavar="OPTION or key=value", help=f"options of conf/{name}")
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
@@ -121,23 +119,15 @@ def check(args: argparse.Namespace) -> int:
     return 0
 
 
-def tabular(args: argparse.Namespace) -> int:
-    """MID in its tabular forms."""
-    from splitpriv.studies.tabular.run import main
+def study(args: argparse.Namespace) -> int:
+    """What no run answers."""
+    from splitpriv.studies import base
 
-    main(args.overrides)
-    return 0
-
-
-def leaks(args: argparse.Namespace) -> int:
-    """Update leaks."""
-    from splitpriv.studies.update_leaks import main
-
-    main(args.overrides)
+    base.run(args.command, args.overrides)
     return 0
 
 
 COMMANDS = {
     "run": run, "check": check, "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
-    "data": data.run, "table": tables.table, "tabular": tabular, "leaks": leaks,
+    "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
 }  # fmt: skip

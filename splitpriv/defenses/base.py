@@ -96,6 +96,10 @@ class Defense(nn.Module):
         What it changes in the model must follow from those weights. It may change shapes; then call `model.refresh`.
         """
 
+    def sampling(self, on: bool) -> bool:
+        """Draw at deployment, or take the mean of what would be drawn; whether this defence can do both."""
+        return False
+
     def on_step_end(self, z: Tensor, step: Step) -> None: ...
 
     def on_epoch_end(self, epoch: Epoch) -> None: ...
@@ -163,6 +167,11 @@ class Defended(nn.Module):
     def defenses(self) -> Iterator[tuple[str, Defense]]:
         """The chain in its order."""
         yield from self.chain.items()  # type: ignore[misc]
+
+    def sampling(self, on: bool) -> bool:
+        """Switch every defence that can draw at deployment or answer with its mean; whether there is any."""
+        able = [defense.sampling(on) for _, defense in self.defenses()]
+        return any(able)
 
     @property
     def noise_std(self) -> float:

@@ -64,6 +64,11 @@ class Mid(Bottleneck):
     def on_phase_start(self, phase: Phase, model: Defended) -> None:
         self._forget()
 
+    def sampling(self, on: bool) -> bool:
+        assert self._server is not None
+        self._server[0].code.sample_at_test = on
+        return True
+
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         assert self._server is not None
         head, model = self._server

@@ -61,5 +61,10 @@ class Vib(Bottleneck):
     def after_edge(self, z: Tensor) -> Tensor:
         return self.code(z)
 
+    def sampling(self, on: bool) -> bool:
+        assert self.code is not None
+        self.code.sample_at_test = on
+        return True
+
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         return self.weigh(kl_to_normal(*self.code.moments(z)), step)

@@ -22,7 +22,7 @@ from splitpriv.types import UserError
 
 PRIVACY = ("privacy/", "information/", "bound/", "fairness/")  # what may stand on the vertical axis
 LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
-SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5")  # points of which are lost
+SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5", "utility/f1")  # points of which are lost
 WORLD = ("dataset", "backbone", "task", "cut", "protocol", "knowledge")  # what runs of one front have in common
 # what seeds may change
 APART = ("seed", "attack_seed", "key", "fit", "commit", "trajectory", "flags", "ceiling", "verdict")
@@ -119,7 +119,8 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
     """
     x = x or f"utility/{rows[0].get('headline', 'accuracy')}"
     y = y or f"privacy/worst/{metric}"
-    if not x.startswith("utility/") or x == "utility/cross_entropy":
+    worth, told = metrics.find(x), metrics.find(y)
+    if not x.startswith("utility/") or (worth and worth.better == "lower"):
         raise UserError(f"--x {x}: is no utility of which more is better; choose a key under utility/")
     if not y.startswith(PRIVACY):
         raise UserError(f"--y {y}: is no measure of privacy; choose a key under {', '.join(PRIVACY)}")
@@ -129,14 +130,15 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
         )
     kept = [row for row in rows if all(_is_finite(row.get(key)) for key in (x, y))]
     if not kept:
-        raise UserError(f"curve: no matching run has both {x} and {y}; choose others with --x and --y")
+        other = [key for row in rows for key in row if key.startswith(PRIVACY) and key.count("/") < 3]
+        raise UserError(f"curve: no matching run has both {x} and {y}; choose others with --x and --y; "
+                        f"{nearest(y, other)}")  # fmt: skip
     finite, kept = len(kept), [row for row in kept if verdict(row) != "void"]
     if not kept:
         why = next(flag for row in rows for flag in doubts_of(row) if flag.voids)
         clear = f"; to clear this: {why.remedy}" if why.remedy else ""
         raise UserError(f"curve: every matching run is void, one for this: {why.text}{clear}")
     _require_one_world(kept, y)
-    told = metrics.find(y)
     drawn = points(kept, x, y, by)
     numbers = summarise(drawn, x, y, rises=told is not None and told.better == "higher", reference=reference)
     return (
@@ -171,6 +173,7 @@ def levels(rows: Sequence[Row], y: str) -> dict[str, float]:
     bare = [row for row in rows if row["chain"] == "none"]
     sources = {
         "mean image: nothing learnt from z": (rows, f"floor/mean_image/{metric}"),
+        "commonest value": (rows, f"floor/prior/{metric}"),
         "guess of the majority": (rows, f"privacy/{name}/majority" if metric == "accuracy" else ""),
         "guess from the label": (rows, f"privacy/{name}/label_{metric}"),
         "order that says nothing": (rows, f"privacy/{name}/chance_{metric}"),

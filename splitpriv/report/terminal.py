@@ -14,7 +14,7 @@ from rich.table import Table
 from splitpriv.measure.checks import above_ceiling
 from splitpriv.measure.flags import flags_of
 from splitpriv.measure.verdict import doubts_of, verdict
-from splitpriv.metrics import PRIVACY
+from splitpriv.metrics import PRIVACY, find
 from splitpriv.store import Row, Store
 
 if TYPE_CHECKING:
@@ -141,17 +141,29 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
     if not rows:
         console().print(f"no finished run under {store.root}; make one with: splitpriv run")
         return
-    context = ("dataset", "backbone", "cut", "task", "optim", "protocol", "knowledge", "attacks", "seed")
+    context = (
+        "study",
+        "way",
+        "dataset",
+        "backbone",
+        "cut",
+        "task",
+        "optim",
+        "protocol",
+        "knowledge",
+        "attacks",
+        "seed",
+    )
     told = [{name: _context(row, name) for name in context} for row in rows]
     shared = [name for name in context if len({line[name] for line in told}) == 1]
     varying = [name for name in context if name not in shared]
-    title = " · ".join(f"{name} {told[0][name]}" for name in shared)
+    title = " · ".join(f"{name} {told[0][name]}" for name in shared if told[0][name])
     table = Table(title=title, title_justify="left", pad_edge=False)
     metrics = [m for m in PRIVACY if any(f"privacy/worst/{m}" in row for row in rows)]
     for column in ("verdict", "chain", *varying):
         table.add_column(column, overflow="fold")
     inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
-    told_by = {name: next(m for m in ("advantage", "map") if any(f"privacy/{name}/{m}" in row for row in rows))
+    told_by = {name: next(m for m in ("advantage", "map", "accuracy") if any(f"privacy/{name}/{m}" in r for r in rows))
                for name in inferred}  # fmt: skip
     headlines = " or ".join(dict.fromkeys(map(_headline, rows)))
     images = ("MSE undefended", "MSE of mean image") if metrics else ()
@@ -160,7 +172,8 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
         table.add_column(column, justify="right")
     table.add_column("key", no_wrap=True)
     for row, line in zip(rows, told, strict=True):
-        cells = [f"{row['utility/' + _headline(row)]:.2%}"]
+        worth, value = find(f"utility/{_headline(row)}"), row.get(f"utility/{_headline(row)}")
+        cells = [worth.text(value) if worth and value is not None else ""]
         cells += [_cell(row, f"privacy/worst/{m}", m) for m in metrics]
         cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
         for name, metric in told_by.items():

@@ -9,39 +9,47 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from rich.table import Table
 from torch import Tensor, nn
 
 from splitpriv import config, host, progress
 from splitpriv.attacks.base import answer, mean_of
+from splitpriv.config import Config
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.report.terminal import console
 from splitpriv.run.context import Run
+from splitpriv.run.plan import Plan
 from splitpriv.run.prepare import Prepared, prepare
-from splitpriv.run.row import provenance, read_json
+from splitpriv.run.row import head, read_json
 from splitpriv.store import Row, Store, write_atomic
 from splitpriv.store.keys import fingerprint
 from splitpriv.store.state import load_tensors, save_tensors, seed_epoch
-from splitpriv.studies import compose
+from splitpriv.studies import base
+from splitpriv.studies.base import Study
 from splitpriv.types import Count, Positive, Rate, UserError, blame
 
+ATTACK = "update_leaks"
 
-class UpdateLeaks:
+
+class UpdateLeaks(Study):
     """The attacker asks `probes` images before and after an update, and infers the updating sample's label.
 
     It trains a shadow of the target, by the same recipe with the same chain, on the first `shadow` share of aux,
     updates the shadow with `shadow_updates` further images of aux, one at a time, and fits an MLP from the differences
     of its answers to the labels; the target is updated with `updates` victims. An update is one step of SGD on the
     cross-entropy, at rate `update_lr`, in evaluation mode. Answers are averaged over each number of `draws`, with the
-    chain's sampling at test on and, where it has any, off. The MLP is fitted `runs` times.
+    chain's sampling at test on and, where it has any, off: one row each. The MLP is fitted `runs` times.
     """
+
+    columns: ClassVar[dict[str, str]] = {
+        "sample_at_test": "sampling at test", "draws": "answers averaged", "utility/accuracy": "accuracy ↑",
+        f"privacy/{ATTACK}/accuracy": "label of the update ↓", "floor/prior/accuracy": "commonest label",
+    }  # fmt: skip
 
     key_name: ClassVar[str] = "splitpriv.leaks.UpdateLeaks"
 
@@ -59,6 +67,32 @@ class UpdateLeaks:
         self.update_lr, self.observe, self.top, self.draws = update_lr, observe, top, sorted(set(draws))
         self.hidden, self.dropout, self.standardise = hidden, dropout, standardise
         self.epochs, self.batch, self.lr, self.runs = epochs, batch, lr, runs
+
+    def rows(self, node: Config, cfg: Config, store: Store) -> Iterator[Row]:
+        prepared = prepare(cfg)
+        target = Run(prepared, store, prepared.parts.runtime.start())
+        key = stage_key(node, prepared.plan, cfg)
+        home = store.memo("leaks", key, lambda folder: measure(self, target, key, folder))
+        twin = stage_key(node, prepare({**cfg, "defense": {}}).plan, cfg)
+        told = head(dataclasses.replace(prepared, cfg={**cfg, "attack": {}}))  # the attacks it lists are not run
+        settings = {k: v for k, v in config.flatten({"leaks": node}).items() if k != "leaks.draws"}
+        for found in read_json(home / "found.json"):
+            way = {k: found[k] for k in ("sample_at_test", "draws")}
+            words = f"{'drawn' if way['sample_at_test'] else 'not drawn'}, {way['draws']} averaged"
+            row = base.row(
+                "leaks", **{**told, **way, "key": row_key(key, **way)}, **settings, way=words,
+                ceiling=row_key(twin, sample_at_test=False, draws=self.draws[0]), headline=prepared.parts.task.headline,
+                victims=self.updates, **{k: v for k, v in found.items() if k.startswith("utility/")},
+                **{f"privacy/{ATTACK}/accuracy": found["attack/accuracy"],
+                   f"interval/privacy/{ATTACK}/accuracy": found["attack/interval"],
+                   f"values/privacy/{ATTACK}/accuracy": found["attack/runs"],
+                   "floor/prior/accuracy": found["floor/commonest"]},
+            )  # fmt: skip
+            store.add_row(row)
+            yield row
+
+    def title(self, row: Row) -> str:
+        return f"update leaks: {row['chain']}  {row['dataset']} · {row['backbone']} · seed {row['seed']}"
 
     def parts(self, aux: Split) -> tuple[Split, Split, Split]:
         """What the shadow learns from, what updates it, and the probes, as many of each class as there are.
@@ -132,14 +166,6 @@ class UpdateLeaks:
             return (net.eval()(asked).argmax(1) == truth).float()
 
 
-def sampling(model: Defended, on: bool) -> bool:
-    """Switch whether the chain draws at test, where it can; whether it can."""
-    links = [m for m in model.modules() if hasattr(m, "sample_at_test")]
-    for link in links:
-        link.sample_at_test = on  # type: ignore[assignment]
-    return bool(links)
-
-
 def shadow_of(target: Run, train: Split, val: Split, share: float) -> Run:
     """The same recipe and chain on the attacker's own images, from another initialisation."""
     plan = target.plan
@@ -164,7 +190,7 @@ def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
     samples = {"target": secrets, "shadow": updates}
     found = []
     for on in (True, False):
-        able = [sampling(model, on) for model in models.values()]
+        able = [model.sampling(on) for model in models.values()]
         if not on and not any(able):
             continue
         worth = target.parts.task.utility(models["target"], target.splits, draws=settings.draws, batch=settings.batch)
@@ -190,39 +216,14 @@ def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
                 "floor/commonest": float(secrets.y.bincount().max()) / len(secrets),
                 **{f"utility/{k}": v for k, v in worth.items()},
             })  # fmt: skip
-    sampling(models["target"], True)
     write_atomic(home / "found.json", json.dumps(found))
 
 
-def main(words: Sequence[str]) -> list[Row]:
-    """`splitpriv leaks [OPTION of conf/leaks] key=value ...`: run, print, and write rows into `<outputs>/leaks/`."""
-    option = next((w for w in words if "=" not in w), "short")
-    attack, node, cfg = compose.compose("leaks", option, [w for w in words if "=" in w])
-    prepared, store = prepare(cfg), Store(cfg["paths"]["outputs"])
-    target = Run(prepared, store, prepared.parts.runtime.start())
-    key = fingerprint(leaks=node, after=target.plan.utility, seed=cfg["attack_seed"])
-    home = store.memo("leaks", key, lambda folder: measure(attack, target, key, folder))
-    chain = "+".join(cfg["defense"]) or "none"
-    about = {"key": key, "chain": chain, **{k: cfg["choices"][k] for k in ("dataset", "backbone", "protocol")},
-             "seed": cfg["seed"], "attack_seed": cfg["attack_seed"], "fit": list(target.plan.fits)}  # fmt: skip
-    settings = {k: v for k, v in config.flatten({"leaks": node, "defense": cfg["defense"]}).items() if v != {}}
-    rows = [{**about, **settings, **found, **provenance()} for found in read_json(home / "found.json")]
-    write_atomic(home / "rows.json", json.dumps(rows, indent=1) + "\n")
-    show(rows)
-    return rows
+def stage_key(node: Config, plan: Plan, cfg: Config) -> str:
+    """The key of all that is measured on one target."""
+    return fingerprint(leaks=node, after=plan.utility, seed=cfg["attack_seed"])
 
 
-def show(rows: Sequence[Row]) -> None:
-    """Accuracy of the inferred label against draws, sampling on and off."""
-    first = rows[0]
-    about = f"{first['chain']}  {first['dataset']} · {first['backbone']} · seed {first['seed']}"
-    grid = Table(title=f"update leaks: {about}", title_justify="left", pad_edge=False)
-    names = [k for k in first if k.startswith("utility/")][:1]
-    for title in ("draws at test", "averaged", *(n[8:] for n in names), "label of the update", "commonest label"):
-        grid.add_column(title, justify="right")
-    for row in rows:
-        worth = [f"{row[n]:.2%}" for n in names]
-        found = f"{row['attack/accuracy']:.2%} ± {row['attack/interval']:.2%}"
-        drawn = "on" if row["sample_at_test"] else "off or none"
-        grid.add_row(drawn, str(row["draws"]), *worth, found, f"{row['floor/commonest']:.2%}")
-    console().print(grid)
+def row_key(key: str, *, sample_at_test: bool, draws: int) -> str:
+    """The key of one of the rows of a stage."""
+    return fingerprint(leaks=key, sample_at_test=sample_at_test, draws=draws)

@@ -40,6 +40,7 @@ class Cell:
     problems: list[str] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)  # those that are not in the store
     prepared: Prepared | None = None
+    where: dict[str, str] = field(default_factory=dict)  # entries of a study's row, which is looked up instead
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,11 @@ def expand(table: Table, scale: Scale, extra: Extra, rows: Sequence[str] = ()) -
                 for attack_seed in extra.attack_seeds or size.attack_seeds:
                     seeds = [f"seed={seed}", f"attack_seed={attack_seed}"]
                     state: State = "unsupported" if problems else "missing"
-                    out.append(Cell(name, play, seed, attack_seed, [*overrides, *seeds], state, "", list(problems)))
+                    cell = Cell(name, play, seed, attack_seed, [*overrides, *seeds], state, "", list(problems))
+                    if line.study:
+                        entries = {**line.study, "seed": seed, "attack_seed": attack_seed}
+                        cell.where = {k: v if isinstance(v, str) else json.dumps(v) for k, v in entries.items()}
+                    out.append(cell)
     there = list(dict.fromkeys(cell.row for cell in out))
     if absent := [p for p in rows if not any(fnmatchcase(name, p) for name in there)]:
         part = ", ".join(name for name in table.rows if not size.rows or any(fnmatchcase(name, p) for p in size.rows))
@@ -111,7 +116,9 @@ def inspect(cells: Sequence[Cell], store: Store) -> None:
 
     known: dict[tuple[str, ...], Prepared | list[str]] = {}
     for cell in cells:
-        if cell.state == "unsupported":
+        if cell.where and (studied := store.rows(cell.where)):
+            cell.state, cell.key, cell.problems = "cached", studied[-1]["key"], []
+        if cell.state == "unsupported" or cell.where:
             continue
         words = tuple(cell.overrides[:-2])
         if words not in known:
@@ -175,6 +182,8 @@ def _overrides(
     """
     if line.absent:
         return [], [line.absent]
+    if line.study:
+        return [], [f"a study, not a run: make its rows with splitpriv {line.study['study']}"]
     own = [*play.overrides, *line.overrides]
     attacks = [name for name in play.attacks if exists("attack", name)]
     if play.attacks:

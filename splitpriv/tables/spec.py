@@ -36,13 +36,15 @@ class Line(Strict):
     """One row: its overrides. `each` makes one row of every combination; `{name}` stands for its value.
 
     `plays`: those in which the row takes part (None: all). `needs`: what must exist besides the options named by the
-    overrides, as group/option. `absent`: why this row cannot be a run, if it cannot.
+    overrides, as group/option. `study`: entries that tell the row of a study, which is looked up, not run. `absent`:
+    why this row cannot be a run, if it cannot.
     """
 
     overrides: list[str] = []
     each: dict[str, list[float | int | str]] = {}
     plays: list[str] | None = None
     needs: list[str] = []
+    study: dict[str, bool | float | int | str] = {}
     absent: str | None = None
     note: str | None = None
 

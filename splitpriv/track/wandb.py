@@ -48,7 +48,7 @@ class Wandb(Tracker):
         tags = [*head["chain"].split("+"), head["dataset"], head["backbone"]]
         self.run = self.open(
             home, run_id, name=f"{head['chain']} seed {head['seed']}", job_type="run", config=settings(head),
-            group=f"{head['dataset']}-{head['backbone']}-{head['cut']}-{head['chain']}",
+            group="-".join(str(head[k]) for k in ("study", "dataset", "backbone", "cut", "chain") if k in head),
             tags=[tag[:64] for tag in dict.fromkeys(tags)],
         )  # fmt: skip
         self.defined: set[str] = set()

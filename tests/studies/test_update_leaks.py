@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from splitpriv.run.context import Run
 from splitpriv.run.parts import make_model
 from splitpriv.run.prepare import prepare
 from splitpriv.store import Store
-from splitpriv.studies import update_leaks
+from splitpriv.studies import base, update_leaks
 from splitpriv.types import UserError
 
 OPTIONS = sorted(p.stem for p in (config.CONF / "leaks").glob("*.yaml"))
@@ -123,9 +122,9 @@ def test_sampling_is_switched_where_there_is_any() -> None:
     x = images(4).images
     for name in ("mid", "vib"):
         target = model(f"defense=[{name}]")
-        assert update_leaks.sampling(target, False) and torch.equal(target(x), target(x))
-        assert update_leaks.sampling(target, True) and not torch.equal(target(x), target(x))
-    assert not update_leaks.sampling(model("defense=[noise]"), False)
+        assert target.sampling(False) and torch.equal(target(x), target(x))
+        assert target.sampling(True) and not torch.equal(target(x), target(x))
+    assert not model("defense=[noise]").sampling(False)
 
 
 def test_the_shadow_learns_from_aux_alone_and_starts_elsewhere(tmp_path: Path) -> None:
@@ -142,32 +141,32 @@ def test_the_shadow_learns_from_aux_alone_and_starts_elsewhere(tmp_path: Path) -
 
 
 def test_the_command_reports_sampling_on_and_off_and_the_floor(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = update_leaks.main([*COMMAND, "defense=[mid]"])
+    rows = base.run("leaks", [*COMMAND, "defense=[mid]"])
     assert [(r["sample_at_test"], r["draws"]) for r in rows] == [(True, 1), (True, 3), (False, 1)]
     text = capsys.readouterr().out
     assert "update leaks: mid" in text and "commonest label" in text
     for row in rows:
-        assert 0 <= row["attack/accuracy"] <= 1 and len(row["attack/runs"]) == 2
-        assert 0.5 <= row["floor/commonest"] <= 1
+        assert 0 <= row["privacy/update_leaks/accuracy"] <= 1 and len(row["values/privacy/update_leaks/accuracy"]) == 2
+        assert 0.5 <= row["floor/prior/accuracy"] <= 1 and not any(k.startswith("attack.") for k in row)
         assert row["leaks.update_lr"] == 0.01 and row["defense.mid.beta"] == 0.003
         assert "utility/accuracy" in row and "version/torch" in row
     assert rows[0]["utility/cross_entropy"] != rows[2]["utility/cross_entropy"]
-    home = Path(os.environ["SPLITPRIV_OUTPUTS"]) / "leaks" / rows[0]["key"]
-    assert json.loads((home / "rows.json").read_text()) == rows
-    (plain,) = update_leaks.main([*COMMAND])
+    assert Store(os.environ["SPLITPRIV_OUTPUTS"]).rows({"study": "leaks"}) == rows
+    (plain,) = base.run("leaks", [*COMMAND])
     assert (plain["chain"], plain["sample_at_test"], plain["draws"]) == ("none", False, 1)
+    assert {row["ceiling"] for row in (*rows, plain)} == {plain["key"]}
 
 
 def test_a_second_call_reads_and_a_killed_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = update_leaks.main(list(COMMAND))
-    home = Path(os.environ["SPLITPRIV_OUTPUTS"]) / "leaks" / first[0]["key"]
-    (home / "done").unlink()
+    first = base.run("leaks", list(COMMAND))
+    (done,) = Path(os.environ["SPLITPRIV_OUTPUTS"]).glob("leaks/*/done")
+    done.unlink()
     monkeypatch.setattr(update_leaks.UpdateLeaks, "differences", None)  # what is there is not computed again
-    assert update_leaks.main(list(COMMAND)) == first
+    assert base.run("leaks", list(COMMAND)) == first
     monkeypatch.setattr(update_leaks, "measure", None)
-    assert update_leaks.main(list(COMMAND)) == first
+    assert base.run("leaks", list(COMMAND)) == first
     with pytest.raises(TypeError):
-        update_leaks.main([*COMMAND, "leaks.update_lr=0.02"])
+        base.run("leaks", [*COMMAND, "leaks.update_lr=0.02"])
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -180,12 +179,12 @@ def test_shipped_settings_are_the_signature(option: str) -> None:
     ((*COMMAND, "leaks.probes=60"), "leaks.shadow_updates: aux has 48 images"),
     (("short", "leaks.draws=[]"), "leaks.draws: is empty"),
     (("short", "leaks.shadow=0.0"), "leaks.shadow: 0 leaves nothing"),
-    (("short", "leaks.prbes=6"), "leaks.prbes: no such key here; did you mean update_leaks.probes"),
+    (("short", "leaks.prbes=6"), "leaks.prbes: no such key here; did you mean leaks.probes"),
     (("short", "optim.epochs=0"), "optim.epochs: input should be greater"),
     (("long",), "leaks: no option 'long'"),
 ])  # fmt: skip
 def test_mistakes_name_their_key(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(UserError) as error:
-        update_leaks.main(words)
+        base.run("leaks", words)
     assert any(problem.startswith(said) for problem in error.value.problems)
     assert not any(problem.startswith("leaks: no such key") for problem in error.value.problems)

@@ -28,7 +28,7 @@ function configDifferences(runs) {
 
 /** The numbers to compare: utility, privacy of every attack, bounds, cost. */
 function numbersOf(runs) {
-  const keys = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isNumber(run.row[k]) && k.includes("/") && !/^(attack|floor|ceiling|version)\//.test(k))));
+  const keys = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isNumber(run.row[k]) && k.includes("/") && !/^(attack|floor|ceiling|version|interval)\//.test(k))));
   const rank = (k) => ["utility", "privacy", "bound"].indexOf(k.split("/")[0]) + (k.startsWith("privacy/worst") ? -0.5 : 0);
   return keys.sort((a, b) => (rank(a) < 0 ? 9 : rank(a)) - (rank(b) < 0 ? 9 : rank(b)));
 }

@@ -68,6 +68,7 @@ function levels(runs, c) {
     const add = (name, values, dash) => values.length && out.push({ name: name + where, y: mean(values), dash, x: i / datasets.length });
     const values = (key) => own.map((run) => run.row[key]).filter(isNumber);
     if (c.floor) add("floor (the mean image, no release)", values(`floor/mean_image/${c.metric}`), "dash");
+    if (c.floor) add("floor (the commonest value)", values(`floor/prior/${c.metric}`), "dash");
     if (c.floor) add("floor (a random image)", values(`floor/random_image/${c.metric}`), "dot");
     const plainRuns = own.filter((run) => run.row.chain === "none").map((run) => run.row[c.y]).filter(isNumber);
     const told = values(`ceiling/${c.attack}/${c.metric}`);
@@ -78,7 +79,7 @@ function levels(runs, c) {
 
 function hoverText(p, c, name) {
   const more = p.runs.length > 1 ? `, mean of ${p.runs.length} seeds` : `, seed ${p.run.row.seed}`;
-  return [`<b>${inert(p.run.row.chain)}</b>${inert(more)}`, ...(c.colour === "chain" ? [] : [inert(`${c.colour} ${name}`)]), inert(`${p.run.row.dataset} · ${p.run.row.backbone} cut at ${p.run.row.cut}`),
+  return [`<b>${inert([p.run.row.chain, p.run.row.way].filter(Boolean).join(" · "))}</b>${inert(more)}`, ...(c.colour === "chain" ? [] : [inert(`${c.colour} ${name}`)]), inert(whereOf(p.run.row)),
     inert(`${labelOf(c.x)}: ${show(p.x, c.x)}`), inert(`${labelOf(c.y)}: ${show(p.y, c.y)}`), inert(p.run.row.verdict) + (p.run.flags.length ? `, ${plural(p.run.flags.length, "flag")}` : "")].join("<br>");
 }
 
@@ -157,7 +158,7 @@ function Card({ run, c }) {
   if (!run) return html`<aside class="card faint"><p>Point at a run to see what the attacker saw.</p></aside>`;
   const twin = run.row[`ceiling/${c.attack}/${c.metric}`];
   return html`<aside class="card" aria-label="run"><h2><${RunLink} run=${run} /></h2>
-    <p class="small faint">${run.row.dataset} · ${run.row.backbone} cut at ${run.row.cut} · seed ${run.row.seed}</p>
+    <p class="small faint">${whereOf(run.row)} · seed ${run.row.seed}</p>
     <dl class="pairs"><dt>${labelOf(c.x)}</dt><dd>${show(run.row[c.x], c.x)}</dd><dt>${labelOf(c.y)}</dt><dd>${show(run.row[c.y], c.y)}</dd>
       ${isNumber(twin) ? html`<dt class="faint">undefended</dt><dd class="faint">${show(twin, c.y)}</dd>` : ""}</dl>
     <${Glance} run=${run} />

@@ -36,8 +36,14 @@ function Glance({ run }) {
       <${Tiles} strip=${fixed.images} count=${n} order=${order} size=${fixed.size} label=${`reconstruction by ${attack}`} scale=${56} /></div>`)}</div>`;
 }
 
+/** A run's name in a list; a study's row says what sets it apart from the others of its study. */
 function nameOf(run) {
-  return `${run.row.chain} · seed ${run.row.seed}`;
+  return [run.row.chain, run.row.way, `seed ${run.row.seed}`].filter(Boolean).join(" · ");
+}
+
+/** What was run, in a line: a study's row may have no cut. */
+function whereOf(row) {
+  return [row.study, row.dataset, row.cut === undefined ? row.backbone : `${row.backbone} cut at ${row.cut}`].filter(Boolean).join(" · ");
 }
 
 function RunLink({ run, children }) {

@@ -11,10 +11,10 @@ function RunPage() {
   const row = run.row;
   const headline = `utility/${row.headline || "accuracy"}`;
   return html`<section class="page" key=${run.key}>
-    <div class="row between wrap"><h1><span class=${`verdict ${row.verdict}`}>${row.verdict}</span> ${row.chain} <span class="faint">seed ${row.seed}${row.attack_seed ? `, attack seed ${row.attack_seed}` : ""}</span></h1>
+    <div class="row between wrap"><h1><span class=${`verdict ${row.verdict}`}>${row.verdict}</span> ${row.chain} <span class="faint">${row.way ? `${row.way}, ` : ""}seed ${row.seed}${row.attack_seed ? `, attack seed ${row.attack_seed}` : ""}</span></h1>
       <span class="row"><button disabled=${!near(-1)} onClick=${() => go("run", near(-1).key)} title="previous run (k)">← previous</button><button disabled=${!near(1)} onClick=${() => go("run", near(1).key)} title="next run (j)">next →</button>
         <button onClick=${() => tray(run.key)}>${choice.tray.includes(run.key) ? "Take out of comparison" : "Compare"}</button></span></div>
-    <p class="faint">${row.dataset} · ${row.backbone} cut at ${row.cut} · ${plural(row.victims ?? 0, "victim")} attacked · finished ${when(run.finished) || "at an unknown time"} · key <code>${run.key}</code></p>
+    <p class="faint">${whereOf(row)} · ${plural(row.victims ?? 0, "victim")} attacked · finished ${when(run.finished) || "at an unknown time"} · key <code>${run.key}</code></p>
     <dl class="stats">${[headline, "privacy/worst/mse", "cost/edge_parameters", "cost/edge_macs", "cost/release_bytes", "cost/edge_latency_ms"].filter((k) => isNumber(row[k])).map((k) => html`<div key=${k}><dt>${labelOf(k)}</dt><dd>${show(row[k], k)}</dd></div>`)}</dl>
     <div class="halves"><div><${Numbers} run=${run} twin=${twin} /><${Flags} run=${run} /></div><div><${Pictures} run=${run} /></div></div><${Scores} run=${run} /><${RunCurves} run=${run} /><${Everything} run=${run} /></section>`;
 }
@@ -43,16 +43,17 @@ function Numbers({ run, twin }) {
 
 /** What an attack on an attribute or an identity found, beside the same on no defence and on clean x. */
 function Inference({ row, attack, metrics }) {
-  const kept = [["the release", "privacy"], ["undefended", "ceiling"], ["clean x", "clean"]].filter(([, p]) => metrics.some((m) => `${p}/${attack}/${m}` in row));
+  const kept = [["the release", `privacy/${attack}`], ["undefended", `ceiling/${attack}`], ["clean x", `clean/${attack}`], ["commonest value", "floor/prior"]].filter(([, p]) => metrics.some((m) => `${p}/${m}` in row));
   const target = row[`attack.${attack}.attribute`];
   return html`<h2>${attack} <span class="faint small">${target ? `infers ${target}` : ""}</span></h2><div class="scroll"><table class="data"><thead><tr><th>from</th>${kept.map(([label]) => html`<th class="n" key=${label}>${label}</th>`)}</tr></thead>
-    <tbody>${metrics.map((m) => html`<tr key=${m}><th scope="row">${labelOf(`privacy/x/${m}`).split(" · ")[0]}</th>${kept.map(([, p]) => html`<td class=${`n ${p === "privacy" ? "" : "faint"}`} key=${p}>${show(row[`${p}/${attack}/${m}`], `privacy/x/${m}`)}</td>`)}</tr>`)}</tbody></table></div>`;
+    <tbody>${metrics.map((m) => html`<tr key=${m}><th scope="row">${labelOf(`privacy/x/${m}`).split(" · ")[0]}</th>${kept.map(([, p]) => html`<td class=${`n ${p.startsWith("privacy") ? "" : "faint"}`} key=${p}>${show(row[`${p}/${m}`], `privacy/x/${m}`)}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 
 const EXTREME = { best: "most exposed", median: "median", worst: "least exposed" };
 
 function Pictures({ run }) {
   const names = run.attacks.filter((a) => fixedOf(run, a));
+  if (run.row.study) return "";
   if (!Object.keys(run.shown).length) return html`<h2>Pictures</h2><p class="faint">The store of this page does not hold this run's pictures and scores; only its row is here.</p>`;
   if (!names.length) return html`<h2>Pictures</h2><p class="faint">No attack of this run rebuilds images.</p>`;
   return html`<h2>What the attacker saw <span class="faint small">originals above reconstructions; numbers are MSE per image</span></h2>

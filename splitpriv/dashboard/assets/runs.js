@@ -1,6 +1,6 @@
 // The run list: sort, search, choose columns, export.
 
-const USUAL = ["chain", "dataset", "backbone", "cut", "optim", "protocol", "seed"];
+const USUAL = ["chain", "study", "way", "dataset", "backbone", "cut", "optim", "protocol", "seed"];
 
 /** Every column that a run of these has, in a useful order. */
 function columnsOf(runs) {
@@ -15,7 +15,9 @@ function usualColumns(runs) {
   const present = (key) => runs.some((run) => isNumber(run.row[key]));
   const worst = ["mse", "psnr", "ssim", "lpips"].map((m) => `privacy/worst/${m}`).filter(present);
   const other = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/(advantage|auc|rank1)$/.test(k) && !k.startsWith("privacy/worst")))).slice(0, 3);
-  return [...differ, ...["utility/accuracy"].filter(present), ...worst, ...other, ...["ceiling/worst/mse", "floor/mean_image/mse"].filter(present), "flags", "key"];
+  const headlines = unique(runs.map((run) => `utility/${run.row.headline || "accuracy"}`)).filter(present);
+  const studied = unique(runs.flatMap((run) => (run.row.study ? Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/accuracy$/.test(k)) : [])));
+  return [...differ, ...headlines, ...worst, ...other, ...studied, ...["ceiling/worst/mse", "floor/mean_image/mse", "floor/prior/accuracy"].filter(present), "flags", "key"];
 }
 
 function chosenColumns() {

@@ -25,7 +25,7 @@ function accept(data) {
 const flagLines = (run) => run.flags.map((flag) => flag.text);
 const defensesOf = (run) => (run.row.chain === "none" ? ["none"] : String(run.row.chain).split("+"));
 const FACETS_OF = (run) => Object.keys(run.row).filter((k) => isGroup(k, run.row[k])).map((k) => String(run.row[k]));
-const NO_GROUP = new Set(["key", "ceiling", "victims", "commit", "chain", "headline"]);
+const NO_GROUP = new Set(["key", "ceiling", "victims", "commit", "chain", "headline", "way"]);
 const isGroup = (key, value) => !/[./]/.test(key) && !NO_GROUP.has(key) && (value === null || typeof value !== "object");
 
 /** The value of a column of a run: of its row, or one that the page adds. */

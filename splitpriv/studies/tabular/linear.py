@@ -29,6 +29,7 @@ class Linear:
     key_name: ClassVar[str] = "splitpriv.tabular.linear.Linear"
 
     label = "MID-LR (reconstructed)"
+    headline = "r2"  # its utility
     classify = False
 
     def __init__(self, weight: float, *, estimator: Literal["gaussian", "kde"], noise: Positive | None) -> None:

@@ -38,6 +38,7 @@ class Tree:
     key_name: ClassVar[str] = "splitpriv.tabular.tree.Tree"
 
     label = "MID-tree (reconstructed)"
+    headline = "f1"  # its utility
     classify = True
 
     def __init__(self, weight: float, *, criterion: Literal["entropy", "gini"],
