@@ -26,6 +26,7 @@ DECODER = (
     "decoder@attack.decoder.net=conv", "attack.decoder.net.width=8", "attack.decoder.net.widest=8",
     "attack.decoder.epochs=2", "attack.decoder.batch=16",
 )  # fmt: skip
+NOISE = ("defense=[noise]", "defense.noise.sigma=0.3")
 MONITOR = ("monitor=decoder", "decoder@monitor.net=conv", "monitor.net.width=8", "monitor.net.widest=8")
 TINT = tuple("dataset=fashion_tint" if o == "dataset=gaussian" else o for o in SMALL if o != "dataset.samples=400")
 

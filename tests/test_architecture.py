@@ -15,7 +15,7 @@ from splitpriv import config, targets
 
 PACKAGE = Path(splitpriv.__file__).parent
 LAYERS = [  # rooms, or modules of the root: each may import from those before it
-    {"types", "metrics", "progress", "_torchvision", "host"},
+    {"types", "metrics", "progress", "_torchvision", "host", "stop"},
     {"config"},
     {"targets"},
     {"store"},

@@ -6,16 +6,14 @@ import errno
 import os
 import pickle
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from small import DECODER, SMALL, spawn
+from small import DECODER, SMALL
 
 from splitpriv import store
 from splitpriv.commands import cli
@@ -199,7 +197,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(refused: Refused, monkeypat
         real(path, content)
 
     with monkeypatch.context() as patch:
-        for module in ("store.folder", "store.state", "run.train", "run.stages"):
+        for module in ("run.stages", "run.train", "store.state", "store.folder"):  # the first imports the rest
             patch.setattr(f"splitpriv.{module}.write_atomic", full)
         message = refused(*BASE)
     assert "paths.outputs: No space left on device" in message
@@ -254,43 +252,12 @@ def test_a_malicious_checkpoint_is_not_run(tmp_path: Path, refused: Refused, mon
     cfg = config.compose(list(BASE))
     home = Store(cfg["paths"]["outputs"]).home("fit", prepare(cfg).plan.fits[0])
     home.mkdir(parents=True)
-    for content in (pickle.dumps(Evil()), b"", b"PK\x03\x04 half of a zip"):
-        (home / "last.pt").write_bytes(content)
-        message = refused(*BASE)
-        assert f"paths.outputs: {home / 'last.pt'}" in message
-        assert "delete it" in message
     import torch
 
     torch.save({"epoch": 1, "parts": Evil(), "notes": None}, home / "last.pt")
-    assert "holds code" in refused(*BASE)
-    assert not (tmp_path / "owned").exists()
-    (home / "last.pt").unlink()
+    message = refused(*BASE)
+    assert f"paths.outputs: {home / 'last.pt'}" in message
+    assert "holds code, which is never run; delete it" in message
+    (home / "last.pt").write_bytes(pickle.dumps(Evil()))  # nothing that torch saved: damaged, and begun again
     assert cli.main(["run", *BASE]) == 0
-
-
-def interrupted(outputs: Path, *arguments: str, ready: str) -> tuple[int, str]:
-    process = spawn(*arguments, outputs=outputs)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None and not list(outputs.glob(ready)):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, said = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    return process.returncode, said
-
-
-@pytest.mark.parametrize("stage", ["fit", "attack"])
-def test_ctrl_c_exits_with_130_and_keeps_finished_stages(stage: str, tmp_path: Path) -> None:
-    outputs = tmp_path / "o"
-    code, said = interrupted(
-        outputs, "run", *BASE, "optim.epochs=2000" if stage == "fit" else "attack.decoder.epochs=5000",
-        "attack.decoder.patience=null", ready=f"{stage}/*/last.pt",
-    )  # fmt: skip
-    assert code == 130, said
-    assert "interrupted" in said
-    assert "Traceback" not in said
-    assert bool(list(outputs.glob("fit/*/done"))) == (stage == "attack")
-    assert list(outputs.glob(f"{stage}/*/last.pt"))
-    assert not list(outputs.glob("*/*/failed"))
+    assert not (tmp_path / "owned").exists()

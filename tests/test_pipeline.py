@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from small import DECODER, MONITOR, SMALL, execute, numbers, spawn, tiny
+from small import DECODER, MONITOR, NOISE, SMALL, execute, numbers, spawn, tiny
 from torch import Tensor, nn
 
 from splitpriv import config
@@ -23,8 +23,6 @@ from splitpriv.run.row import read_json
 from splitpriv.store import Store
 from splitpriv.store.state import load_tensors, read_state
 from splitpriv.types import Phase, Step
-
-NOISE = ("defense=[noise]", "defense.noise.sigma=0.3")
 
 
 class ForbiddenError(Exception):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from splitpriv import __version__
-from splitpriv.commands import curve, dashboard, data, rows, track
+from splitpriv import __version__, stop
+from splitpriv.commands import curve, dashboard, data, rows, store, track
+from splitpriv.launch import streams
 from splitpriv.launch.running import complain, problems_of
+from splitpriv.store import say
 from splitpriv.studies import STUDIES
 from splitpriv.tables import cli as tables
 from splitpriv.types import UserError
@@ -46,26 +50,32 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
-    for module in (rows, curve, track, dashboard, tables, data):
+    for module in (rows, curve, track, dashboard, tables, data, store):
         module.add(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 for a user's mistake, 130 for Ctrl-C, 1 for anything else."""
-    top = parser()
+    """Run one command; 0 on success, 2 for a user's mistake, 1 for anything else.
+
+    A full disk or a full standard output is a user's mistake, too; a signal gives 128 and its number (130 Ctrl-C, 143
+    SIGTERM, 129 SIGHUP, 138 SIGUSR1).
+    """
+    out, top = streams.Streams(), parser()
     args, rest = top.parse_known_args(argv)  # argparse leaves overrides that follow an option to us
     if wrong := [r for r in rest if r.startswith("-")]:
         top.error(f"unrecognized arguments: {' '.join(wrong)}")
     args.overrides += rest
+    code = 0
     try:
-        return int(COMMANDS[args.command](args) or 0)
-    except KeyboardInterrupt:
-        print("\nsplitpriv: interrupted; the same command continues where this one stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        with nullcontext() if args.command == "dashboard" else stop.signals(), out.shown():
+            code = int(COMMANDS[args.command](args) or 0)
+        return code or 2 * out.lost
+    except (KeyboardInterrupt, stop.Stopped) as asked:
+        name, code = (asked.name, asked.code) if isinstance(asked, stop.Stopped) else ("SIGINT", 130)
+        words = sys.argv[1:] if argv is None else argv
+        say(f"stopped by {name}; this continues where it stopped: {shlex.join(['splitpriv', *words])}")
+        return code
     except Exception as error:
         problems = problems_of(error)
         if not problems:
@@ -130,4 +140,5 @@ def study(args: argparse.Namespace) -> int:
 COMMANDS = {
     "run": run, "check": check, "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
+    "store": store.run,
 }  # fmt: skip

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from splitpriv.launch import streams
+from splitpriv.store import say
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
     from splitpriv.run.prepare import Prepared
     from splitpriv.store import Row
 
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def point(prepared: Prepared, wait: bool = True) -> Row:
@@ -26,9 +28,10 @@ def point(prepared: Prepared, wait: bool = True) -> Row:
     store = Store(prepared.cfg["paths"]["outputs"])
     with track.follow(prepared, store, wait) as said:
         row = pipeline.execute(prepared, store)
-        terminal.print_row(row, store)
+        with streams.Streams().shown():
+            terminal.print_row(row, store)
     for problem in said:
-        print(f"splitpriv: {problem}", file=sys.stderr)
+        say(problem)
     return row
 
 
@@ -38,7 +41,11 @@ def problems_of(error: Exception) -> list[str]:
         return error.problems
     if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
         return []
-    remedy = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose a folder you may write to"
+    remedy = (
+        "free some space"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        else "choose a folder you may write to"
+    )
     where = f" ({error.filename})" if error.filename else ""
     return [
         f"paths.outputs: {error.strerror}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
@@ -48,5 +55,5 @@ def problems_of(error: Exception) -> list[str]:
 def complain(problems: Iterable[str]) -> int:
     """Print each problem on a line of its own; the exit code of a user's mistake."""
     for problem in dict.fromkeys(problems):
-        print(f"splitpriv: {problem}", file=sys.stderr)
+        say(problem)
     return 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from splitpriv import stop
 from splitpriv.config import CONF, resolve
 from splitpriv.launch import running
 from splitpriv.store import write_atomic
@@ -21,6 +24,7 @@ from splitpriv.types import UserError
 
 # In the folder of a sweep, and in that of each point. A held LOCK means that the process lives: a kill frees it.
 LOCK, POINTS, DONE, FAILED = "lock", "points.json", "done.json", "failed.json"
+KILLED = ("TerminatedWorkerError", "BrokenProcessPool")  # what launchers say of a process that was killed
 
 
 def points(overrides: Sequence[str]) -> list[list[str]]:
@@ -63,6 +67,14 @@ def launch(overrides: Sequence[str], folder: Path) -> list[str]:
     try:
         with planned(folder, jobs, command=shlex.join(["splitpriv", "run", "-m", *overrides])):
             hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
+    except Exception as error:
+        stop.check()
+        if type(error).__name__ not in KILLED:
+            raise
+        raise UserError(
+            "hydra.launcher: a process of the sweep was killed, for want of memory perhaps; lower "
+            "hydra.launcher.n_jobs, and the same command continues"
+        ) from error
     finally:
         sys.argv = arguments
     left = [json.loads(path.read_text()) for path in sorted(folder.glob(f"*/{FAILED}"))]
@@ -77,6 +89,8 @@ def task(composed: Any) -> None:
 
     job = HydraConfig.get()
     home = Path(job.runtime.output_dir)
+    if multiprocessing.current_process().name != "MainProcess":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this process
     with FileLock(home / LOCK):
         try:
             row = running.point(prepare(resolve(composed, job.runtime.choices)), wait=False)

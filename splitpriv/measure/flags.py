@@ -169,6 +169,16 @@ KINDS: Mapping[str, Kind] = {
         "undefended attack was too weak.",
         "{longer}",
     ),
+    "mixed": Kind(
+        "stages were computed with different {subject}: {places}",
+        "Sums are rounded in an order that depends on the device and the threads, so the stages do not fit to the last "
+        "digit; a long search may carry that to the third one.",
+    ),
+    "elsewhere": Kind(
+        "the undefended run has another {subject}: {theirs}, not {ours}",
+        "Device and threads change late digits, of a long search the third one: a difference that small between the "
+        "run and its ceiling means nothing.",
+    ),
     OLD: Kind("{subject}", "A reason to look again at this run; it was made before flags were explained one by one."),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from splitpriv.defenses.base import Defended
 from splitpriv.metrics import PRIVACY
 from splitpriv.stats.bounds import cem_bound
 from splitpriv.stats.ssim import Padding, ssim
+from splitpriv.store.proof import is_published
 from splitpriv.types import Count, Spec, UserError, blame
 
 Scores = dict[str, Tensor]  # metric -> (N,), one number per victim
@@ -125,11 +126,15 @@ def scores(recon: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone |
 
 
 def lpips_weights(net: Backbone) -> Path:
-    """Where LPIPS finds its backbone; raise UserError if it is not there."""
+    """Where LPIPS finds its backbone; raise UserError if the published file is not there."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS[net]
     if not path.is_file():
         raise UserError(
             f"measure.lpips: {net} needs {path}, which is not there; get torchvision's file or set measure.lpips=null"
+        )
+    if not is_published(path):
+        raise UserError(
+            f"measure.lpips: {path} is not torchvision's file (another SHA-256); get that, or set measure.lpips=null"
         )
     return path
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from splitpriv.nets.layers import GlobalMean, Normalise, named, require_side
 from splitpriv.nets.split import Backbone
+from splitpriv.store.proof import is_published
 from splitpriv.types import Spec, UserError
 
 Weights = Literal["none", "imagenet"]
@@ -116,6 +117,10 @@ def torchvision_model(name: str, spec: Spec, weights: Weights) -> Any:
 def _state(url: str) -> dict[str, Tensor]:
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     found = file.exists()
+    if found and not is_published(file):
+        raise UserError(
+            f"backbone.weights: {file} is not the published file (another SHA-256); delete it and try again"
+        )
     try:
         watched = sys.stderr.isatty()
         return torch.hub.load_state_dict_from_url(

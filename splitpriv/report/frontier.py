@@ -24,8 +24,8 @@ PRIVACY = ("privacy/", "information/", "bound/", "fairness/")  # what may stand 
 LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
 SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5", "utility/f1")  # points of which are lost
 WORLD = ("dataset", "backbone", "task", "cut", "protocol", "knowledge")  # what runs of one front have in common
-# what seeds may change
-APART = ("seed", "attack_seed", "key", "fit", "commit", "trajectory", "flags", "ceiling", "verdict")
+APART = ("seed", "attack_seed", "key", "fit", "stages", "commit", "trajectory", "flags", "ceiling", "verdict",
+         "runtime.device", "runtime.threads")  # fmt: skip  # what seeds may change
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from splitpriv.measure.checks import above_ceiling
-from splitpriv.measure.flags import flags_of
+from splitpriv.measure.flags import flags_of, raised
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY, find
 from splitpriv.store import Row, Store
@@ -27,7 +27,13 @@ COLOURS = {"cached": "green", "partial": "yellow", "failed": "red", "missing": "
 
 def console() -> Console:
     """Wide enough for a table when the output is a file or a pipe."""
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    return _Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave to the caller what a reader that has left means; rich would exit."""
+        raise
 
 
 def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
@@ -40,6 +46,10 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
         for name in images_of(row):
             if undefended := ceilings.get(f"ceiling/{name}/mse"):
                 flags += above_ceiling(name, row[f"privacy/{name}/mse"], undefended, settings_of(row, name))
+        for place in ("runtime.device", "runtime.threads"):
+            ours, theirs = row.get(place), (twin or {}).get(place)
+            if ours and theirs and ours != theirs:
+                flags.append(raised("elsewhere", place, ours=ours, theirs=theirs))
         out.append({**row, **ceilings, "flags": [flag.record() for flag in flags]})
     return out
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +19,14 @@ from splitpriv.defenses.base import Defended
 from splitpriv.run.fit import Job
 from splitpriv.run.parts import make_model, make_monitor
 from splitpriv.run.prepare import Prepared
+from splitpriv.run.row import provenance
 from splitpriv.run.train import load_weights, train_phase
 from splitpriv.store import Store
 from splitpriv.store.state import seed_epoch
 from splitpriv.targets import build
 from splitpriv.types import Phase
+
+LEAVES = {"fit": ("weights.pt", "curve.json"), "attack": ("reconstructions.safetensors", "report.json")}
 
 
 @dataclass
@@ -64,9 +68,19 @@ class Run:
         homes: list[Path] = []
         for phase, key, seed in zip(self.plan.phases, self.plan.fits, self.plan.seeds, strict=True):
             model = self._before(homes)
-            homes.append(self.store.memo("fit", key, partial(self._train, model, phase, seed)))
+            homes.append(self.kept("fit", key, partial(self._train, model, phase, seed)))
         load_weights(model, homes[-1])
         return model.eval().requires_grad_(False)
+
+    def kept(self, kind: str, key: str, build: Callable[[Path], None]) -> Path:
+        """The folder of a stage of this run, built if need be; it records where and by what it was."""
+        leaves = LEAVES.get(kind, ("facts.json",) if key == self.plan.utility else ("scores.safetensors", "means.json"))
+        return self.store.memo(kind, key, build, leaves=leaves, made=self.conditions)
+
+    def conditions(self) -> dict[str, Any]:
+        """What a number's last digits may depend on, besides the config that its key hashes."""
+        device = "cpu" if self.device.type == "cpu" else f"cuda {torch.cuda.get_device_name(self.device)}"
+        return {"device": device, "threads": torch.get_num_threads(), **provenance()}
 
     def _before(self, homes: list[Path]) -> Defended:
         """The model as the phase after `homes` finds it: replayed, since a defence may change it between phases."""

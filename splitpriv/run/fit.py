@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from splitpriv import host
+from splitpriv import host, stop
 from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended, Defense
@@ -130,6 +130,7 @@ class SplitFit(pl.LightningModule):
         for i in range(first, min(first + CHUNK, len(self.order))):
             self.step(self.order[i], i / self.whole)
             self.ticker.update()
+            stop.check()
 
     def step(self, index: Tensor, share: float) -> None:
         """One optimisation step on the training images at `index` (N,), at `share` of its epoch; reads nothing back."""

@@ -31,12 +31,12 @@ def execute(prepared: Prepared, store: Store) -> Row:
     if prepared.parts.dataset.reading:
         say(f"data: {line}" for line in prepared.parts.dataset.reading.lines(most=8))
     _ = run.model  # the row tells of every fit, also where all that follows from them is cached
-    facts = read_json(store.memo("measure", plan.utility, partial(stages.utility, run)) / "facts.json")
-    homes = {name: store.memo("attack", key, partial(stages.attack, run, name)) for name, key in plan.attacks.items()}
-    scored = {name: store.memo("measure", key, partial(stages.score, run, name)) for name, key in plan.scores.items()}
+    facts = read_json(run.kept("measure", plan.utility, partial(stages.utility, run)) / "facts.json")
+    homes = {name: run.kept("attack", key, partial(stages.attack, run, name)) for name, key in plan.attacks.items()}
+    scored = {name: run.kept("measure", key, partial(stages.score, run, name)) for name, key in plan.scores.items()}
     for name, (attack, scores) in plan.clean.items():
-        store.memo("attack", attack, partial(stages.attack, run, name, clean=True))
-        scored[f"clean/{name}"] = store.memo("measure", scores, partial(stages.score, run, name, clean=True))
+        run.kept("attack", attack, partial(stages.attack, run, name, clean=True))
+        scored[f"clean/{name}"] = run.kept("measure", scores, partial(stages.score, run, name, clean=True))
     row = make_row(prepared, store, facts, homes, scored)
     store.add_row(row)
     return row

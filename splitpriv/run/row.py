@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import subprocess
@@ -15,6 +16,8 @@ from splitpriv import __version__
 from splitpriv.config import flatten
 from splitpriv.data.base import Split
 from splitpriv.measure import checks, measure, verdict
+from splitpriv.measure.flags import Flag, raised
+from splitpriv.run.plan import Plan
 from splitpriv.run.prepare import Prepared
 from splitpriv.store import Row, Store
 from splitpriv.store.state import load_tensors
@@ -74,6 +77,7 @@ def make_row(
     if images:
         means["worst"] = measure.summary(measure.worst(per_image))
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
+    where, mixed = computed(store, plan)
     curves = [note for key in plan.fits for note in read_json(store.home("fit", key) / "curve.json")]
     row = {
         **head(prepared), "ceiling": plan.ceiling, **plain,
@@ -84,9 +88,9 @@ def make_row(
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
         **{f"picture/{name}": f"measure/{plan.scores[name]}/grid.png" for name in images},
         **{f"data/{k}": v for k, v in (parts.dataset.reading.facts() if parts.dataset.reading else {}).items()},
-        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, **provenance(),
+        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, **where, **provenance(),
     }  # fmt: skip
-    flags = [*verdict.implied(row | {"verdict": None}), *flags]
+    flags = [*verdict.implied(row | {"verdict": None}), *flags, *mixed]
     return {**row, "verdict": verdict.weigh(flags), "flags": [flag.record() for flag in flags]}
 
 
@@ -95,6 +99,25 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def computed(store: Store, plan: Plan) -> tuple[Row, list[Flag]]:
+    """The stages of a run and where they were computed, for the row; flags where that was not one place.
+
+    Sums are rounded in an order that depends on the device and the number of threads: the same config gives numbers
+    that differ in a late digit, which an optimisation over many steps may carry forward to an early one.
+    """
+    stages = [(stage.kind, stage.key) for stage in plan.stages()]
+    made = [store.made(*stage) for stage in stages]
+    flags: list[Flag] = []
+    where: Row = {}
+    for what in ("device", "threads"):
+        found = list(dict.fromkeys(m[what] for m in made if what in m))  # a stage of an older version does not say
+        where[f"runtime.{what}"] = found[0] if len(found) == 1 else " and ".join(map(str, found)) or None
+        if len(found) > 1:
+            flags.append(raised("mixed", f"runtime.{what}", places=where[f"runtime.{what}"]))
+    return {"stages": ["/".join(stage) for stage in stages], **where}, flags
+
+
+@functools.cache
 def provenance() -> dict[str, str | None]:
     """Versions, and the commit where the code runs from a git checkout."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
+from splitpriv import stop
 from splitpriv.defenses.base import Defended
 from splitpriv.progress import bar
 from splitpriv.run.fit import CHUNK, Job, SplitFit
 from splitpriv.store import write_atomic
-from splitpriv.store.state import load_state, read_state, save_state
+from splitpriv.store.state import found_state, read_state, restore, save_state
 
 
 def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> None:
@@ -30,9 +32,13 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
         parts["schedule"] = module.schedule
     if monitor is not None:
         parts["monitor"] = monitor
-    module.epoch, notes = load_state(home / "last.pt", parts)
-    if notes:
-        module.curve, module.best = notes["curve"], notes["best"]
+    last = found_state(home / "last.pt")
+    chosen = job.select == "best" and last is not None and last["notes"]["best"] > -math.inf
+    if chosen and found_state(home / "best.pt") is None:
+        last = None  # the best epoch is lost: only training again finds it
+    if last:
+        restore(last, parts)
+        module.epoch, module.curve, module.best = last["epoch"], last["notes"]["curve"], last["notes"]["best"]
     steps = len(module.batches())
     module.ticker = bar(job.label, round(job.length * steps), unit="step", initial=module.epoch * steps)
     if job.select == "best":
@@ -53,14 +59,12 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
         if module.epoch < job.epochs:
             trainer.fit(module, list(range(math.ceil(steps / CHUNK))))
             model.to(job.train.y.device)  # Lightning leaves what it trained on the CPU
-    except SystemExit:
-        if interrupted.seen:  # Lightning turns Ctrl-C into exit(1)
-            raise KeyboardInterrupt from None
-        raise
+    except SystemExit:  # what Lightning makes of a signal that nobody else handles, with a code of success
+        raise (KeyboardInterrupt if interrupted.seen else stop.Stopped(signal.SIGTERM)) from None
     finally:
         module.ticker.close()
     if job.select == "best":
-        load_state(home / "best.pt", {"model": model})
+        restore(read_state(home / "best.pt"), {"model": model})
     save_state(home / "weights.pt", job.epochs, {"model": model}, None)
     for scratch in ("last.pt", "best.pt"):
         (home / scratch).unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 """Where results live: stages built once under a lock, rows, keys, and state that survives a kill."""
 
-from splitpriv.store.folder import Row, State, Store, write_atomic
+from splitpriv.store.folder import Row, State, Store, say, write_atomic
 
-__all__ = ["Row", "State", "Store", "write_atomic"]
+__all__ = ["Row", "State", "Store", "say", "write_atomic"]

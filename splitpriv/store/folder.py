@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from splitpriv.store import proof
 from splitpriv.types import UserError
 
 State = Literal["cached", "failed", "partial", "missing"]
@@ -25,7 +27,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     try:
         scratch.write_bytes(content.encode() if isinstance(content, str) else content)
         scratch.replace(path)
-    except OSError:
+    except BaseException:  # a full disk, or a signal
         scratch.unlink(missing_ok=True)
         raise
 
@@ -41,7 +43,7 @@ class Store:
         return self.root / stage / key
 
     def state(self, stage: str, key: str) -> State:
-        """Whether the stage is finished, ended in an error, was begun, or was never tried."""
+        """Whether the stage is finished, ended in an error, was begun, or was never tried; looks into no file."""
         home = self.home(stage, key)
         if (home / "done").exists():
             return "cached"
@@ -49,39 +51,60 @@ class Store:
             return "failed"
         return "partial" if home.is_dir() and any(home.iterdir()) else "missing"
 
-    def memo(self, stage: str, key: str, build: Callable[[Path], None]) -> Path:
-        """The folder of a stage, built by `build(folder)` unless it is done.
+    def made(self, stage: str, key: str) -> dict[str, Any]:
+        """How a finished stage was made, as far as it says."""
+        try:
+            return dict((proof.recorded(self.home(stage, key)) or {}).get(proof.MADE, {}))
+        except ValueError:
+            return {}
+
+    def memo(self, stage: str, key: str, build: Callable[[Path], None], *, leaves: Sequence[str] = (),
+             made: Callable[[], Mapping[str, Any]] = dict) -> Path:  # fmt: skip
+        """The folder of a stage, built by `build(folder)`, which `leaves` some files there, unless it is done.
 
         Processes that need the same stage wait for one another. An interrupted build finds its folder as it left it; a
-        failed one leaves its traceback in `failed` beside what it wrote, and is tried again by the next call.
+        failed one leaves its traceback in `failed` beside what it wrote, and is tried again by the next call. A stage
+        is done when its files are what they were when it was: otherwise one line says so, the damaged ones go, and it
+        is built again from what is left. `done` tells their hashes, how they were `made`, and the seconds of wall and
+        processor that the last call took.
         """
         home = self.home(stage, key)
-        if (home / "done").exists():
+        if proof.damage(home, leaves) == {}:
             return home
         home.mkdir(parents=True, exist_ok=True)
         with _alone(home.with_name(f"{key}.lock"), f"{stage}/{key}"):
-            if (home / "done").exists():
+            wrong = proof.damage(home, leaves)
+            if wrong == {}:
                 return home
-            (home / "failed").unlink(missing_ok=True)
+            if wrong:
+                say(f"{stage}/{key}: {', '.join(f'{name} is {what}' for name, what in wrong.items())}; built again")
+            for name in (*(wrong or ()), "done", "failed"):
+                (home / name).unlink(missing_ok=True)
+            begun = time.perf_counter(), time.process_time()
             try:
                 build(home)
             except Exception:
                 write_atomic(home / "failed", traceback.format_exc())
                 raise
-            write_atomic(home / "done", "")
+            took = {"wall_s": time.perf_counter() - begun[0], "cpu_s": time.process_time() - begun[1]}
+            write_atomic(home / "done", proof.record(home, {**made(), **{k: round(v, 3) for k, v in took.items()}}))
         return home
 
     def add_row(self, row: Row) -> Path:
         """Write a finished run's row; the same run writes the same file."""
         path = self.root / "rows" / f"{row['key']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(row, indent=1, allow_nan=True) + "\n")
+        write_atomic(path, proof.seal(row, indent=1))
         return path
 
     def row(self, key: str) -> Row | None:
-        """One row by its key, or None."""
+        """One row by its key, or None; of a damaged one a line says that it counts as missing."""
         path = self.root / "rows" / f"{key}.json"
-        return _read_row(path) if path.exists() else None
+        try:
+            return _read_row(path) if path.exists() else None
+        except UserError as error:
+            say(str(error))
+            return None
 
     def rows(self, where: Mapping[str, str] | None = None) -> list[Row]:
         """All rows whose values, written as text, equal those of `where`; oldest first."""
@@ -93,9 +116,15 @@ class Store:
 
 def _read_row(path: Path) -> Row:
     try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+        return proof.unseal(path.read_text(), since="stages")
+    except ValueError as error:
         raise UserError(f"{path}: is no row ({error}); delete it, and the run that made it makes it again") from error
+
+
+def say(line: str) -> None:
+    """One line for whoever watches."""
+    with suppress(OSError):  # whoever watched has left
+        print(f"splitpriv: {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -105,7 +134,7 @@ def _alone(path: Path, label: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"waiting for another process that builds {label}", file=sys.stderr)
+        say(f"waiting for another process that builds {label}")
         lock.acquire()
     try:
         yield

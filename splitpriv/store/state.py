@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from splitpriv.store import write_atomic
+from splitpriv.store.folder import say, write_atomic
+from splitpriv.store.proof import whole_zip
 from splitpriv.types import UserError
 
 
@@ -32,17 +33,35 @@ def save_state(path: Path, epoch: int, parts: Mapping[str, Any], notes: Any) -> 
 
 def load_state(path: Path, parts: Mapping[str, Any]) -> tuple[int, Any]:
     """Load what `save_state` wrote into `parts`; return the number of finished epochs and the notes, or (0, None)."""
-    if not path.exists():
+    state = found_state(path)
+    if state is None:
         return 0, None
-    state = read_state(path)
+    restore(state, parts)
+    return state["epoch"], state["notes"]
+
+
+def restore(state: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    """Bring `parts` to the state that was read."""
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
-    return state["epoch"], state["notes"]
+
+
+def found_state(path: Path) -> dict[str, Any] | None:
+    """What `save_state` wrote, or None; a damaged file is said, and removed: its training begins again."""
+    if not path.exists():
+        return None
+    if whole_zip(path):
+        return read_state(path)
+    say(f"{path.parent.parent.name}/{path.parent.name}: {path.name} is damaged; begun again")
+    path.unlink()
+    return None
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """What `save_state` wrote, on the CPU; UserError for a file that is damaged or holds more than plain values."""
     try:
+        if not whole_zip(path):
+            raise ValueError("a checksum is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise UserError(

@@ -174,7 +174,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
     monkeypatch.setattr(pipeline, "execute", stop)
     assert cli.main(["run", *BASE]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "stopped by SIGINT; this continues where it stopped: splitpriv run " in capsys.readouterr().err
 
 
 def test_help_answers_at_once() -> None:

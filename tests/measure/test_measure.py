@@ -96,6 +96,9 @@ def test_lpips_with_weights_is_zero_on_copies_and_per_image(monkeypatch, tmp_pat
     torch.manual_seed(0)
     torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "checkpoints" / measure.WEIGHTS["squeeze"])
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(UserError, match=r"measure\.lpips: .* is not torchvision's file"):
+        measure.lpips_weights("squeeze")
+    monkeypatch.setattr(measure, "is_published", lambda path: True)
     x = torch.rand(3, 1, 48, 48)
     other = torch.cat([x[:2], torch.rand(1, 1, 48, 48)])
     found = measure.scores(other, x, ssim_padding="reflect", lpips="squeeze")["lpips"]

@@ -140,11 +140,12 @@ def test_rows_are_filtered_by_the_text_of_their_values(tmp_path: Path) -> None:
     assert Store(tmp_path / "empty").rows() == []
 
 
-def test_half_a_row_is_named_with_its_remedy(tmp_path: Path) -> None:
+def test_half_a_row_is_named_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(tmp_path)
     path = store.add_row({"key": "k", "chain": "none"})
     for broken in (path.read_text()[:9], "[1]", ""):
         path.write_text(broken)
-        for read in (store.rows, lambda: store.row("k")):
-            with pytest.raises(UserError, match=f"{path}: is no row .* delete it"):
-                read()
+        with pytest.raises(UserError, match=f"{path}: is no row .* delete it"):
+            store.rows()
+        assert store.row("k") is None  # the run that asks makes it again
+        assert f"{path}: is no row" in capsys.readouterr().err
