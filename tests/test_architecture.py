@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -12,6 +13,7 @@ import pytest
 
 import splitpriv
 from splitpriv import config, targets
+from splitpriv.store.keys import fingerprint
 
 PACKAGE = Path(splitpriv.__file__).parent
 LAYERS = [  # rooms, or modules of the root: each may import from those before it
@@ -115,6 +117,9 @@ def test_config_and_store_import_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+KEYS = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text())
+KEYED = ("dataset", "backbone", "split", "task", "optim", "protocol", "knowledge", "measure", "defense", "attack",
+         "monitor")  # fmt: skip
 YAMLS = [p for p in sorted(config.CONF.glob("*/*.yaml")) if p.parent.name != "table"]  # but tables
 
 
@@ -137,7 +142,19 @@ def test_every_yaml_composes_and_matches_its_signature(path: Path) -> None:
         targets.bind(node, where, problems)
         assert all("has no value" in problem for problem in problems)
         if str(node["_target_"]).startswith("splitpriv."):
-            assert set(node) - {"_target_"} == set(targets.settings(targets.locate(node["_target_"], where)))
+            settings = targets.settings(targets.locate(node["_target_"], where))
+            assert set(node) - {"_target_"} == set(settings)
+            assert all(p.default is p.empty for p in settings.values())
+    assert path.read_text().startswith("# ")
+    if f"{group}/{name}" in KEYS:  # of what shipped when keys began; what moves keeps its key
+        assert fingerprint(node=_node(cfg, group)) == KEYS[f"{group}/{name}"]
+
+
+def _node(cfg: config.Config, group: str) -> object:
+    """What an option brings into a key."""
+    if group == "decoder":
+        return cfg["attack"]["decoder"]["net"]
+    return {part: cfg[part] for part in KEYED} if group == "setting" else cfg[group]
 
 
 def test_files_stay_small() -> None:

@@ -64,22 +64,18 @@ def _resnet20(spec: Spec, kernel: int, stem: int, widths: list[int], strides: li
         raise UserError("backbone.widths: ResNet-20 has three groups of blocks; give three widths and three strides")
     if sorted([stem, *widths]) != [stem, *widths]:
         raise UserError("backbone.widths: shortcuts pad channels; give widths that never fall, from stem_width on")
-    backbone = _resnet(spec, kernel, stem, widths, strides, blocks=3, project=False, double=double)
-    backbone.cuts = {"shallow": "stem", "middle": "block4", "deep": "block6"}
-    return backbone
+    return _resnet(spec, kernel, stem, widths, strides, blocks=3, project=False, shallow="stem", double=double)
 
 
 def resnet18(spec: Spec, *, width: Count) -> Backbone:
     """ResNet-18 with the 3x3 stem used on CIFAR: stages stem, block1 .. block8, head."""
     widths = [width, 2 * width, 4 * width, 8 * width]
-    backbone = _resnet(spec, 3, width, widths, [1, 2, 2, 2], blocks=2, project=True)
-    backbone.cuts = {"shallow": "block2", "middle": "block4", "deep": "block6"}
-    return backbone
+    return _resnet(spec, 3, width, widths, [1, 2, 2, 2], blocks=2, project=True, shallow="block2")
 
 
 def _resnet(
     spec: Spec, kernel: int, stem: int, widths: list[int], strides: list[int], blocks: int, project: bool,
-    double: bool = False,
+    shallow: str, double: bool = False,
 ) -> Backbone:  # fmt: skip
     stages: dict[str, nn.Module] = {
         "stem": named(
@@ -97,7 +93,7 @@ def _resnet(
             stages[f"block{len(stages) - first + 1}"] = BasicBlock(inputs, width, stride if i == 0 else 1, project)
             inputs = width
     stages["head"] = named(pool=GlobalMean(), fc=nn.Linear(inputs, spec.classes))
-    backbone = Backbone(stages)
+    backbone = Backbone(stages, {"shallow": shallow, "middle": "block4", "deep": "block6"})
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -18,18 +18,18 @@ from splitpriv.types import Shape, Spec, UserError
 class Backbone(nn.Sequential):
     """Named stages: the first normalises images in [0, 1], the last is the head that gives logits.
 
-    `cuts` maps shallow, middle and deep to the last stage that stays on the edge. `init_edge`, if given, initialises
-    every module that lands on the edge, the bottleneck included.
+    `cuts` maps each of shallow, middle and deep to the last stage that stays on the edge. `init_edge`, if given,
+    initialises every module that lands on the edge, the bottleneck included.
     """
 
     def __init__(
         self,
         stages: Mapping[str, nn.Module],
-        cuts: Mapping[str, str] | None = None,
+        cuts: Mapping[str, str],
         init_edge: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__(OrderedDict(stages))
-        self.cuts = dict(cuts or {})
+        self.cuts = dict(cuts)
         self.init_edge = init_edge
 
 

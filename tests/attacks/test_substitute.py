@@ -98,7 +98,7 @@ def test_the_cloud_stays_as_it_was(tmp_path: Path) -> None:
 
 def test_the_adversary_who_knows_the_architecture(tmp_path: Path) -> None:
     backbone = functools.partial(small.tiny, width=2)
-    target = small.tiny(SPEC, width=2)[:1].eval()
+    target = next(small.tiny(SPEC, width=2).children()).eval()
     rest = nn.Sequential(nn.Flatten(), nn.Linear(2 * 16, 16))
     it = attack(QUICK, backbone=backbone, at="shallow", epochs=1)
     found = it.fit(hold(it, edge=target, cloud=rest.requires_grad_(False), x=X, y=Y, classes=16), tmp_path)

@@ -103,8 +103,11 @@ def test_a_source_of_the_same_images_is_refused_either_way(one: list[str], two: 
 
 @pytest.mark.parametrize(("one", "two"), OTHER)
 def test_a_source_of_other_images_is_taken_either_way(one: list[str], two: list[str]) -> None:
-    OtherSet(size=None, source=partial(_dataset, *one)).validate(_dataset(*two))
-    OtherSet(size=None, source=partial(_dataset, *two)).validate(_dataset(*one))
+    for source, attacked in ((one, two), (two, one)):
+        other, own = OtherSet(size=None, source=partial(_dataset, *source)), _dataset(*attacked)
+        other.validate(own)  # raises nothing
+        assert other.source.origin != own.origin
+        assert other.content == other.source.version
 
 
 def test_two_folders_are_two_sets_of_images(tmp_path: Path) -> None:

@@ -37,22 +37,20 @@ def wrong(annotation: Any) -> Iterator[Any]:
         yield 3
 
 
-def mistakes() -> Iterator[Any]:
-    for name in NAMES:
-        for key, node in composed(f"defense=[{name}]")["defense"].items():
-            target = targets.locate(node["_target_"], key)
-            hints = typing.get_type_hints(target.__init__, include_extras=True)
-            for setting in targets.settings(target):
-                for value in wrong(hints[setting]):
-                    yield pytest.param(name, f"{key}.{setting}", value, id=f"{name}.{setting}={value}")
+CLASSES = {
+    node["_target_"]: (name, key) for name in NAMES for key, node in composed(f"defense=[{name}]")["defense"].items()
+}
 
 
-@pytest.mark.parametrize(("name", "key", "value"), list(mistakes()))
-def test_a_setting_out_of_its_range_is_refused_by_name(name: str, key: str, value: Any) -> None:
-    cfg = changed(composed(f"defense=[{name}]"), f"defense.{key}", value)
-    link = key.split(".")[0]
-    with pytest.raises(UserError, match=rf"^defense\.{key}: .*got {value!r}$"):
-        targets.build(cfg["defense"][link], f"defense.{link}")
+@pytest.mark.parametrize(("name", "key"), CLASSES.values(), ids=[target.split(".")[-1] for target in CLASSES])
+def test_a_setting_out_of_its_range_is_refused_by_name(name: str, key: str) -> None:
+    node = composed(f"defense=[{name}]")["defense"][key]
+    target = targets.locate(node["_target_"], key)
+    hints = typing.get_type_hints(target.__init__, include_extras=True)
+    for setting in targets.settings(target):
+        for value in wrong(hints[setting]):
+            with pytest.raises(UserError, match=rf"^defense\.{key}\.{setting}: .*got {value!r}$"):
+                targets.build({**node, setting: value}, f"defense.{key}")
 
 
 @pytest.mark.parametrize(("name", "key", "value", "said"), [

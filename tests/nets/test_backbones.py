@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ from urllib.error import URLError
 import pytest
 import torch
 from omegaconf import OmegaConf
-from pydantic import TypeAdapter
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from splitpriv import config
@@ -48,19 +46,6 @@ def built(name: str, spec: Spec) -> Backbone:
     settings = node("backbone", name)
     target = located(settings)
     return typing.cast(Backbone, target(spec, **{k: v for k, v in settings.items() if k != "_target_"}))
-
-
-@pytest.mark.parametrize(("group", "name"), [(g, n) for g in ("backbone", "decoder") for n in options(g)])
-def test_yaml_owns_every_number(group: str, name: str) -> None:
-    settings = node(group, name)
-    target = located(settings)
-    keys = {p.name: p for p in inspect.signature(target).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    assert set(settings) - {"_target_"} == set(keys)
-    assert all(p.default is p.empty for p in keys.values())
-    hints = typing.get_type_hints(target, include_extras=True)
-    for key in keys:
-        TypeAdapter(hints[key]).validate_python(settings[key])
-    assert (CONF / group / f"{name}.yaml").read_text().startswith("# ")
 
 
 @pytest.mark.parametrize("name", options("backbone"))
@@ -107,7 +92,8 @@ def test_mobilenet_equals_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(same(x), expected)
         fewer = pretrained.mobilenet_v2(Spec((3, 64, 64), 5), weights="imagenet").eval()
         assert fewer(x).shape == (2, 5)
-        torch.testing.assert_close(fewer[:-1](x), same[:-1](x))
+        cut = [torch.nn.Sequential(*list(net)[:-1]) for net in (fewer, same)]
+        torch.testing.assert_close(cut[0](x), cut[1](x))
 
 
 def test_vit_embedding_and_head_equal_torchvision() -> None:

@@ -72,7 +72,8 @@ def make(chain: dict[str, Defense] | None = None) -> Defended:
         "conv2": nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
         "head": nn.Sequential(nn.Flatten(), nn.Linear(16, 2)),
     }
-    return Defended(SplitNet(Backbone(stages), SPEC, at=1, bottleneck=None), chain or {}, SPEC)
+    cuts = {"shallow": "conv1", "middle": "conv1", "deep": "conv2"}
+    return Defended(SplitNet(Backbone(stages, cuts), SPEC, at=1, bottleneck=None), chain or {}, SPEC)
 
 
 CLASSIFY = Classify(smoothing=0.0)
