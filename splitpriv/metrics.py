@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 Better = Literal["higher", "lower"]
@@ -16,7 +17,8 @@ class Metric:
 
     `digits`: after the point; "%" writes a percentage. `better`: for whoever runs the device, who wants privacy, a good
     service and little cost (an attacker wants the opposite of privacy); None: neither way. `machine`: depends on the
-    machine, so it does not repeat. `exact`: depends on no chance. `yes_no`: each victim scores 0 or 1.
+    machine, so it does not repeat. `exact`: depends on no chance. `yes_no`: each victim scores 0 or 1. `least`: the
+    smallest value there is.
     """
 
     label: str
@@ -26,6 +28,12 @@ class Metric:
     machine: bool = False
     exact: bool = False
     yes_no: bool = False
+    least: float = 0.0
+
+    @property
+    def within(self) -> tuple[float, float]:
+        """Between which values the number lies by what it is."""
+        return self.least, 1.0 if self.digits == "%" else inf
 
     @property
     def arrow(self) -> str:
@@ -45,8 +53,8 @@ class Metric:
 # What an attack achieved, and what its score on one victim is called.
 PRIVACY = {
     "mse": Metric("MSE", "4", "higher"),
-    "psnr": Metric("PSNR", "2", "lower", "dB"),
-    "ssim": Metric("SSIM", "3", "lower"),
+    "psnr": Metric("PSNR", "2", "lower", "dB", least=-inf),
+    "ssim": Metric("SSIM", "3", "lower", least=-1),
     "lpips": Metric("LPIPS", "3", "higher"),
     "truth": Metric("probability of the truth", "%", "lower"),
     "correct": Metric("right about the attribute", "%", "lower", yes_no=True),
@@ -55,10 +63,10 @@ PRIVACY = {
     "f1": Metric("attacker's macro-F1", "3", "lower"),
     "balanced_accuracy": Metric("attacker's balanced accuracy", "%", "lower"),
     "auc": Metric("AUC", "3", "lower"),
-    "advantage": Metric("advantage over guessing", "%", "lower"),
+    "advantage": Metric("advantage over guessing", "%", "lower", least=-1),
     "majority": Metric("accuracy of guessing the majority", "%", None),
     "label_balanced_accuracy": Metric("balanced accuracy from the label", "%", None),
-    "over_label": Metric("advantage over the label", "%", "lower"),
+    "over_label": Metric("advantage over the label", "%", "lower", least=-1),
     "map": Metric("mean average precision", "%", "lower"),
     "rank1": Metric("rank-1 identification", "%", "lower", yes_no=True),
     "rank5": Metric("rank-5 identification", "%", "lower", yes_no=True),
@@ -91,6 +99,9 @@ COST = {
 BOUND = {
     "information": Metric("information of a release, CEM's estimate", "3", "lower", "nats"),
     "cem_mse": Metric("least MSE, CEM's bound", "4", "higher"),
+    "library_mmse": Metric("least MSE of all attacks", "4", "higher"),
+    "library_mmse_error": Metric("its standard error", "4", None),
+    "gaussian_mmse": Metric("least MSE of all attacks", "4", "higher"),
     "dfil": Metric("dFIL", "3", "lower"),
     "dfil_mse_unbiased": Metric("least MSE of unbiased attacks", "4", "higher"),
     "van_trees_mse": Metric("least MSE, van Trees' bound", "4", "higher"),
@@ -99,10 +110,11 @@ BOUND = {
 INFORMATION = {
     "answer_nats": Metric("information of an answer", "3", "lower", "nats"),
     "samples": Metric("victims that information is estimated from", "0", None),
-    "knn_nats": Metric("information of a release, k-NN", "3", "lower", "nats"),
-    "knn_own_nats": Metric("information of an image, k-NN", "3", None, "nats"),
-    "knn_loss_percent": Metric("information lost, k-NN", "1", "higher", "%"),
-    "gaussian_nats": Metric("information of a release, Gaussian estimate", "3", "lower", "nats"),
+    "knn_nats": Metric("information of a release, k-NN", "3", "lower", "nats", least=-inf),
+    "knn_own_nats": Metric("information of an image, k-NN", "3", None, "nats", least=-inf),
+    "knn_loss_percent": Metric("information lost, k-NN", "1", "higher", "%", least=-inf),
+    "gaussian_nats": Metric("information of a release, Gaussian upper bound", "3", "lower", "nats"),
+    "gaussian_error_nats": Metric("its standard error", "3", None, "nats"),
     "infonce_nats": Metric("information of a release, InfoNCE", "3", "lower", "nats"),
     "infonce_cap_nats": Metric("most that InfoNCE can tell", "3", None, "nats"),
 }
@@ -120,6 +132,12 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
     "information": INFORMATION,
     "fairness": FAIRNESS,
 }
+
+
+def within(key: str) -> tuple[float, float]:
+    """Between which values the number at a key of a row lies by what it is."""
+    metric = find(key)
+    return metric.within if metric else (-inf, inf)
 
 
 def find(key: str) -> Metric | None:

@@ -101,3 +101,12 @@ class Epoch:
     index: int
     lr: float
     features: Callable[[], Iterator[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How hard a penalty pulled: numbers for the row, and where they are not those of its source, the words of a flag:
+    `what`, and the setting that gives theirs, `remedy`, below the defence's name."""
+
+    facts: Mapping[str, float] = field(default_factory=dict)
+    doubt: Mapping[str, str] = field(default_factory=dict)

@@ -86,6 +86,13 @@ def test_one_and_one_point_zero_are_one_number() -> None:
     assert fingerprint(a=1, b=[2, {"c": 3.0}]) == fingerprint(b=[2.0, {"c": 3}], a=1.0)
     assert fingerprint(a=True) != fingerprint(a=1)
     assert fingerprint(a="1") != fingerprint(a=1)
+
+
+def test_a_setting_added_later_leaves_old_keys_alone() -> None:
+    node = dict(config.compose(["attack=[rmle]"])["attack"]["rmle"])
+    without = {k: v for k, v in node.items() if k != "match"}
+    assert node["match"] == "mean"
+    assert fingerprint(a={**node, "match": "draw"}) == fingerprint(a=without) != fingerprint(a=node)
     cfg = tiny("defense=[noise]", "defense.noise.sigma=1")
     assert keys(cfg) == keys(changed(cfg, "defense.noise.sigma", 1.0))
 

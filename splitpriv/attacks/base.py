@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from splitpriv.data.base import Split
 from splitpriv.types import Shape, Spec
 
-Right = Literal["query", "edge", "clean", "cloud", "mask", "aux"]
+Right = Literal["query", "edge", "expected", "clean", "cloud", "mask", "aux"]
 Observed = Literal["release", "logits", "softmax", "topk", "label"]
 Recovered = Literal["image", "attribute", "identity"]
+
+
+Share = Callable[[Mapping[str, Any], Callable[[Path], None]], Path]
 
 
 class Aux:
@@ -59,6 +62,7 @@ class Access:
     Always there: `spec`, `shape` (of one release), `device`, `autocast`, `intercept`. By right:
     `query(x)`  release of the adversary's own images, (N, C, H, W) -> (N, *shape), fresh randomness, no gradient;
     `edge(x)`   the same, differentiable (white box);
+    `expected(x)` the same with the chain's randomness at its mean, as its mechanisms declare it;
     `clean(x)`  the edge's z without the chain, differentiable;
     `cloud(r)`  logits that the server computes from a release;
     `mask`      (*shape), 1 where an entry of the release varies and 0 where the chain made it a constant;
@@ -67,10 +71,20 @@ class Access:
 
     def __init__(self, requires: frozenset[Right], *, spec: Spec, shape: Shape, device: torch.device,
                  intercept: Callable[[int], Tensor], rights: dict[Right, Any],
-                 autocast: Callable[[], Any]) -> None:  # fmt: skip
+                 autocast: Callable[[], Any], shared: Share | None = None) -> None:  # fmt: skip
         self.requires, self._rights = requires, rights
         self.spec, self.shape, self.device, self.autocast = spec, shape, device, autocast
-        self.intercept = intercept
+        self.intercept, self._shared = intercept, shared
+
+    def share(self, what: Mapping[str, Any], build: Callable[[Path], None], home: Path) -> Path:
+        """The folder that `build` fills, once for all chains: what it writes follows from aux's images and the settings
+        `what` alone. Without a store it lies in `home`."""
+        if self._shared is not None:
+            return self._shared(what, build)
+        folder = home / "shared"
+        folder.mkdir(parents=True, exist_ok=True)
+        build(folder)
+        return folder
 
     def __getattr__(self, right: str) -> Any:
         rights = self.__dict__.get("_rights", {})
@@ -103,6 +117,7 @@ class Attack:
     """
 
     version: ClassVar[int] = 1
+    added: ClassVar[Mapping[str, Any]] = {}  # as `Defense.added`
     requires: frozenset[Right] = frozenset()
     recovers: ClassVar[Recovered] = "image"
     observe: Observed = "release"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from splitpriv.attacks.base import Access, Attack, Observed, Right
+from splitpriv import host
+from splitpriv.attacks.base import Access, Attack, Observed, Right, even
 from splitpriv.attacks.training import (
+    Curve,
     Learned,
     Marked,
     Select,
@@ -46,20 +48,27 @@ class Decoder(Attack):
     With another `observe` than release it inverts the server's answer: adversarial knowledge alignment (Yang et al.
     2019, CCS), where topk shows the `top` largest confidences and zeros. Raises UserError where selection has nothing
     to look at, for a mask of anything but the release, and when the loss stops being a number.
+
+    With `halves` it learns a second time, in as many steps, from half of the images. The share by which the held-out
+    error fell from half to all of them is reported as what twice the aux would bring (`gain_from_twice_aux`).
     """
+
+    added: ClassVar[Mapping[str, Any]] = {"halves": False}
 
     def __init__(self, *, net: Callable[..., nn.Module], epochs: Count, batch: Count, lr: Positive, min_lr: NonNegative,
                  betas: tuple[Rate, Rate], amsgrad: bool, weight_decay: NonNegative,
                  loss: Literal["mse", "l1", "ssim", "mixed"], ssim_weight: NonNegative, ssim_padding: Padding,
                  held: Rate, patience: Count | None, select: Select, tolerance: Fraction, standardise: bool, mask: bool,
-                 observe: Observed, top: Count, draws: Count) -> None:  # fmt: skip
+                 observe: Observed, top: Count, halves: bool, draws: Count) -> None:  # fmt: skip
+        if halves and not held:
+            raise UserError(".halves: compares errors on held-out aux, and held is 0; raise held, or use halves=false")
         if mask and observe != "release":
             raise UserError(f".mask: is of the release, but the attack observes {observe}; use mask=false")
         self.net, self.epochs, self.batch, self.draws, self.standardise = net, epochs, batch, draws, standardise
         self.lr, self.min_lr, self.betas, self.amsgrad, self.weight_decay = lr, min_lr, betas, amsgrad, weight_decay
         self.kind, self.ssim_weight, self.ssim_padding = loss, ssim_weight, ssim_padding
         self.stop = Stop(held, patience, select, tolerance)
-        self.mask, self.observe, self.top = mask, observe, top
+        self.mask, self.observe, self.top, self.halves = mask, observe, top, halves
 
     @property
     def requires(self) -> frozenset[Right]:  # type: ignore[override]
@@ -71,6 +80,19 @@ class Decoder(Attack):
 
     def fit(self, access: Access, home: Path) -> Inverse:
         apart, rest = self.shares(access, home)
+        best, curve, training = self._learn(access, home / "last.pt", home.name, apart, rest)
+        state.save_tensors(home / "decoder.safetensors", best.state_dict())
+        settled = training.settled(curve, self.blind(access, apart, rest))
+        report = {**curve, "epochs": len(curve["train"]), "converged": settled}
+        if self.halves:
+            half = rest[: max(1, len(rest) // 2)]
+            _, less, _ = self._learn(access, home / "half.pt", f"{home.name} half", apart, half, passes=2)
+            report["gain_from_twice_aux"] = 1 - min(curve["held"]) / max(min(less["held"]), 1e-12)
+        return Inverse(best, report)
+
+    def _learn(self, access: Access, path: Path, key: str, apart: Tensor, rest: Tensor,
+               passes: int = 1) -> tuple[nn.Module, Curve, Training]:  # fmt: skip
+        """The chosen net, its curve and the training that gave it; an epoch meets every image `passes` times."""
         with access.device:
             net, best = self.fresh(access), self.fresh(access)
         scale = net[0]
@@ -84,13 +106,12 @@ class Decoder(Attack):
 
         def epoch(index: int) -> dict[str, Tensor]:
             cosine(optimizer, self.lr, self.min_lr, index / self.epochs)
-            train = learn(net, optimizer, rest, self.batch, lambda part: self._loss(*self.pair(net, access, part)))
+            seen = rest.repeat(passes)
+            train = learn(net, optimizer, seen, self.batch, lambda part: self._loss(*self.pair(net, access, part)))
             return losses(train, apart, lambda part: self.held_mse(net, access, part))
 
-        training = Training("decoder", home / "last.pt", home.name, self.epochs, self.stop)
-        curve = training.run(net, best, {"optimizer": optimizer}, epoch)
-        state.save_tensors(home / "decoder.safetensors", best.state_dict())
-        return Inverse(best, {**curve, "epochs": len(curve["train"]), "converged": training.settled(curve)})
+        training = Training("decoder", path, key, self.epochs, self.stop)
+        return best, training.run(net, best, {"optimizer": optimizer}, epoch), training
 
     def shares(self, access: Access, home: Path) -> tuple[Tensor, Tensor]:
         """Indices of aux that `fit` in `home` holds out, and of those it learns from."""
@@ -116,6 +137,17 @@ class Decoder(Attack):
             return (decoded - x).square().mean()
 
         return average(net, index, self.batch, mse)
+
+    @torch.no_grad()
+    def blind(self, access: Access, apart: Tensor, rest: Tensor) -> float:
+        """What the curve would show of a net that always answers the mean image of aux at `rest`."""
+        parts = (access.aux.split.x(part).double().sum(0) for part in rest.split(self.batch))
+        mean = (sum(parts, torch.zeros((), dtype=torch.float64)) / len(rest)).float()
+        loss = self._loss if not len(apart) else lambda decoded, x: (decoded - x).square().mean()
+        shown = apart if len(apart) else rest
+        images = (access.aux.split.x(part) for part in even(shown, self.batch))
+        values = [loss(mean.expand_as(x), x) * len(x) for x in images]
+        return host.to_host(torch.stack(values).sum()[None] / len(shown))[0]
 
     def _loss(self, decoded: Tensor, x: Tensor) -> Tensor:
         if self.kind == "l1":

@@ -74,7 +74,9 @@ class GanDecoder(Attack):
         training = Training("gan", home / "gan.pt", key, self.epochs, self.stop)
         curve = training.run(net, best, game.learners, epoch)
         state.save_tensors(home / "decoder.safetensors", best.state_dict())
-        settled = training.settled(curve) and decoder.report["converged"]
+        settled = (
+            training.settled(curve, self.base.blind(access, apart, rest), self.period) and decoder.report["converged"]
+        )
         epochs = {"epochs": len(curve["train"]), "decoder_epochs": decoder.report["epochs"]}
         return Inverse(best, {**curve, **start, **epochs, "converged": settled})
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,10 +23,12 @@ GREY_LEVEL = 1 / 255
 class Rmle(Attack):
     """rMLE (He et al. 2019, ACSAC): argmin over x of |E[release(x)] - r|^2 + tv * TV(x), by Adam from a grey image.
 
-    E is the mean over `eot` fresh releases. Both terms are means per image, summed over the batch, so that an image's
-    result does not depend on who shares its batch. TV is the mean of (dx^2 + dy^2)^(tv_power / 2): 1 as in the paper,
-    2 as in its code. With `relative` the distance is a share of the grey image's, so that `tv` means the same whatever
-    the scale of a release. Restart 0 starts grey, the others uniformly random; the lowest feature loss wins, per image.
+    `match` mean: E is the release with its randomness at the mean, as the chain's mechanisms declare it; draw: the mean
+    over `eot` fresh releases, whose noise counts as distance where they are few. Both terms are means per image, summed
+    over the batch, so that an image's result does not depend on who shares its batch. TV is the mean of
+    (dx^2 + dy^2)^(tv_power / 2): 1 as in the paper, 2 as in its code. With `relative` the distance is a share of the
+    grey image's, so that `tv` means the same whatever the scale of a release. Restart 0 starts grey, the others
+    uniformly random; the lowest feature loss wins, per image.
 
     The weight of the prior decides how well the attack does. Of several `tv` the adversary takes the one that rebuilds
     `tune` images of its own best, from their releases; with one there is nothing to choose, and aux is not needed.
@@ -34,20 +36,24 @@ class Rmle(Attack):
     make the grey image's distance larger, and with it the weight of the prior.
     """
 
+    added: ClassVar[Mapping[str, Any]] = {"match": "draw"}
+
     def __init__(self, *, steps: Count, lr: Positive, amsgrad: bool, eps: Positive, tv: list[NonNegative],
                  tune: Count, tv_power: Positive, relative: bool, box: Literal["clamp", "sigmoid"], restarts: Count,
-                 eot: Count, mask: bool, draws: Count, batch: Count, tolerance: Fraction) -> None:  # fmt: skip
+                 match: Literal["mean", "draw"], eot: Count, mask: bool, draws: Count, batch: Count,
+                 tolerance: Fraction) -> None:  # fmt: skip
         if not tv:
             raise UserError(".tv: is empty; give at least one weight, as in [1.0]")
         self.steps, self.lr, self.amsgrad, self.eps, self.tv, self.tune = steps, lr, amsgrad, eps, tv, tune
         self.tv_power, self.relative, self.box, self.restarts = tv_power, relative, box, restarts
-        self.eot, self.mask, self.draws, self.batch, self.tolerance = eot, mask, draws, batch, tolerance
+        self.match, self.eot, self.mask = match, eot, mask
+        self.draws, self.batch, self.tolerance = draws, batch, tolerance
 
     @property
     def requires(self) -> frozenset[Right]:  # type: ignore[override]
         tuned: set[Right] = {"query", "aux"} if len(self.tv) > 1 else set()
         masked: set[Right] = {"mask"} if self.mask else set()
-        edge: set[Right] = {"edge"}
+        edge: set[Right] = {"edge"} if self.match == "draw" else {"edge", "expected"}
         return frozenset(edge | tuned | masked)
 
     @property
@@ -147,8 +153,11 @@ class Search(Reconstructor):
             return x, torch.stack([*curve, self._distance(x, r)])
 
     def _distance(self, x: Tensor, r: Tensor) -> Tensor:
-        gap = (mean_of(lambda: self.access.edge(x), self.attack.eot) - r).square()
-        return (gap * self.weight).flatten(1).mean(1)
+        if self.attack.match == "mean":
+            found = self.access.expected(x)
+        else:
+            found = mean_of(lambda: self.access.edge(x), self.attack.eot)
+        return ((found - r).square() * self.weight).flatten(1).mean(1)
 
     def _summarise(self) -> None:
         curve = host.to_host(torch.cat(self._curves, dim=1).mean(1))

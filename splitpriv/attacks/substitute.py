@@ -12,13 +12,24 @@ from torch import Tensor, nn
 
 from splitpriv import host
 from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right
-from splitpriv.attacks.training import Select, Stop, Training, average, cosine, inner_home, learn, losses, shares
+from splitpriv.attacks.training import (
+    Select,
+    Stop,
+    Training,
+    average,
+    cosine,
+    inner_home,
+    label_entropy,
+    learn,
+    losses,
+    shares,
+)
 from splitpriv.nets import standins
 from splitpriv.nets.split import Backbone
 from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, UserError, blame
 
-HELD: frozenset[str] = frozenset({"query", "edge", "clean", "aux"})  # what a stand-in can give
+HELD: frozenset[str] = frozenset({"query", "edge", "expected", "clean", "aux"})  # what a stand-in can give
 
 
 class Substitute(Attack):
@@ -60,6 +71,7 @@ class Substitute(Attack):
         rights: dict[Right, Any] = {
             "query": torch.no_grad()(release),
             "edge": release,
+            "expected": release,
             "clean": release,
             "aux": Aux(access.aux.split, release, lambda z: z, cacheable=True),
         }
@@ -97,8 +109,13 @@ class Substitute(Attack):
         edge.load_state_dict(best.state_dict())
         accuracy = host.to_host(average(edge, apart if len(apart) else rest, self.batch, right)[None])[0]
         state.save_tensors(home / "standin.safetensors", best.state_dict())
+        blind = label_entropy(access.aux.split.y[apart if len(apart) else rest], access.spec.classes)
         report = {f"shadow_{name}": values for name, values in curve.items()}
-        return edge.requires_grad_(False), {**report, "shadow_accuracy": accuracy, "converged": training.settled(curve)}
+        return edge.requires_grad_(False), {
+            **report,
+            "shadow_accuracy": accuracy,
+            "converged": training.settled(curve, blind),
+        }
 
     def _edge(self, access: Access) -> nn.Module:
         if self.backbone is None or self.at is None:

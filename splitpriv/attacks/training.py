@@ -18,6 +18,7 @@ from splitpriv.types import Shape, UserError
 
 Select = Literal["best", "last"]
 Curve = dict[str, list[float]]
+DECAYED = 0.1  # share of its height below which a rate hides no further gain
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,18 @@ class Training:
                 bar.update()
         return curve
 
-    def settled(self, curve: Curve) -> bool:
-        """Whether the training had nothing left to gain."""
-        return self._stale(curve["held"]) or flat(curve["held"] or curve["train"], self.stop.tolerance)
+    def settled(self, curve: Curve, blind: float | None = None, period: int | None = None) -> bool:
+        """Whether the training had nothing left to gain: a plateau, at a rate that has decayed, of a training that
+        learned something.
+
+        `blind`: the loss of whoever never looks at a release, None where it is not known. `period`: epochs that the
+        rate takes along its cosine, None: as many as there are. Ended by patience at a high rate, it has not settled.
+        """
+        shown = curve["held"] or curve["train"]
+        turn = (len(shown) - 1) / (period or self.epochs)
+        decayed = (1 + math.cos(math.pi * min(turn, 1))) / 2 <= DECAYED
+        learned = blind is None or min(shown) < blind * (1 - self.stop.tolerance)
+        return decayed and learned and flat(shown, self.stop.tolerance)
 
     def _stale(self, held: list[float]) -> bool:
         patience = self.stop.patience
@@ -125,6 +135,12 @@ def average(net: nn.Module, index: Tensor, batch: int, value_of: Callable[[Tenso
 def losses(train: Tensor, apart: Tensor, held: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """What an epoch reports: its training loss and, where some of aux is held `apart` (n,), the loss there."""
     return {"train": train, **({"held": held(apart)} if len(apart) else {})}
+
+
+def label_entropy(labels: Tensor, values: int) -> float:
+    """The cross-entropy, nats, of whoever always answers the frequencies of `labels` (N,): 0 .. `values` - 1."""
+    share = (labels[:, None] == torch.arange(values, device=labels.device)).double().mean(0)
+    return host.to_host(-torch.xlogy(share, share).sum()[None])[0]
 
 
 def inner_home(home: Path, name: str) -> Path:

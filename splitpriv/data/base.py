@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -48,6 +48,9 @@ class Split:
         return replace(self, images=images, y=self.y.to(device), ids=self.ids.to(device), attributes=attributes)
 
 
+Signal = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> what a device sends of them, before its noise
+
+
 class Dataset:
     """A data set by name: `spec` is known at once, `pools` reads files.
 
@@ -69,6 +72,11 @@ class Dataset:
     def pools(self, root: Path) -> dict[str, Split]:
         """Read the published pools "train" and "test" from under `root`; raise UserError if they are not there."""
         raise NotImplementedError
+
+    def least_error(self, root: Path, signal: Signal, std: Tensor | float) -> dict[str, float]:
+        """By name, the MSE that no attack on one release `signal` + N(0, diag(std^2)) can beat, where the law of x is
+        known ("..._mmse"; its standard error "..._mmse_error"); empty where it is not."""
+        return {}
 
     def fetch(self, root: Path) -> None:
         """Download into `root` and verify; raise UserError, with what to put where, when there is no network."""

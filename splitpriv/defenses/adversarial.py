@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv.defenses.base import Defended, Defense, aside
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.aside import aside
 from splitpriv.stats.ssim import Padding, ssim
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Shape, Spec, Step, Whole
 
@@ -19,13 +20,15 @@ Loss = Literal["mse", "l1", "ssim"]
 class CoDecoder(nn.Module):
     """An inversion decoder D that learns beside the target; `make` builds it from the shapes of z and of the image."""
 
-    def __init__(self, make: Callable[..., nn.Module], inner_loss: Loss, padding: Padding, lr: float) -> None:
+    def __init__(self, make: Callable[..., nn.Module], inner_loss: Loss, padding: Padding, lr: float,
+                 same: bool = False) -> None:  # fmt: skip
         super().__init__()
-        self.make, self.inner_loss, self.padding, self.lr = make, inner_loss, padding, lr
+        self.make, self.inner_loss, self.padding, self.lr, self.same = make, inner_loss, padding, lr, same
 
     def attach(self, shape: Shape, image: Shape) -> None:
-        """Build D for z (N, *shape) and images (N, *image), the same for every seed of the target."""
-        with aside(seed=0):
+        """Build D for z (N, *shape) and images (N, *image), from where torch's random numbers stand, which the seed of
+        the run decides, or where `same` from one start for all seeds."""
+        with aside(seed=0 if self.same else None):
             self.net = self.make(shape, image)
 
     def loss(self, z: Tensor, x: Tensor) -> Tensor:
@@ -54,15 +57,20 @@ class Adversarial(Defense):
     """Attacker-aware training: D learns to invert z, and the edge learns to defeat it.
 
     `loss` ssim adds weight·max(SSIM(D(z), x) − threshold, 0) (Li et al. 2022, ResSFL); mse adds −weight·MSE, or
-    −weight·min(MSE, ceiling): past the ceiling there is nothing to gain. Both are means over the batch. D descends
-    `inner_loss` for `steps` steps a batch; the penalty is off in the first `warmup` epochs of a phase.
+    −weight·min(MSE, ceiling): past the ceiling there is nothing to gain. Both are means over the batch. A `ceiling` of
+    floor is the error of the mean image, of each batch, without bias: whoever does worse could answer the mean image.
+    D descends `inner_loss` for `steps` steps a batch; the penalty is off in the first `warmup` epochs of a phase. D
+    starts as the run's seed has it, or with `start` same alike in all runs.
     """
 
+    added: ClassVar[Mapping[str, Any]] = {"start": "same"}
+
     def __init__(self, *, net: Callable[..., nn.Module], weight: NonNegative, loss: Literal["ssim", "mse"],
-                 threshold: Fraction, ceiling: Positive | None, inner_loss: Loss, padding: Padding,
-                 lr: Positive, steps: Count, warmup: Whole) -> None:  # fmt: skip
+                 threshold: Fraction, ceiling: Positive | Literal["floor"] | None, inner_loss: Loss,
+                 padding: Padding, lr: Positive, steps: Count, warmup: Whole,
+                 start: Literal["seed", "same"]) -> None:  # fmt: skip
         super().__init__()
-        self.decoder = CoDecoder(net, inner_loss, padding, lr)
+        self.decoder = CoDecoder(net, inner_loss, padding, lr, same=start == "same")
         self.weight, self.loss, self.threshold, self.ceiling = weight, loss, threshold, ceiling or torch.inf
         self.padding, self.adversary_steps, self.warmup = padding, steps, warmup
 
@@ -84,11 +92,14 @@ class Adversarial(Defense):
         image = self.decoder.frozen(z)
         if self.loss == "ssim":
             return self.weight * F.relu(ssim(image, step.x, self.padding).mean() - self.threshold)
-        return -self.weight * F.mse_loss(image, step.x).clamp(max=self.ceiling)
+        ceiling = step.x.var(0).mean() if self.ceiling == "floor" else self.ceiling
+        return -self.weight * F.mse_loss(image, step.x).clamp(max=ceiling)
 
 
 class Monitor(CoDecoder):
     """The same decoder, only watching: it learns from detached releases, `steps` steps a batch, and changes nothing."""
+
+    version = 2
 
     def __init__(self, *, net: Callable[..., nn.Module], inner_loss: Loss, padding: Padding, lr: Positive,
                  steps: Count) -> None:  # fmt: skip

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from splitpriv.types import Epoch, Phase, Shape, Spec, Step
+from splitpriv.defenses.parts.aside import aside
+from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step
 
 if TYPE_CHECKING:
     from splitpriv.nets.split import SplitNet
@@ -23,6 +24,7 @@ class Defense(nn.Module):
     """
 
     version: ClassVar[int] = 1  # bump when an edit changes the numbers, so that stored results are not reused
+    added: ClassVar[Mapping[str, Any]] = {}  # settings newer than keys, at the value that means what was done before
     bits: float = 32.0  # per released value
     additive_gaussian: ClassVar[bool] = False  # whether `after_edge` adds N(0, noise_std^2 I), and does nothing else
     adaptive: ClassVar[frozenset[str]] = frozenset()  # attacks it must be measured by (`Attack.adapts`)
@@ -62,6 +64,10 @@ class Defense(nn.Module):
         """What the row says of this defence beyond its settings, once it is trained."""
         return {}
 
+    def pull(self, batch: int, rates: Sequence[float]) -> Pull:
+        """How hard the penalty pulled in a training at `rates` (of every epoch) on `batch` images a step."""
+        return Pull()
+
     def before_edge(self, x: Tensor) -> Tensor:
         """Change the image x (N, C, H, W) on the device, before the edge; its shape stays."""
         return x
@@ -69,6 +75,10 @@ class Defense(nn.Module):
     def after_edge(self, z: Tensor) -> Tensor:
         """Change the feature z (N, ...) on the device, after the edge."""
         return z
+
+    def expected(self, z: Tensor) -> Tensor:
+        """`after_edge` with its randomness at its mean, differentiable; a draw where a defence does not say."""
+        return self.after_edge(z)
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
         """A scalar added to the task loss; z carries its gradient."""
@@ -103,15 +113,6 @@ class Defense(nn.Module):
     def on_step_end(self, z: Tensor, step: Step) -> None: ...
 
     def on_epoch_end(self, epoch: Epoch) -> None: ...
-
-
-@contextmanager
-def aside(seed: int | None = None) -> Iterator[None]:
-    """What is drawn at random inside, on the CPU from `seed` if given, shifts no random number outside."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerator too
-        yield
 
 
 class Defended(nn.Module):
@@ -170,8 +171,7 @@ class Defended(nn.Module):
 
     def sampling(self, on: bool) -> bool:
         """Switch every defence that can draw at deployment or answer with its mean; whether there is any."""
-        able = [defense.sampling(on) for _, defense in self.defenses()]
-        return any(able)
+        return any([defense.sampling(on) for _, defense in self.defenses()])  # noqa: C419  # all of them
 
     @property
     def noise_std(self) -> float:
@@ -201,10 +201,10 @@ class Defended(nn.Module):
             z = self.net.edge(x)
         return z.float()
 
-    def obfuscate(self, z: Tensor) -> Tensor:
-        """The release made from `features`: every `after_edge` in order, with fresh randomness."""
+    def obfuscate(self, z: Tensor, drawn: bool = True) -> Tensor:
+        """The release made from `features`: every `after_edge` in order, with fresh randomness, or as `expected`."""
         for _, defense in self.defenses():
-            z = defense.after_edge(z)
+            z = defense.after_edge(z) if drawn else defense.expected(z)
         return z
 
     def walk(self, x: Tensor) -> Iterator[tuple[str, Defense | None, Tensor]]:
@@ -218,6 +218,10 @@ class Defended(nn.Module):
     def release(self, x: Tensor) -> Tensor:
         """What leaves the device for x (N, C, H, W) in [0, 1]; fresh noise on every call."""
         return self.obfuscate(self.features(x))
+
+    def expected(self, x: Tensor) -> Tensor:
+        """The release of x with every defence's randomness at its mean; the mean release where no link rounds noise."""
+        return self.obfuscate(self.features(x), drawn=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) that the cloud computes from the release."""
@@ -237,9 +241,8 @@ class Defended(nn.Module):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(next(self.net.parameters()).device.type, torch.bfloat16)
+        device = next(self.net.parameters()).device.type
+        return nullcontext() if self.precision == "fp32" else torch.autocast(device, torch.bfloat16)
 
     @property
     def input_is_fixed(self) -> bool:

@@ -92,13 +92,19 @@ class Cloak(Defense):
         release = self.cloaked(z, self.substitute is None or self.substitute.copy_mu)
         return release.detach() if self.training and self.substitute else release
 
-    def cloaked(self, z: Tensor, constants: bool) -> Tensor:
-        """What becomes of z in this phase; without `constants`, mu and the trained constants count as zero."""
+    def expected(self, z: Tensor) -> Tensor:
+        if self.stage in ("fit", "substitute"):
+            return z
+        return self.cloaked(z, self.substitute is None or self.substitute.copy_mu, drawn=False)
+
+    def cloaked(self, z: Tensor, constants: bool, drawn: bool = True) -> Tensor:
+        """What becomes of z in this phase; without `constants`, mu and the trained constants count as zero, and the
+        noise unless it is `drawn`."""
         frozen = self.stage == "suppress" and not self.train_map
         sigma, mu = (value.detach() if frozen else value for value in (self.map.sigma, self.map.mu))
         values = self.values if constants or not self.learns_constants else torch.zeros_like(self.values)
         mu = mu if constants else torch.zeros_like(mu)
-        noise = sigma * self.map.draw(z, self.draws if self.training else None)
+        noise = sigma * self.map.draw(z, self.draws if self.training else None) if drawn else torch.zeros_like(z)
         if not self.suppresses:
             return z + mu + noise
         kept = z + noise if self.noise_on_kept else z

@@ -23,3 +23,6 @@ class Dropout(Defense):
 
     def after_edge(self, z: Tensor) -> Tensor:
         return z.masked_fill(torch.rand_like(z) < self.rate, 0.0)  # a product would keep the sign, as -0.0
+
+    def expected(self, z: Tensor) -> Tensor:
+        return (1 - self.rate) * z

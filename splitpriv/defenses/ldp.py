@@ -62,7 +62,10 @@ class LDP(Defense):
         return {"certificate": said}
 
     def after_edge(self, z: Tensor) -> Tensor:
+        noise = torch.randn_like(z) if self.mechanism == "gaussian" else dp.laplace_like(z)
+        return self.expected(z) + self.scale * noise
+
+    def expected(self, z: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(z.flatten(1), 2 if self.mechanism == "gaussian" else 1, dim=1)
         shrink = self.clip / norm.clamp(min=self.clip)
-        noise = torch.randn_like(z) if self.mechanism == "gaussian" else dp.laplace_like(z)
-        return z * shrink.view(-1, *[1] * (z.dim() - 1)) + self.scale * noise
+        return z * shrink.view(-1, *[1] * (z.dim() - 1))

@@ -30,6 +30,9 @@ class Noise(Defense):
     def after_edge(self, z: Tensor) -> Tensor:
         return z + self.sigma * torch.randn_like(z)
 
+    def expected(self, z: Tensor) -> Tensor:
+        return z
+
 
 class Laplace(Defense):
     """Laplace noise of scale b on z, fresh for every release (He et al. 2020); its standard deviation is b·√2."""
@@ -46,3 +49,6 @@ class Laplace(Defense):
 
     def after_edge(self, z: Tensor) -> Tensor:
         return z + self.scale * laplace_like(z)
+
+    def expected(self, z: Tensor) -> Tensor:
+        return z

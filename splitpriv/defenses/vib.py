@@ -66,5 +66,8 @@ class Vib(Bottleneck):
         self.code.sample_at_test = on
         return True
 
+    def expected(self, z: Tensor) -> Tensor:
+        return self.code.moments(z)[0]
+
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         return self.weigh(kl_to_normal(*self.code.moments(z)), step)

@@ -22,14 +22,15 @@ class Audit:
     """What `measure=audit` adds to a row; null or false leaves a part out.
 
     `samples`: how many victims information and bounds are estimated from, and how many training images the critic and
-    the prior. `knn`: Cloak's estimate from `k` neighbours. `gaussian`: the Gaussian upper bound. `infonce`: the learned
-    lower bound. `fairness`: an attribute between whose values the classifier is compared, over all victims. `fisher`:
-    dFIL from `probes` random signs. Raises UserError (`validate`) for an attribute that the data set lacks.
+    the prior. `knn`: Cloak's estimate from `k` neighbours. `gaussian`: the Gaussian upper bound, fitted on one half and
+    taken on the other. `infonce`: the learned lower bound. `fairness`: an attribute between whose values the classifier
+    is compared, over all victims. `fisher`: dFIL from `probes` random signs. Raises UserError (`validate`) for an
+    attribute that the data set lacks.
     """
 
     key_name: ClassVar[str] = "splitpriv.audit.Audit"
 
-    version = 1
+    version = 2
 
     def __init__(self, *, samples: Count, knn: bool, k: Count, gaussian: bool,
                  infonce: Callable[[], information.InfoNCE] | None, fairness: str | None, fisher: bool,
@@ -80,7 +81,8 @@ class Audit:
         if self.gaussian and channel is not None:
             signal, std = channel
             signals = torch.cat([signal(part) for part in x.split(CHUNK)])
-            facts["information/gaussian_nats"] = information.gaussian_information(signals, std)
+            nats, error = information.held_out_information(signals, std)
+            facts |= {"information/gaussian_nats": nats, "information/gaussian_error_nats": error}
         if self.infonce is not None:
             facts["information/infonce_nats"] = self.infonce(pairs(model, train), (x, released))
             facts["information/infonce_cap_nats"] = self.infonce.cap(len(victims))

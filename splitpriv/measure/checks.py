@@ -13,6 +13,10 @@ from splitpriv.measure.flags import Flag, raised
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors
+STILL = 1e-3  # share of its size by which a release varies over images, below which it hardly does
+SCALES = (1e-3, 1e3)  # sizes of a release within which attacks find their way
+SAME = 1e-4  # relative difference of two releases that is rounding
+STARVED = 0.05  # share of the error that twice the aux would take away, above which there is too little of it
 ADAPTIVE = {
     "draws": "how to average repeated releases (draws > 1)",
     "answers": "how to average repeated answers (draws > 1)",
@@ -30,7 +34,7 @@ class Facts:
     """What the checks know of one attack: its mean scores, and how it was made.
 
     `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
-    `adapts` are the attack's own.
+    `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known.
     """
 
     means: Means
@@ -40,6 +44,7 @@ class Facts:
     eot: int = 1
     converged: bool | None = None
     adapts: frozenset[str] = frozenset()
+    gain: float | None = None
 
     @property
     def apart(self) -> dict[str, Any]:
@@ -58,6 +63,7 @@ def doubts(
     utility: Means | None = None,
     adaptive: Mapping[str, Sequence[str]] | None = None,
     bounds: Means | None = None,
+    release: Means | None = None,
 ) -> list[Flag]:
     """Flags of one run, most serious first.
 
@@ -65,30 +71,49 @@ def doubts(
     images shared, per pair of splits, which are `declared` where a published protocol or the adversary's knowledge has
     it so. `adaptive`: the attacks that each defence must be measured by, those that average
     answers only if some attack observes any. `bounds`: lower bounds on the MSE of any attack, under names that end in
-    "_mse".
+    "_mse" or "_mmse", with a standard error under "..._error" where they have one. `release`:
+    `oddities.oddities`.
     """
     mse = {name: f.means["mse"] for name, f in attacks.items() if math.isfinite(f.means.get("mse", math.nan))}
     flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
     shared = "declared" if declared else "overlap"
     flags += [raised(shared, pair, count=count) for pair, count in (overlaps or {}).items() if count]
-    if signal is not None and not signal >= SIGNIFICANT:
-        flags.append(raised("constant"))
+    silent = signal is not None and not signal >= SIGNIFICANT
+    flags += [raised("constant")] if silent else []
+    flags += _odd(release or {}, silent)
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
     flags += [raised("short", name, longer=_longer(name, f)) for name, f in attacks.items() if f.converged is False]
+    flags += [raised("starved", name, gain=f.gain) for name, f in attacks.items() if (f.gain or 0) > STARVED]
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])
     flags += [raised("adaptive", name, what=ADAPTIVE[kind], attacks=more) for name, kind in unmet]
     flags += [
         raised("bound", name, bound=bound, value=value)
         for bound, value in (bounds or {}).items()
-        if bound.endswith("_mse")
+        if bound.endswith(("_mse", "_mmse"))
         for name in mse
-        if mse[name] < value and attacks[name].draws == 1  # the bounds are on one release
+        if mse[name] < value - SIGNIFICANT * (bounds or {}).get(f"{bound}_error", 0.0)
+        and attacks[name].draws == 1  # the bounds are on one release
     ]
     flags += [*_twins(attacks, mse), *_boxes(attacks, mse)]
     if len(attacks) == 1:
         flags.append(raised("alone", attacks=more))
     return flags
+
+
+def _odd(release: Means, silent: bool) -> Iterator[Flag]:
+    """What in a release misleads attacks; of one without a sign of the image, only what it remembers."""
+    for name, what in (("memory", "what was released before it"), ("company", "the images released with it")):
+        if release.get(name, 0.0) > SAME:
+            yield raised("state", what=what)
+    if silent or not release:
+        return
+    if release["zero_gradient"] > 0.5:
+        yield raised("gradient", share=release["zero_gradient"])
+    if release["variation"] < STILL:
+        yield raised("still", share=release["variation"])
+    if not SCALES[0] <= release["size"] <= SCALES[1]:
+        yield raised("scale", size=release["size"])
 
 
 def binding(attacks: Mapping[str, Any], means: Mapping[str, Means]) -> dict[str, str]:

@@ -141,6 +141,37 @@ KINDS: Mapping[str, Kind] = {
         "in this run, so its privacy is overstated.",
         "{attacks}",
     ),
+    "pull": Kind(
+        "{subject}: another operating point than its authors' ({what})",
+        "How hard this penalty pulls depends on the number of images and the batch, and here it stands elsewhere than "
+        "in its authors' runs: neither is the better one, but the row speaks of this one alone.",
+        "defense.{subject}.{remedy}",
+    ),
+    "gradient": Kind(
+        "gradient is zero through the release ({share:.0%} of the images)",
+        "No gradient passes the chain, so that every search through it stands still, whatever the release gives away. "
+        "Trust black-box attacks, or give the defence a straight-through gradient.",
+    ),
+    "still": Kind(
+        "release hardly varies: by {share:.1g} of its size",
+        "What differs between images is tiny beside what all share. Attacks that look at the release as it is see "
+        "nothing; its information is all there for those who centre and scale it.",
+    ),
+    "scale": Kind(
+        "release has an unusual scale: values of about {size:.1g}",
+        "Losses and step sizes of attacks are made for values of about one; at this scale they may fail, while the "
+        "information is all there. Attacks that centre and scale the release do not.",
+    ),
+    "state": Kind(
+        "release of an image depends on {what}",
+        "With equal random numbers, the same image gave two releases. What an attacker learns from his own queries "
+        "need then not hold for the victim's, and numbers do not repeat.",
+    ),
+    "starved": Kind(
+        "{subject}: twice the aux would lower its error by {gain:.0%}",
+        "The attack learned from too few images: an adversary with more of them does better, so the privacy shown is "
+        "an upper limit.",
+    ),
     "bound": Kind(
         "{subject}: beats the bound {bound} ({value:.4g})",
         "The attack does better than a proven lower bound on its error allows: an assumption of the bound does not "
@@ -186,7 +217,7 @@ KINDS: Mapping[str, Kind] = {
 def raised(kind: str, subject: str = "", **words: Any) -> Flag:
     """A flag of a kind, in the words of the check that raises it."""
     known = KINDS[kind]
-    told = {"subject": subject, "longer": "", "attacks": "", "more": "", **words}
+    told = {"subject": subject, "longer": "", "attacks": "", "more": "", "remedy": "", **words}
     return Flag(kind, subject, known.says.format(**told), known.remedy.format(**told))
 
 

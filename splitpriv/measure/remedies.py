@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from splitpriv.attacks.base import Attack
 
 LENGTHS = ("epochs", "steps")  # settings by which an attack becomes longer
+FIRST = ("decoder", "rmle")  # to be proposed before others of their kind: they are quick
 WHITE = frozenset({"edge", "clean"})
 
 
@@ -39,8 +40,9 @@ def another(listed: Mapping[str, Mapping[str, Any]]) -> str | None:
     mine = _built(*next(iter(listed.items())))
     if mine is None:
         return None
+    known = sorted(options().items(), key=lambda option: option[0] not in FIRST)
     others = {
-        name: attack for name, (_, attack) in options().items()
+        name: attack for name, (_, attack) in known
         if attack.recovers == mine.recovers and attack.observe == mine.observe and not attack.adapts
     }  # fmt: skip
     white = bool(mine.requires & WHITE)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def points(rows: Sequence[Row], x: str, y: str, by: str) -> list[Point]:
     means = []
     for same in settings.values():
         sides = [over_targets({(r["seed"], r["attack_seed"]): r[key] for r in same}) for key in (x, y)]
-        estimates = [interval(list(side.values())) for side in sides]
+        estimates = [interval(list(s.values()), within=metrics.within(k)) for s, k in zip(sides, (x, y), strict=True)]
         means.append(Point(str(same[0].get(by, "")), same, *estimates))
     return sorted(means, key=lambda p: (p.group, p.x.mean))
 
@@ -76,7 +77,9 @@ def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference:
     groups: dict[str, Any] = {}
     for name in dict.fromkeys(p.group for p in drawn):
         lines = _by_seed([p for p in drawn if p.group == name], x, y, sign)
-        volumes = interval([hypervolume(line, corner) for line in lines.values()]) if corner else None
+        volumes = None
+        if corner:
+            volumes = interval([hypervolume(line, corner) for line in lines.values()], within=(0.0, inf))
         gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss) for loss in losses if x in SHARES}
         groups[name] = {
             "hypervolume": _told(volumes),

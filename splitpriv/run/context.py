@@ -22,6 +22,7 @@ from splitpriv.run.prepare import Prepared
 from splitpriv.run.row import provenance
 from splitpriv.run.train import load_weights, train_phase
 from splitpriv.store import Store
+from splitpriv.store.keys import fingerprint
 from splitpriv.store.state import seed_epoch
 from splitpriv.targets import build
 from splitpriv.types import Phase
@@ -148,10 +149,15 @@ class Run:
             aux = self._aux(shown) if outputs else self.aux
         return Access(
             attack.requires, spec=spec, shape=shape, device=self.device, intercept=intercept, autocast=model.autocast,
-            rights={"query": query, "edge": lambda x: shown(model.release(x)), "clean": model.net.edge,
+            rights={"query": query, "edge": lambda x: shown(model.release(x)),
+                    "expected": lambda x: shown(model.expected(x)), "clean": model.net.edge,
                     "cloud": model.classify, "aux": aux,
-                    "mask": torch.ones(shape, device=self.device) if outputs else model.keep},
+                    "mask": torch.ones(shape, device=self.device) if outputs else model.keep}, shared=self._share,
         )  # fmt: skip
+
+    def _share(self, what: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        """A stage of the store that hangs on the adversary's images and on `what`."""
+        return self.store.memo("prior", fingerprint(images=self.plan.images, what=what), build)
 
     def exposed(self, attack: Attack) -> Access:
         """The same where the device sends x itself: what the attribute gives away in any case."""

@@ -13,7 +13,8 @@ from splitpriv.config import Config
 from splitpriv.data.base import Dataset
 from splitpriv.data.knowledge import Knowledge
 from splitpriv.data.protocol import Protocol
-from splitpriv.defenses.base import Defended, Defense, aside
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.aside import aside
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.run.fit import Recipe

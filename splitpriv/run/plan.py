@@ -43,6 +43,7 @@ class Plan:
     attacks: Mapping[str, str]
     scores: Mapping[str, str]
     clean: Mapping[str, tuple[str, str]]  # (attack, scores) of the same attack where the device sends x itself
+    images: str  # of what depends on the adversary's images alone
     row: str
     ceiling: str  # the row of the same run without its chain
 
@@ -70,14 +71,16 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
     known = parts.knowledge.content
     utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1], known)
     clean: dict[str, tuple[str, str]] = {}
+    seen = {k: cfg[k] for k in ("dataset", "knowledge", "attack_seed")}
+    content = [parts.dataset.version, parts.knowledge.content]
+    images = fingerprint(images=seen, content=content, protocol=_played(cfg, *parts.knowledge.roles))
     for name, attack in parts.attacks.items():
         if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
-            seen = {k: cfg[k] for k in ("dataset", "knowledge", "attack_seed")}
-            key = fingerprint(clean=seen, content=[parts.dataset.version, parts.knowledge.content],
+            key = fingerprint(clean=seen, content=content,
                               attack=cfg["attack"][name], protocol=_played(cfg, *parts.knowledge.roles),
                               task=cfg["task"])  # fmt: skip
             clean[name] = key, fingerprint(attack=key, measure=cfg["measure"])
-    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, row,
+    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, images, row,
                 _run_keys(cfg, bare, bare, known)[-1])  # fmt: skip
 
 

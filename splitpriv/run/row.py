@@ -63,7 +63,7 @@ def make_row(
     attacks = {
         name: checks.Facts(
             means[name], cfg["attack"][name], attack.requires, attack.draws, attack.eot,
-            reports[name].get("converged"), attack.adapts,
+            reports[name].get("converged"), attack.adapts, reports[name].get("gain_from_twice_aux"),
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip
@@ -71,9 +71,11 @@ def make_row(
     floors = {n: {k.split("/")[2]: v for k, v in plain.items() if k.startswith(f"floor/{n}/")} for n in FLOORS}
     utility = {k[8:]: v for k, v in plain.items() if k.startswith("utility/")}
     bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
+    release = {k[8:]: v for k, v in plain.items() if k.startswith("release/")}
     flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=facts["overlaps"], utility=utility,
                           declared=verdict.official(cfg["choices"]["protocol"], cfg["protocol"]["overlap"]),
-                          adaptive=facts["adaptive"], bounds=bounds)  # fmt: skip
+                          adaptive=facts["adaptive"], bounds=bounds, release=release)  # fmt: skip
+    flags += [raised("pull", name, **words) for name, words in facts.get("doubts", {}).items()]
     if images:
         means["worst"] = measure.summary(measure.worst(per_image))
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}

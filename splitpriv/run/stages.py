@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from splitpriv.measure import measure, pictures, traits
+from splitpriv.measure.audit import first_noise
 from splitpriv.measure.cost import cost
+from splitpriv.measure.oddities import oddities
 from splitpriv.run.context import Run
-from splitpriv.run.row import overlaps
+from splitpriv.run.row import overlaps, read_json
 from splitpriv.store import write_atomic
 from splitpriv.store.state import load_tensors, save_tensors, seed_epoch
 from splitpriv.types import blame
 
 RECOVERED = "reconstructions.safetensors"
+LOOKED_AT = 64  # images whose releases are looked at for what misleads attacks
 
 
 def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
@@ -83,6 +86,11 @@ def utility(run: Run, home: Path) -> None:
     audit = settings.auditor
     with blame("measure.audit"):
         audited = audit.facts(model, run.splits, spec) if audit else {}
+    curves = [note for key in run.plan.fits for note in read_json(run.store.home("fit", key) / "curve.json")]
+    pulls = {n: d.pull(run.cfg["optim"]["batch"], [note["lr"] for note in curves]) for n, d in model.defenses()}
+    channel = first_noise(model)  # what comes after it can only make reconstruction harder
+    least = run.parts.dataset.least_error(Path(run.cfg["paths"]["data"]), *channel) if channel else {}
+    looked = oddities(model, run.splits["train"].x(slice(0, LOOKED_AT)))
     facts = {
         **{f"utility/{k}": v for k, v in found.items()},
         **{f"chance/{k}": v for k, v in run.parts.task.chance(run.splits).items()},
@@ -90,9 +98,13 @@ def utility(run: Run, home: Path) -> None:
         **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
         "cost/edge_stages": float(model.net.at),
         **{f"bound/{k}": v for k, v in measure.bounds(model, run.splits["train"], spec).items()},
+        **{f"bound/{k}": v for k, v in least.items()},
         **audited,
+        **{f"release/{k}": v for k, v in looked.items()},
         "signal": measure.signal(run.releases(0), run.releases(1)),
         **{f"defense/{n}/{k}": v for n, d in model.defenses() for k, v in d.facts.items()},
+        **{f"defense/{n}/{k}": v for n, pull in pulls.items() for k, v in pull.facts.items()},
+        "doubts": {n: pull.doubt for n, pull in pulls.items() if pull.doubt},
         "adaptive": {name: sorted(d.adaptive) for name, d in model.defenses()},
         "overlaps": overlaps(run.known),
         "victims": len(run.victims),

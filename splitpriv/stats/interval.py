@@ -43,13 +43,14 @@ def over_targets(values: Mapping[tuple[int, int], float]) -> dict[int, float]:
     return {target: math.fsum(found) / len(found) for target, found in sorted(nested.items())}
 
 
-def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL, exact: bool = False) -> Estimate:
+def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL, exact: bool = False,
+             within: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:  # fmt: skip
     """The mean of one value per target seed, with Student's t interval or a bootstrap one (Efron 1987 for BCa).
 
     Below BOOTSTRAPPED values it is Student's, whatever `method`: a bootstrap of two or three is their range, which
     covers the mean about as often as not. No interval below two values, nor where one is not finite, nor where seeds
-    agree by chance: only an `exact` number, such as a count of parameters, has a width of zero. Raises ValueError
-    without any value.
+    agree by chance: only an `exact` number, such as a count of parameters, has a width of zero. It ends at the limits
+    `within` which the number lies by what it is. Raises ValueError without any value.
     """
     if not values:
         raise ValueError("an interval needs at least one value")
@@ -63,7 +64,7 @@ def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL
 
     if method == "t" or n < BOOTSTRAPPED:
         half = float(stats.t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
-        return Estimate(mean, n, mean - half, mean + half)
+        return Estimate(mean, n, max(mean - half, min(within[0], mean)), min(mean + half, max(within[1], mean)))
     found = stats.bootstrap(
         (array,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method=method,
         rng=np.random.default_rng(0), vectorized=True,

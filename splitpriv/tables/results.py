@@ -84,8 +84,10 @@ def gather(
     _averages(table, names, entries, flags)
     for (_, label), entry in entries.items():
         if entry.seeds:
-            exact = _is_exact(table.columns[label].key)
-            entry.estimate = interval(list(entry.seeds.values()), method, exact=exact)
+            column = table.columns[label]
+            ends = sorted(column.times * end for end in metrics.within(column.key or ""))
+            entry.estimate = interval(list(entry.seeds.values()), method, exact=_is_exact(column.key),
+                                      within=(ends[0], ends[1]))  # fmt: skip
     averages = [name for name in table.averages if any(row == name for row, _ in entries)]
     for name in averages:
         for label in table.columns:

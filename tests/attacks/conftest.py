@@ -60,8 +60,17 @@ class World:
         split = Split(self.aux, y, torch.arange(len(y)))
         with torch.no_grad():
             shape = tuple(self.edge(self.aux[:2]).shape[1:])
-        rights: dict[Any, Any] = {"query": self.release, "edge": self.release, "clean": self.edge, "cloud": _halves}
-        rights |= {"mask": torch.ones(shape), "aux": Aux(split, self.edge, self._obfuscate, cacheable=True)}
+        rights: dict[Any, Any] = {
+            "query": self.release,
+            "edge": self.release,
+            "expected": self.edge,
+            "clean": self.edge,
+        }
+        rights |= {
+            "cloud": _halves,
+            "mask": torch.ones(shape),
+            "aux": Aux(split, self.edge, self._obfuscate, cacheable=True),
+        }
         return Access(
             attack.requires, spec=SPEC, shape=shape, device=torch.device("cpu"), intercept=self._intercept,
             rights=rights, autocast=contextlib.nullcontext,

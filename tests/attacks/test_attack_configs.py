@@ -13,7 +13,17 @@ from splitpriv.store import state
 from splitpriv.targets import build
 
 NAMES = sorted(path.stem for path in (config.CONF / "attack").glob("*.yaml"))
-SMALL = {"epochs": 2, "pretrain": 2, "steps": 3, "batch": 24, "draws": 2, "n_critic": 2, "restarts": 2, "latents": 2}
+SMALL = {
+    "epochs": 2,
+    "pretrain": 2,
+    "steps": 3,
+    "batch": 24,
+    "draws": 2,
+    "n_critic": 2,
+    "restarts": 2,
+    "levels": 2,
+    "starts": 8,
+}
 NET = {"_target_": "splitpriv.nets.decoders.residual", "blocks": 1, "width": 4}
 
 

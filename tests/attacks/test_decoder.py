@@ -14,6 +14,7 @@ from torch import nn
 from splitpriv import progress
 from splitpriv.attacks.base import even, flat
 from splitpriv.attacks.decoder import Decoder
+from splitpriv.attacks.training import Stop, Training
 from splitpriv.nets.decoders import conv
 from splitpriv.store import state
 from splitpriv.store.state import load_tensors
@@ -39,6 +40,7 @@ SETTINGS: dict[str, Any] = {
     "mask": False,
     "observe": "release",
     "top": 1,
+    "halves": False,
     "draws": 1,
 }
 
@@ -142,7 +144,23 @@ def test_early_stopping(world, tmp_path, monkeypatch):
     scripted(monkeypatch, [0.5, 0.3, 0.4, 0.4, 0.1])
     decoder = attack(epochs=50, patience=2)
     report = decoder.fit(world().access(decoder), tmp_path).report
-    assert report["held"] == pytest.approx([0.5, 0.3, 0.4, 0.4]) and report["converged"]
+    assert report["held"] == pytest.approx([0.5, 0.3, 0.4, 0.4]) and not report["converged"]  # its rate had not fallen
+
+
+def test_a_plateau_counts_where_the_rate_has_fallen_and_something_was_learned(tmp_path):
+    training = Training("", tmp_path / "none.pt", "", 20, Stop(0.1, None, "best", 0.02))
+    learned = {"train": [], "held": [0.5, 0.2, *[0.1] * 17]}
+    assert training.settled(learned) and training.settled(learned, 0.2)
+    assert not training.settled(learned, 0.101)  # a flat line where the mean image lies
+    assert not training.settled({**learned, "held": learned["held"][:12]})  # patience, at two thirds of the rate
+    assert not training.settled(learned, 0.2, period=40)
+    assert not training.settled({**learned, "held": [0.5 - 0.01 * k for k in range(20)]})
+
+
+def test_a_decoder_that_stayed_at_the_mean_image_has_not_converged(world, tmp_path):
+    here, decoder = world(edge=torch.zeros_like), attack(epochs=12, tolerance=0.3)
+    report = decoder.fit(here.access(decoder), tmp_path).report
+    assert flat(report["held"], 0.3) and report["converged"] is False
 
 
 def test_a_run_that_is_still_falling_has_not_converged(world, tmp_path):
@@ -206,3 +224,16 @@ def test_an_offset_and_the_scale_of_a_release_do_not_matter(world, tmp_path):
         report = decoder.fit(here.access(decoder), folder(tmp_path / str(k) / "key")).report
         held.append(report["held"][-1])
     assert held[1] == pytest.approx(held[0], rel=0.05)
+
+
+def test_what_twice_the_aux_would_bring_is_told_and_changes_nothing_else(world, tmp_path):
+    found = {}
+    for halves in (False, True):
+        here, decoder = world(), attack(epochs=20, halves=halves, lr=0.02)
+        found[halves] = decoder.fit(here.access(decoder), folder(tmp_path / str(halves) / "key"))
+    report = found[True].report
+    gain = report.pop("gain_from_twice_aux")
+    assert 0.05 < gain < 1  # 36 images are few
+    assert equal(*found.values()) and report == found[False].report
+    with pytest.raises(UserError, match="halves"):
+        attack(halves=True, held=0.0, select="last")

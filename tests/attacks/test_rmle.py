@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "box": "clamp",
     "relative": False,
     "restarts": 1,
+    "match": "draw",
     "eot": 1,
     "mask": False,
     "draws": 1,
@@ -194,3 +195,16 @@ def test_it_matches_the_mean_release_not_each_release(world, tmp_path):
     reconstructor = search.fit(here.access(search), tmp_path)
     each = (here.release(x) - x).square().mean()
     assert reconstructor._distance(x, x).mean() < 0.02 * each
+
+
+def test_noise_that_the_chain_declares_is_no_distance(world, tmp_path):
+    """At the truth, the release of a declared noise is met but for the noise in the release itself, not twice."""
+    here, x = world(noise=lambda z: z + torch.randn_like(z)), world().aux[:48]
+    r = here.release(x)
+    found = {}
+    for match in ("mean", "draw"):
+        search = attack(match=match)
+        found[match] = search.fit(here.access(search), tmp_path)._distance(x, r).mean()
+    assert found["mean"] == pytest.approx(1, rel=0.05)
+    assert found["draw"] == pytest.approx(2, rel=0.05)
+    assert attack(match="mean").requires == {"edge", "expected"}

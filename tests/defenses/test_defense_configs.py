@@ -31,6 +31,7 @@ ACTS = {  # what a defence does; a new one must do something, and says what in a
 }  # fmt: skip
 # So that it acts on a network that has learnt nothing yet.
 EAGER = {n: {"defense.ressfl.threshold": 0.0} for n in ("ressfl", "patrol_cem")}
+EAGER |= {n: {"defense.adversarial.ceiling": None} for n in ("adversarial", "patrol")}
 SMALL = {
     "defense.cem.iterations": 2, "defense.cem.em_iterations": 1, "defense.adversarial.net.blocks": 0,
     "defense.adversarial.net.width": 8, "defense.ressfl.net.blocks": 0, "defense.ressfl.net.width": 8,

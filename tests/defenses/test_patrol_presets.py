@@ -62,7 +62,7 @@ def test_patrol_cem_has_an_adversary_and_one_pruning_and_nothing_of_patrol() -> 
     assert cfg["defense"]["ressfl"] | {"net": None} == {
         "_target_": "splitpriv.defenses.adversarial.Adversarial", "net": None, "weight": 0.3, "loss": "ssim",
         "threshold": 0.5, "ceiling": None, "inner_loss": "ssim", "padding": "zero", "lr": 0.001, "steps": 3,
-        "warmup": 0,
+        "warmup": 0, "start": "seed",
     }  # fmt: skip
     assert [(p.name, p.epochs) for p in oneshot().phases] == [("dense", 180), ("pruned", 60)]
     assert [p.epochs for p in oneshot(epochs=2).phases] == [1, 1]

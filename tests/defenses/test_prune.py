@@ -306,7 +306,7 @@ def test_removal_follows_from_the_weights_and_draws_nothing() -> None:
 def test_another_link_follows_the_smaller_z_with_what_it_has_learnt() -> None:
     net = functools.partial(conv, width=8, widest=8)
     adversary = Adversarial(net=net, weight=1.0, loss="mse", threshold=0.5, ceiling=None, inner_loss="mse",
-                            padding="zero", lr=0.01, steps=1, warmup=0)  # fmt: skip
+                            padding="zero", lr=0.01, steps=1, warmup=0, start="seed")  # fmt: skip
     model = defended("tiny", {"noise": Noise(sigma=0.0), "adversarial": adversary})
     for parameter in adversary.parameters():
         parameter.data.uniform_(-0.2, 0.2)

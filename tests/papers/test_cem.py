@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from splitpriv import host
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.cem import Cem
+from splitpriv.defenses.parts.cem_released import SHARE
 from splitpriv.types import Epoch, Spec, Step, UserError
 
 SIGMA = 0.05
@@ -344,3 +345,24 @@ def test_a_step_takes_few_operations_however_many_classes(mode):
             defense.penalty(torch.rand(12, 3, 2, 2), step(torch.randint(classes, (12,))))
         counts.append(counter.count)
     assert counts[0] == counts[1] <= 80
+
+
+def test_rho_of_the_authors_does_not_depend_on_the_number_of_images():
+    z, y = blobs(n=32, seed=5)
+    z = z.double()
+    scaled = filled("released", boost="authors")
+    plain = filled("released", boost=SHARE * 400 / 32)
+    assert torch.equal(scaled.penalty(z, step(y)), plain.penalty(z, step(y)))
+    scaled.statistics.images.fill_(40_000)  # a hundred times the images, and the same share of a variance is new
+    assert torch.allclose(scaled.penalty(z, step(y)), plain.penalty(z, step(y)))
+
+
+def test_the_row_says_how_hard_it_pulled_and_flags_another_operating_point():
+    found = filled("released").pull(128, [0.0, 0.05, 0.01, 8e-5])
+    assert found.facts == pytest.approx({"rho": 10 * 128 / 400, "lambda": (0.32 + 1.6 + 16) / 3, "lambda_last": 16})
+    assert found.doubt == {"what": "ρ = 3.2, theirs 0.0256", "remedy": "boost=authors"}
+    assert filled("released", boost="authors").pull(128, [0.05]).doubt == {}
+    paper = filled("paper").pull(128, [0.05, 0.05])
+    assert paper.facts["rho"] == 128 / 400
+    assert paper.doubt == {}
+    assert defended().chain["cem"].pull(128, [0.05]).facts == {}

@@ -121,7 +121,7 @@ def game() -> tuple[Defended, Step]:
                                statistics="joint"),
         "adversarial": Adversarial(net=functools.partial(conv, width=8, widest=8), weight=1.0, loss="mse",
                                    threshold=0.5, ceiling=None, inner_loss="mse", padding="zero", lr=0.01, steps=1,
-                                   warmup=0),
+                                   warmup=0, start="seed"),
     }  # fmt: skip
     model = Defended(SplitNet(small.tiny(SPEC, width=4), SPEC, at=2, bottleneck=None), chain, SPEC).train()
     x = images()

@@ -32,7 +32,7 @@ SPEC = Spec(image=(1, 8, 8), classes=2)
 DECODER = functools.partial(conv, width=8, widest=8)
 ADVERSARIAL: dict[str, Any] = dict(  # noqa: C408
     net=DECODER, weight=1.0, loss="mse", threshold=0.5, ceiling=None, inner_loss="mse", padding="zero", lr=0.01,
-    steps=1, warmup=0,
+    steps=1, warmup=0, start="seed",
 )  # fmt: skip
 CEM: dict[str, Any] = dict(  # noqa: C408
     mode="released", weight=1.0, rate_threshold=None, rate_reference=0.001, clusters=2, iterations=3, samples=None,

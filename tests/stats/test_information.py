@@ -9,6 +9,7 @@ from torch import nn
 from splitpriv.stats.information import (
     InfoNCE,
     gaussian_information,
+    held_out_information,
     knn_divergence,
     knn_information,
     mi_loss,
@@ -133,6 +134,32 @@ def test_too_few_pairs_are_refused():
 
 
 # ---- Gaussian bound ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [60, 200, 2000])
+def test_the_held_out_bound_is_never_too_low_where_the_plug_in_is_by_far(n):
+    """300 dimensions, a spectrum that falls as of features: truth 1/2 log|I + C|."""
+    g = torch.Generator().manual_seed(0)
+    values = 400.0 / torch.arange(1, 301, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(300, 300, generator=g, dtype=torch.float64))[0]
+    signal = torch.randn(n, 300, generator=g, dtype=torch.float64) * values.sqrt() @ turn
+    truth = 0.5 * float((1 + values).log().sum())
+    nats, error = held_out_information(signal, 1.0)
+    assert truth < nats + 3 * error
+    assert gaussian_information(signal, 1.0) < truth * (0.5 if n == 60 else 0.999)
+    if n == 2000:
+        assert nats < 1.15 * truth
+
+
+def test_the_held_out_bound_is_exact_where_data_abound_and_holds_for_any_law():
+    g = torch.Generator().manual_seed(1)
+    signal = torch.randn(4000, 3, generator=g, dtype=torch.float64)
+    nats, error = held_out_information(signal, 0.5)
+    assert nats == pytest.approx(1.5 * math.log(1 + 4), abs=4 * error)
+    two = signal.sign()  # three bits; the Gaussian of their covariance says more
+    assert held_out_information(two, 0.1)[0] > 3 * math.log(2)
+    hidden = torch.tensor([0.5, math.inf, 0.5], dtype=torch.float64)
+    assert held_out_information(signal, hidden)[0] == pytest.approx(held_out_information(signal[:, ::2], 0.5)[0])
 
 
 def test_gaussian_golden_numbers():

@@ -149,3 +149,10 @@ def test_random_numbers_that_differ_alike_are_not_judged() -> None:
     assert counts is not None and counts.p == 0.0 and counts.difference.half == 0
     once = compare({0: 100.0}, {0: 90.0}, exact=True)
     assert once is not None and once.p is None
+
+
+def test_an_interval_ends_where_the_number_does() -> None:
+    wide, kept = interval([0.05, 0.4]), interval([0.05, 0.4], within=(0.0, 1.0))
+    assert wide.low is not None and wide.high is not None and wide.low < 0 and wide.high > 1
+    assert (kept.low, kept.high, kept.mean) == (0.0, 1.0, wide.mean)
+    assert interval([2.0, 3.0], within=(0.0, math.inf)).low == 0

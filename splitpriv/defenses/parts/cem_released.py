@@ -10,6 +10,8 @@ from torch.nn.functional import relu
 
 from splitpriv.stats.kmeans import Clusters, Table
 
+SHARE = 10 * 128 / 50_048  # boost · batch / N of the released CIFAR-10 run: how much of a variance a batch makes new
+
 
 class ClusterLoss(nn.Module):
     """Spread of z around the nearest centroid of its class, one isotropic variance per cluster.
@@ -17,8 +19,9 @@ class ClusterLoss(nn.Module):
     Buffers: `centres` (C, K, D), `weight` (C, K), a cluster's share of its class, `variance` (C, K), `images` (). All
     are zero before the first refit, and the loss is then exactly zero. `compat` reproduces the released indexing: the
     r-th class present in a batch uses the weights and variances of the class of the r-th sample of the batch sorted
-    by label. Not reproduced: after an empty cluster, the released code lists weights and variances of the others
-    from the left and pads at the end; here an empty cluster has weight 0.
+    by label. `boost` None: whatever makes `boost` batch / N the authors' SHARE. Not reproduced: after an empty cluster,
+    the released code lists weights and variances of the others from the left and pads at the end; here an empty cluster
+    has weight 0.
     """
 
     centres: Tensor
@@ -27,7 +30,7 @@ class ClusterLoss(nn.Module):
     images: Tensor
 
     def __init__(self, classes: int, clusters: int, dims: int, *, compat: bool, log_entropy: bool, floor: float,
-                 threshold: float, boost: float, cap: float, offset: float) -> None:  # fmt: skip
+                 threshold: float, boost: float | None, cap: float, offset: float) -> None:  # fmt: skip
         super().__init__()
         self.compat, self.log_entropy, self.floor, self.threshold = compat, log_entropy, floor, threshold
         self.boost, self.cap, self.offset = boost, cap, offset
@@ -62,7 +65,8 @@ class ClusterLoss(nn.Module):
                 source = y.sort().values[rank]
                 weight, variance = weight[source], variance[source]
             expected = weight * self.images / classes
-            rho = self.boost * count / expected.clamp(min=torch.finfo(z.dtype).tiny)
+            boost = SHARE * self.images / len(z) if self.boost is None else self.boost
+            rho = boost * count / expected.clamp(min=torch.finfo(z.dtype).tiny)
             rho = torch.where(rho >= 1, self.cap, rho)
         spread = (z - self.centres.flatten(0, 1)[cell]).square().mean(1)
         fresh = (member * spread[:, None]).sum(0).view(classes, clusters) / count.clamp(min=1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv.defenses.base import aside
+from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.cloak_phases import Stretch
 from splitpriv.types import NonNegative, Positive, Shape, Spec
 
@@ -31,6 +31,7 @@ class Substitute(nn.Module):
     Source: Mireshghallah et al. 2021, section "black-box setting", and notebook exp3 of their code.
     """
 
+    version: ClassVar[int] = 2
     key_name: ClassVar[str] = "splitpriv.defenses.cloak_blackbox.Substitute"
 
     def __init__(self, *, net: Callable[..., Backbone], labels: Literal["queried", "true"], copy_mu: bool,
@@ -40,12 +41,12 @@ class Substitute(nn.Module):
         self.stretch: Stretch = {"epochs": epochs, "lr": lr, "gamma": 0.0, "lambda": None}
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        """Build the network for z (N, *shape), the same for every seed of the target."""
+        """Build the network for z (N, *shape), from where torch's random numbers stand: as the run's seed has it."""
         image = (1, shape[0] if len(shape) == 2 else 1, shape[-1])
         self.image = spec.image if shape == spec.image else (shape[0], shape[1], shape[2]) if len(shape) == 3 else image
         seen = spec if shape == spec.image else Spec(self.image, spec.classes, mean=(0.0,), std=(1.0,))
         self.ask = model.classify
-        with aside(seed=0):
+        with aside():
             self.net = self.make(seen)
 
     def optimizer(self) -> torch.optim.Optimizer:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from splitpriv.defenses.base import Defended, Defense, aside
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.aside import aside
 from splitpriv.types import Shape
 
 
