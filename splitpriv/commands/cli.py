@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   splitpriv rows --where dataset=cifar10 --format csv                    every finished run
   splitpriv table run cem_table1 --scale smoke           complete a paper's table; then: table show|diff
   splitpriv data verify cifar10                                          is the data there, and whole?
+  splitpriv data describe my/images                                      what is read of it, and what is not
 """
 
 

@@ -1,7 +1,8 @@
-"""CIFAR-10 (Krizhevsky 2009), the official binary distribution."""
+"""CIFAR-10 (Krizhevsky 2009), the official binary distribution, or that for Python."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,25 @@ TRAIN = [
     )
 ]
 TEST = [Published(f"{FOLDER}/test_batch.bin", 30_730_000, "sha1:67eb016db431130d61cd03c7ad570b013799c88c")]
+PYTHON = "cifar-10-batches-py"  # the same images in the same order, pickled
+PICKLES = [
+    Published(f"{PYTHON}/{name}", 0, f"md5:{md5}")
+    for name, md5 in (
+        ("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+        ("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+        ("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+        ("data_batch_4", "634d18415352ddfa80567beed471001a"),
+        ("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+        ("test_batch", "40351d587109b95175f43aff81a1287e"),
+    )
+]
 
 
 class Cifar10(Dataset):
-    """50,000 + 10,000 colour images, 3x32x32, of 10 classes; no private attribute."""
+    """50,000 + 10,000 colour images, 3x32x32, of 10 classes; no private attribute.
+
+    Reads cifar-10-batches-bin, or where that is missing cifar-10-batches-py.
+    """
 
     spec = Spec((3, 32, 32), 10, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
 
@@ -41,7 +57,10 @@ class Cifar10(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"run `splitpriv data fetch cifar10`, or put the folder {FOLDER} of {URL} under {root}"
-        files.check(root, TRAIN + TEST, remedy)
+        remedy += files.others(root, "cifar", (FOLDER, PYTHON))
+        files.check(root, _form(root), remedy)
+        if _form(root) is PICKLES:
+            return _unpickled(root, remedy)
         rows = np.concatenate([np.fromfile(root / file.path, np.uint8).reshape(-1, 3073) for file in TRAIN + TEST])
         images = torch.from_numpy(rows)[:, 1:].reshape(-1, 3, 32, 32).contiguous()
         train = sum(file.size for file in TRAIN) // 3073
@@ -57,5 +76,23 @@ class Cifar10(Dataset):
             files.check(root, TRAIN + TEST, put)
 
     def verify(self, root: Path) -> str:
-        files.forget(root, TRAIN + TEST)
+        files.forget(root, _form(root))
         return super().verify(root)
+
+
+def _form(root: Path) -> list[Published]:
+    """The files of the form that is there; of the binary one where none is."""
+    return PICKLES if (root / PYTHON).is_dir() and not (root / FOLDER).is_dir() else TRAIN + TEST
+
+
+def _unpickled(root: Path, remedy: str) -> dict[str, Split]:
+    """The pools of pickled batches, whose checksums have shown them to be the published ones: others might run code."""
+    batches = []
+    for file in PICKLES:
+        try:
+            batches.append(pickle.loads((root / file.path).read_bytes(), encoding="bytes"))
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise UserError(f"paths.data: {root / file.path} is damaged ({error}); delete it and {remedy}") from error
+    images = torch.from_numpy(np.concatenate([batch[b"data"] for batch in batches])).reshape(-1, 3, 32, 32)
+    labels = torch.tensor([label for batch in batches for label in batch[b"labels"]])
+    return pools(images, labels, {}, len(labels) - len(batches[-1][b"labels"]))

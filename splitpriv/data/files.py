@@ -71,6 +71,15 @@ def forget(root: Path, files: Iterable[Published]) -> None:
     _stamp(root, stamps)
 
 
+def others(root: Path, word: str, ours: Iterable[str]) -> str:
+    """What else lies in `root` and has `word` in its name, as the end of a remedy."""
+    if not root.is_dir():
+        return ""
+    names = sorted(path.name for path in root.iterdir() if word in path.name.lower() and path.name not in ours)
+    seen = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f" (seen there, and not read in this form: {seen})" if names else ""
+
+
 def digest_of(path: Path, like: str) -> str:
     """The digest of a file, by the algorithm that `like` ("sha1:...") names."""
     name = like.partition(":")[0]

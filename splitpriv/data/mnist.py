@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -56,8 +58,14 @@ class Mnist(Dataset):
         self.spec = Spec((1, size, size), classes, private, mean=(mean,), std=(std,))
 
     def pools(self, root: Path) -> dict[str, Split]:
-        files.check(root, FILES, f"run `splitpriv data fetch mnist`, or put the four files of {URL}, unpacked, there")
-        x, y, x_test, y_test = (idx.parse((root / file.path).read_bytes()) for file in FILES)
+        remedy = f"run `splitpriv data fetch mnist`, or put the four files of {URL} into {root / FOLDER}"
+        remedy += files.others(root, "mnist", ("MNIST",))
+        found = [(file, _other_form(root, file)) for file in FILES]
+        files.check(root, [file for file, other in found if other is None], remedy)
+        x, y, x_test, y_test = (
+            idx.parse((root / file.path).read_bytes() if other is None else _checked(other, file, remedy))
+            for file, other in found
+        )
         labels = torch.from_numpy(np.concatenate([y, y_test]).astype(np.int64))
         images = torch.from_numpy(np.concatenate([x, x_test]))[:, None]
         if self.task == "digit":
@@ -88,3 +96,33 @@ class Mnist(Dataset):
     def verify(self, root: Path) -> str:
         files.forget(root, FILES)
         return super().verify(root)
+
+
+def _other_form(root: Path, file: Published) -> Path | None:
+    """The same file by another name or compressed, as publishers of copies leave it; None where ours is there, or none.
+
+    Names with a dot before idx, .gz, a folder around the file that has its name, and the folders MNIST, mnist and raw.
+    """
+    if (root / file.path).is_file():
+        return None
+    name = Path(file.path).name
+    places = [root / FOLDER, *(root / place for place in ("MNIST", "mnist/raw", "mnist", "raw")), root]
+    for place in places:
+        for form in (name, name.replace("-idx", ".idx")):
+            for path in (place / form, place / form / form, place / f"{form}.gz", place / form / name):
+                if path.is_file():
+                    return path
+    return None
+
+
+def _checked(path: Path, file: Published, remedy: str) -> bytes:
+    """The content of a file in another form, which must be the published one."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            raw = stream.read(file.size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"paths.data: {path} is damaged ({error}); delete it and {remedy}") from error
+    algorithm = file.digest.partition(":")[0]
+    if f"{algorithm}:{hashlib.new(algorithm, raw, usedforsecurity=False).hexdigest()}" != file.digest:
+        raise UserError(f"paths.data: {path} is not the published {Path(file.path).name}; delete it and {remedy}")
+    return bytes(raw)

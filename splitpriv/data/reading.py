@@ -66,9 +66,10 @@ class Reading:
         for reason, n in sorted(self.skipped.items()):
             examples = ", ".join(self.examples[reason])
             lines.append(f"not read: {n:,} {reason} ({examples}{', ...' if n > len(self.examples[reason]) else ''})")
-        return [*lines, *(f"note: {note}" for note in self.notes), *self._files()]
+        return [*lines, *(f"note: {note}" for note in self.notes), *self.about_files()]
 
-    def _files(self) -> list[str]:
+    def about_files(self) -> list[str]:
+        """What the files were, once they have been decoded."""
         if not self.files:
             return []
         found = self.files

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splitpriv.data import tables
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
 from splitpriv.data.pixels import Rules
@@ -119,7 +120,7 @@ class CelebA(Dataset):
     """CelebA (Liu et al. 2015), aligned faces, centre-cropped and resized to 3 x size x size.
 
     `task` and the private `attributes` are any of its 40 binary attributes. The published valid part joins the train
-    pool.
+    pool. Reads the publisher's files through torchvision, or the tables and folders that Kaggle makes of them.
     """
 
     def __init__(
@@ -135,6 +136,9 @@ class CelebA(Dataset):
     def pools(self, root: Path) -> dict[str, Split]:
         folder = root / "celeba"
         remedy = f"run `splitpriv data fetch celeba`, or put img_align_celeba/ and the list_*.txt files into {folder}"
+        if (folder / "list_attr_celeba.csv").exists() or (folder / "list_eval_partition.csv").exists():
+            remedy = f"put list_attr_celeba.csv and list_eval_partition.csv into {folder}"
+            return self._from_tables(root, folder, remedy)
         parts = [_open("CelebA", remedy, str(root), split=part) for part in ("train", "valid", "test")]
         paths = [folder / "img_align_celeba" / name for part in parts for name in part.filename]
         rules = Rules(self.size, 3)
@@ -144,6 +148,26 @@ class CelebA(Dataset):
             name: traits[:, names.index(name)].clone() for name in (self.task, *self.attributes)
         }
         return pools(images, columns.pop(self.task), columns, len(parts[0].filename) + len(parts[1].filename))
+
+    def _from_tables(self, root: Path, folder: Path, remedy: str) -> dict[str, Split]:
+        """The pools as Kaggle's copy has them: two CSVs, and a folder within the folder of images."""
+        wanted = (self.task, *self.attributes)
+        traits = tables.read(folder / "list_attr_celeba.csv", ("image_id", *wanted), "paths.data", remedy)
+        parts = tables.read(folder / "list_eval_partition.csv", ("image_id", "partition"), "paths.data", remedy).columns
+        part = dict(zip(parts["image_id"], parts["partition"], strict=True))
+        names = traits.columns["image_id"]
+        where = f"paths.data: {folder / 'list_eval_partition.csv'}, column partition,"
+        said = tables.encode([part.get(name, "") for name in names], ("0", "1", "2"), where, remedy)
+        order = (said == 2).long().argsort(stable=True)
+        place = folder / "img_align_celeba"
+        place = place / place.name if (place / place.name).is_dir() else place
+        columns: dict[str, Tensor] = {}
+        for name in wanted:
+            where = f"paths.data: {folder / 'list_attr_celeba.csv'}, column {name},"
+            columns[name] = tables.encode(traits.columns[name], ("-1", "1"), where, remedy)[order]
+        images, _ = decoded([place / names[i] for i in order.tolist()], root, label="celeba", rules=Rules(self.size, 3),
+                            key="paths.data", remedy=f"put all images into {place}")  # fmt: skip
+        return pools(images, columns.pop(self.task), columns, int((said != 2).sum()))
 
     def fetch(self, root: Path) -> None:
         put = f"download it from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html into {root / 'celeba'}"
