@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
@@ -14,9 +12,3 @@ def bar(label: str, total: int, unit: str = "epoch", initial: int = 0) -> Any:
     """A bar on standard error; hidden when that is no terminal, or when SPLITPRIV_PROGRESS=0."""
     hidden: bool | None = True if os.environ.get("SPLITPRIV_PROGRESS") == "0" else None
     return tqdm(total=total, initial=initial, desc=label, unit=unit, disable=hidden, leave=False, dynamic_ncols=True)
-
-
-def say(lines: Iterable[str]) -> None:
-    """Lines on standard error, between bars."""
-    for line in lines:
-        tqdm.write(line, file=sys.stderr)

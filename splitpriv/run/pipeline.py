@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from splitpriv.progress import say
 from splitpriv.run import stages
 from splitpriv.run.context import Run
 from splitpriv.run.plan import Stage
 from splitpriv.run.prepare import Prepared
 from splitpriv.run.row import make_row, read_json
-from splitpriv.store import Row, State, Store
+from splitpriv.store import Row, State, Store, say
 
 
 def preview(prepared: Prepared, store: Store) -> tuple[list[tuple[Stage, State]], State]:
@@ -29,7 +28,8 @@ def execute(prepared: Prepared, store: Store) -> Row:
     run = Run(prepared, store, prepared.parts.runtime.start())
     _ = run.known  # what is wrong with the data shows before anything is trained
     if prepared.parts.dataset.reading:
-        say(f"data: {line}" for line in prepared.parts.dataset.reading.lines(most=8))
+        for line in prepared.parts.dataset.reading.lines(most=8):
+            say(f"data: {line}")
     _ = run.model  # the row tells of every fit, also where all that follows from them is cached
     facts = read_json(run.kept("measure", plan.utility, partial(stages.utility, run)) / "facts.json")
     homes = {name: run.kept("attack", key, partial(stages.attack, run, name)) for name, key in plan.attacks.items()}
