@@ -9,7 +9,7 @@ export SPLITPRIV_OUTPUTS ?= outputs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types check bench wheel clean
+.PHONY: help setup demo test test-slow lint types check faults bench wheel clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: $(VENV)/.ready  ## run the test suite
 
 test-slow: $(VENV)/.ready  ## run the tests that take longer, too
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+faults: $(VENV)/.ready  ## kill, stop, damage, fill and lock a store; MINUTES=2 takes a sample
+	$(BIN)/python scripts/faults.py $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(VENV)/.ready  ## check style and formatting
 	$(BIN)/ruff check .

@@ -62,16 +62,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     A full disk or a full standard output is a user's mistake, too; a signal gives 128 and its number (130 Ctrl-C, 143
     SIGTERM, 129 SIGHUP, 138 SIGUSR1).
     """
-    out, top = streams.Streams(), parser()
+    streams.ready()
+    top = parser()
     args, rest = top.parse_known_args(argv)  # argparse leaves overrides that follow an option to us
     if wrong := [r for r in rest if r.startswith("-")]:
         top.error(f"unrecognized arguments: {' '.join(wrong)}")
     args.overrides += rest
     code = 0
     try:
-        with nullcontext() if args.command == "dashboard" else stop.signals(), out.shown():
+        with nullcontext() if args.command == "dashboard" else stop.signals(), streams.shown():
             code = int(COMMANDS[args.command](args) or 0)
-        return code or 2 * out.lost
+        return code or 2 * streams.lost()
     except (KeyboardInterrupt, stop.Stopped) as asked:
         name, code = (asked.name, asked.code) if isinstance(asked, stop.Stopped) else ("SIGINT", 130)
         words = sys.argv[1:] if argv is None else argv

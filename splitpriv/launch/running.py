@@ -28,7 +28,7 @@ def point(prepared: Prepared, wait: bool = True) -> Row:
     store = Store(prepared.cfg["paths"]["outputs"])
     with track.follow(prepared, store, wait) as said:
         row = pipeline.execute(prepared, store)
-        with streams.Streams().shown():
+        with streams.shown():
             terminal.print_row(row, store)
     for problem in said:
         say(problem)

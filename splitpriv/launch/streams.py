@@ -10,39 +10,47 @@ from contextlib import contextmanager, suppress
 from splitpriv.store import say
 
 
-class Streams:
-    """The standard streams of one command; `lost`: something was to be printed that nobody can read."""
+_lost: list[str] = []  # why something could not be printed, in this process
 
-    def __init__(self) -> None:
-        self.lost = False
-        for fd, name in enumerate(("stdin", "stdout", "stderr")):
-            if getattr(sys, name) is None:  # closed: the next file that is opened would take its number
-                null = os.open(os.devnull, os.O_RDWR)
-                if null != fd:
-                    os.dup2(null, fd)
-                    os.close(null)
-                setattr(sys, name, open(fd, "r" if fd == 0 else "w", closefd=False))  # noqa: SIM115
-                if fd == 1:
-                    self._lose("is closed")
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Print within the block: a reader that has left, such as `head`, is fine; anything else is said, once."""
-        try:
-            yield
-            sys.stdout.flush()
-        except OSError as error:
-            if not broken(error):
-                raise
-            if not isinstance(error, BrokenPipeError):
-                self._lose(f"{error.strerror}")
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def ready() -> None:
+    """Give closed streams to the null device, before the next file that is opened takes their number."""
+    _lost.clear()
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != fd:
+                os.dup2(null, fd)
+                os.close(null)
+            setattr(sys, name, open(fd, "r" if fd == 0 else "w", closefd=False))  # noqa: SIM115
+            if fd == 1:
+                _lose("is closed")
 
-    def _lose(self, why: str) -> None:
-        if not self.lost:
-            say(f"standard output: {why}; what was computed is in the store, print it elsewhere")
-        self.lost = True
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Print within the block: a reader that has left, such as `head`, is fine; anything else is said, once."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if not broken(error):
+            raise
+        if not isinstance(error, BrokenPipeError):
+            _lose(f"{error.strerror}")
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def lost() -> bool:
+    """Whether something was to be printed that nobody can read."""
+    return bool(_lost)
+
+
+def _lose(why: str) -> None:
+    if not _lost:
+        say(f"standard output: {why}; what was computed is in the store, print it elsewhere")
+    _lost.append(why)
 
 
 def broken(error: OSError) -> bool:

@@ -120,7 +120,7 @@ def test_what_cannot_be_printed_is_lost_neither_in_the_store_nor_in_silence(
 
     monkeypatch.setattr(streams, "broken", lambda error: True)
     monkeypatch.setattr(terminal, "print_row", full)
-    assert cli.main(["run", "-m", *BASE, "seed=0,1", f"paths.outputs={tmp_path}"]) == 0
+    assert cli.main(["run", "-m", *BASE, "seed=0,1", f"paths.outputs={tmp_path}"]) == 2
     said = capsys.readouterr().err
     assert "standard output: No space left on device" in said
     assert "paths.outputs" not in said
