@@ -168,7 +168,8 @@ class Torture:
                 if ended is None:
                     os.killpg(child.pid, number)
                     faults, ended = faults + 1, child.wait(20)
-                    right = (-9,) if number == signal.SIGKILL else (143, 0)  # 0: it had finished just before
+                    right = (-9 if number == signal.SIGKILL else 143, 0)  # 0: it had just finished
+                    faults -= ended == 0
                     if ended not in right or "Traceback" in child.said:
                         trouble = f"it ended with {ended}: {child.said[-2000:]}"
                     if ended == 143 and "this continues where it stopped" not in child.said:

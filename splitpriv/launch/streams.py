@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 
 from splitpriv.store import say
 
-
 _lost: list[str] = []  # why something could not be printed, in this process
 
 
