@@ -72,15 +72,16 @@ class UpdateLeaks(Study):
         prepared = prepare(cfg)
         target = Run(prepared, store, prepared.parts.runtime.start())
         key = stage_key(node, prepared.plan, cfg)
-        home = store.memo("leaks", key, lambda folder: measure(self, target, key, folder))
+        home = store.memo("leaks", key, lambda folder: measure(self, target, key, folder), made=target.conditions)
         twin = stage_key(node, prepare({**cfg, "defense": {}}).plan, cfg)
         told = head(dataclasses.replace(prepared, cfg={**cfg, "attack": {}}))  # the attacks it lists are not run
+        stages = [*(f"fit/{fit}" for fit in prepared.plan.fits), f"leaks/{key}"]
         settings = {k: v for k, v in config.flatten({"leaks": node}).items() if k != "leaks.draws"}
         for found in read_json(home / "found.json"):
             way = {k: found[k] for k in ("sample_at_test", "draws")}
             words = f"{'drawn' if way['sample_at_test'] else 'not drawn'}, {way['draws']} averaged"
             row = base.row(
-                "leaks", **{**told, **way, "key": row_key(key, **way)}, **settings, way=words,
+                "leaks", **{**told, **way, "key": row_key(key, **way)}, **settings, way=words, stages=stages,
                 ceiling=row_key(twin, sample_at_test=False, draws=self.draws[0]), headline=prepared.parts.task.headline,
                 victims=self.updates, **{k: v for k, v in found.items() if k.startswith("utility/")},
                 **{f"privacy/{ATTACK}/accuracy": found["attack/accuracy"],
