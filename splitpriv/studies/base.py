@@ -64,8 +64,8 @@ def row(study: str, key: str, **entries: Any) -> Row:
     """The flat record of one result, with what every reader asks a row for."""
     from splitpriv.run.row import provenance  # with all that trains networks
 
-    return {"key": key, "study": study, "attack_seed": 0, "fit": [], "stages": [], "trajectory": [], "flags": [], **entries,
-            **provenance()}  # fmt: skip
+    return {"key": key, "study": study, "attack_seed": 0, "fit": [], "stages": [], "trajectory": [], "flags": [],
+            **entries, **provenance()}  # fmt: skip
 
 
 def show(study: Study, rows: Sequence[Row]) -> None:
