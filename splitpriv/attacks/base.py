@@ -124,6 +124,7 @@ class Attack:
     top: int = 1
     attribute: str = "y"
     draws: int = 1
+    learns: Mapping[str, Any] = {}  # settings of the prior that it learns from aux's images alone, if any
     eot: int = 1
 
     @property

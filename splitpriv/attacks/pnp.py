@@ -44,6 +44,7 @@ class Pnp(Attack):
             raise UserError(f".least: {least} lies above most, {most}; lower it")
         with blame(".prior"):
             self.prior = prior()
+        self.learns = self.prior.what
         self.strength, self.most, self.least, self.levels, self.steps = strength, most, least, levels, steps
         self.lr, self.tune, self.batch, self.draws, self.tolerance = lr, tune, batch, draws, tolerance
 

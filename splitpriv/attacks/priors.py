@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ class Prior:
 
     def __init__(self, *, epochs: Count, batch: Count, lr: Positive, **settings: Any) -> None:
         self.epochs, self.batch, self.lr = epochs, batch, lr
-        self.settings: Mapping[str, Any] = {"epochs": epochs, "batch": batch, "lr": lr, **settings}
+        self.what = {"prior": type(self).__name__, "epochs": epochs, "batch": batch, "lr": lr, **settings}
 
     def fresh(self, access: Access) -> nn.Module:
         """The untrained net."""
@@ -38,8 +37,8 @@ class Prior:
 
     def learned(self, access: Access, home: Path) -> nn.Module:
         """The trained net in evaluation mode, frozen; trained at its first use."""
-        what, built = {"prior": type(self).__name__, **self.settings}, list[nn.Module]()
-        folder = access.share(what, lambda path: built.append(self._train(access, path)), home)
+        built: list[nn.Module] = []
+        folder = access.share(self.what, lambda path: built.append(self._train(access, path)), home)
         if built:
             net = built[0]
         else:

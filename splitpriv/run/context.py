@@ -18,11 +18,11 @@ from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.run.fit import Job
 from splitpriv.run.parts import make_model, make_monitor
+from splitpriv.run.plan import prior_key
 from splitpriv.run.prepare import Prepared
 from splitpriv.run.row import provenance
 from splitpriv.run.train import load_weights, train_phase
 from splitpriv.store import Store
-from splitpriv.store.keys import fingerprint
 from splitpriv.store.state import seed_epoch
 from splitpriv.targets import build
 from splitpriv.types import Phase
@@ -157,7 +157,7 @@ class Run:
 
     def _share(self, what: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """A stage of the store that hangs on the adversary's images and on `what`."""
-        return self.store.memo("prior", fingerprint(images=self.plan.images, what=what), build)
+        return self.store.memo("prior", prior_key(self.plan.images, what), build)
 
     def exposed(self, attack: Attack) -> Access:
         """The same where the device sends x itself: what the attribute gives away in any case."""

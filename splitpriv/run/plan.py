@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from splitpriv.config import Config
 from splitpriv.data.base import Dataset
@@ -12,7 +12,7 @@ from splitpriv.run.parts import WHOLE, Parts
 from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase
 
-Kind = Literal["fit", "attack", "measure"]
+Kind = Literal["fit", "prior", "attack", "measure"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Plan:
     attacks: Mapping[str, str]
     scores: Mapping[str, str]
     clean: Mapping[str, tuple[str, str]]  # (attack, scores) of the same attack where the device sends x itself
-    images: str  # of what depends on the adversary's images alone
+    images: str  # of the adversary's images, for what depends on them alone
+    priors: Mapping[str, str]  # what an attack learns from them, by the attack's name
     row: str
     ceiling: str  # the row of the same run without its chain
 
@@ -52,6 +53,7 @@ class Plan:
         return [
             *(Stage("fit", phase.name, key) for phase, key in zip(self.phases, self.fits, strict=True)),
             Stage("measure", "utility", self.utility),
+            *(Stage("prior", name, key) for name, key in self.priors.items()),
             *(Stage("attack", name, key) for name, key in self.attacks.items()),
             *(Stage("measure", name, key) for name, key in self.scores.items()),
             *(stage for name, (attack, scores) in self.clean.items()
@@ -74,14 +76,20 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
     seen = {k: cfg[k] for k in ("dataset", "knowledge", "attack_seed")}
     content = [parts.dataset.version, parts.knowledge.content]
     images = fingerprint(images=seen, content=content, protocol=_played(cfg, *parts.knowledge.roles))
+    priors = {name: prior_key(images, attack.learns) for name, attack in parts.attacks.items() if attack.learns}
     for name, attack in parts.attacks.items():
         if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
             key = fingerprint(clean=seen, content=content,
                               attack=cfg["attack"][name], protocol=_played(cfg, *parts.knowledge.roles),
                               task=cfg["task"])  # fmt: skip
             clean[name] = key, fingerprint(attack=key, measure=cfg["measure"])
-    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, images, row,
+    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, images, priors, row,
                 _run_keys(cfg, bare, bare, known)[-1])  # fmt: skip
+
+
+def prior_key(images: str, what: Mapping[str, Any]) -> str:
+    """The key of what is learned from the adversary's `images` by the settings `what`, whatever the chain."""
+    return fingerprint(images=images, what=what)
 
 
 def _fit_keys(cfg: Config, phases: tuple[Phase, ...], dataset: Dataset) -> list[str]:

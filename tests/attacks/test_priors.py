@@ -140,11 +140,12 @@ def test_a_prior_is_learned_once_for_all_chains(tmp_path: Path) -> None:
 
 
 def test_the_stage_of_a_prior_hangs_on_the_images_alone() -> None:
-    def images(*overrides: str) -> str:
-        return prepare(config.compose(["attack=[pnp]", *overrides])).plan.images
+    def key(*overrides: str) -> str:
+        return prepare(config.compose(["attack=[pnp]", *overrides])).plan.priors["pnp"]
 
-    assert images() == images("defense=[noise]") == images("backbone.width=8", "seed=1")
-    assert len({images(), images("protocol.limit.aux=100"), images("attack_seed=1"), images("dataset.seed=1")}) == 4
+    assert key() == key("defense=[noise]", "backbone.width=8", "seed=1", "attack.pnp.steps=3")
+    others = ("protocol.limit.aux=100", "attack_seed=1", "attack.pnp.prior.width=8")
+    assert len({key(), *map(key, others)}) == 4
 
 
 def test_a_finished_batch_is_not_searched_again(tmp_path: Path) -> None:

@@ -120,3 +120,9 @@ def test_rows_of_before_have_lines_for_flags() -> None:
     found = flags_of({"flags": ["splits overlap: a and b (3 images)", flag.record()]})
     assert [f.kind for f in found] == ["old", "alone"] and found[1] == flag
     assert (found[0].text, found[0].remedy) == ("splits overlap: a and b (3 images)", "")
+
+
+def test_a_bound_that_was_averaged_is_beaten_by_more_than_its_error() -> None:
+    bounds = {"library_mmse": 0.0205, "library_mmse_error": 0.0001}
+    assert [flag.kind for flag in doubts(FINE, **FLOORS, bounds=bounds)] == ["bound"]
+    assert doubts(FINE, **FLOORS, bounds={**bounds, "library_mmse_error": 0.001}) == []
