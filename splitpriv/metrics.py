@@ -125,7 +125,7 @@ FAIRNESS = {
 }
 # By the first part of a row's key; the last part names the metric.
 GROUPS: Mapping[str, Mapping[str, Metric]] = {
-    **dict.fromkeys(("privacy", "ceiling", "clean", "floor"), PRIVACY),
+    **dict.fromkeys(("privacy", "ceiling", "clean", "floor", "suite"), PRIVACY),
     **dict.fromkeys(("utility", "chance"), UTILITY),
     "cost": COST,
     "bound": BOUND,

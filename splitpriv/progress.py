@@ -1,14 +1,49 @@
-"""Progress bars on long work: one look for fits and attacks, silent where nobody watches."""
+"""Progress on long work: a bar where somebody watches, a plain line every few seconds where output goes to a file."""
 
 from __future__ import annotations
 
 import os
+import sys
+import time
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
 
+EVERY = 5.0  # seconds between plain lines
+
+
+class Lines:
+    """The same methods as a bar's, printing `label: done/total unit, what is known` on standard error."""
+
+    def __init__(self, label: str, total: int, unit: str, initial: int) -> None:
+        self.label, self.total, self.unit, self.done = label, total, unit, initial
+        self.began = self.printed = time.monotonic()
+        self.postfix = ""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *stopped: object) -> None: ...
+
+    def set_postfix(self, values: dict[str, str], refresh: bool = True) -> None:
+        self.postfix = "".join(f", {name} {value}" for name, value in values.items())
+
+    def update(self, count: int = 1) -> None:
+        """Count; print where the last line is `EVERY` seconds old."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.printed >= EVERY:
+            self.printed = now
+            seconds = f"{now - self.began:.0f} s"
+            line = f"{self.label}: {self.done}/{self.total} {self.unit}{self.postfix}, {seconds}"
+            with suppress(OSError):  # whoever watched has left
+                print(line, file=sys.stderr, flush=True)
+
 
 def bar(label: str, total: int, unit: str = "epoch", initial: int = 0) -> Any:
-    """A bar on standard error; hidden when that is no terminal, or when SPLITPRIV_PROGRESS=0."""
-    hidden: bool | None = True if os.environ.get("SPLITPRIV_PROGRESS") == "0" else None
-    return tqdm(total=total, initial=initial, desc=label, unit=unit, disable=hidden, leave=False, dynamic_ncols=True)
+    """A bar on standard error, or lines where that is no terminal; nothing when SPLITPRIV_PROGRESS=0."""
+    silent = os.environ.get("SPLITPRIV_PROGRESS") == "0"
+    if not silent and not sys.stderr.isatty():
+        return Lines(label, total, unit, initial)
+    return tqdm(total=total, initial=initial, desc=label, unit=unit, disable=silent, leave=False, dynamic_ncols=True)

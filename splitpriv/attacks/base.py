@@ -106,6 +106,10 @@ class Reconstructor(nn.Module):
     report: dict[str, Any]
     enrol: Callable[[Tensor], Tensor] | None = None
 
+    def everything(self, releases: Tensor) -> dict[str, Tensor]:
+        """What it recovers from `releases`, under ""; a suite adds what each of its members recovers, by name."""
+        return {"": self(releases)}
+
 
 class Attack:
     """Never sees a victim's image, and never asks which defence is on.
@@ -114,6 +118,7 @@ class Attack:
     `eot`: releases over which each of its gradients is averaged.
     `observe`: what it gets to see, the release or what the server answers to it (`top` entries of a softmax for topk).
     `attribute`: where it recovers one, its name; "y" is the task's label.
+    `suite`: of a suite of attacks, its frozen name and, unless it ran whole, its tier.
     """
 
     version: ClassVar[int] = 1
@@ -126,6 +131,7 @@ class Attack:
     draws: int = 1
     learns: Mapping[str, Any] = {}  # settings of the prior that it learns from aux's images alone, if any
     eot: int = 1
+    suite: str | None = None
 
     @property
     def adapts(self) -> frozenset[str]:

@@ -34,7 +34,8 @@ class Facts:
     """What the checks know of one attack: its mean scores, and how it was made.
 
     `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
-    `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known.
+    `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known;
+    `suite` says that it is a suite, which has rivals within.
     """
 
     means: Means
@@ -45,6 +46,7 @@ class Facts:
     converged: bool | None = None
     adapts: frozenset[str] = frozenset()
     gain: float | None = None
+    suite: bool = False
 
     @property
     def apart(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def doubts(
         and attacks[name].draws == 1  # the bounds are on one release
     ]
     flags += [*_twins(attacks, mse), *_boxes(attacks, mse)]
-    if len(attacks) == 1:
+    if len(attacks) == 1 and not any(f.suite for f in attacks.values()):
         flags.append(raised("alone", attacks=more))
     return flags
 

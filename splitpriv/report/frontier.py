@@ -117,11 +117,12 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
             reference: tuple[float, float] | None = None) -> tuple[list[Row], list[Point], dict[str, Any]]:  # fmt: skip
     """The rows that can stand on one front, as points, and what these say in numbers.
 
-    `x` and `y` are keys of a row, by default the headline utility and the worst case of `metric`; `by` is the key that
-    groups. Void rows are left out. Raises UserError without points.
+    `x` and `y` are keys of a row, by default the headline utility and the `metric` of the suite's answer, or of the
+    worst case where some row has no suite; `by` is the key that groups. Void rows are left out.
+    Raises UserError without points.
     """
     x = x or f"utility/{rows[0].get('headline', 'accuracy')}"
-    y = y or f"privacy/worst/{metric}"
+    y = y or f"privacy/{'suite' if all(row.get('suite') for row in rows) else 'worst'}/{metric}"
     worth, told = metrics.find(x), metrics.find(y)
     if not x.startswith("utility/") or (worth and worth.better == "lower"):
         raise UserError(f"--x {x}: is no utility of which more is better; choose a key under utility/")
@@ -156,8 +157,9 @@ def _is_finite(value: Any) -> bool:
 
 
 def _require_one_world(rows: Sequence[Row], y: str) -> None:
-    """Raise UserError unless the runs share their world and, for a worst case, the attacks that it is taken over."""
-    told = [{key: str(row.get(key, "")) for key in WORLD} for row in rows]
+    """Raise UserError unless the runs share their world, the suite and, for a worst case, the attacks it is over."""
+    suite = ("suite",) if y.startswith(("privacy/suite/", "privacy/worst/")) else ()
+    told = [{key: str(row.get(key, "")) for key in (*WORLD, *suite)} for row in rows]
     if y.startswith("privacy/worst/"):
         told = [{**world, "attacks": " ".join(sorted(attacks_of(row)))} for world, row in zip(told, rows, strict=True)]
     for key in told[0]:

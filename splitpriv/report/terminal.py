@@ -98,9 +98,11 @@ def _images(row: Row, names: Sequence[str]) -> Table:
     for metric in metrics:
         table.add_column(PRIVACY[metric].heading, justify="right")
     lines = [(name, f"privacy/{name}") for name in names]
-    lines += [("worst case per image", "privacy/worst")] if len(names) > 1 else []
+    members = dict.fromkeys(key.split("/")[1] for key in row if key.startswith("suite/"))
+    lines += [(f"  {name}", f"suite/{name}") for name in members]
+    lines += [("worst case per image (an oracle)", "privacy/worst")] if len(names) > 1 or members else []
     lines += [(f"{name}, undefended", f"ceiling/{name}") for name in [*names, "worst"]
-              if f"ceiling/{name}/mse" in row and (name != "worst" or len(names) > 1)]  # fmt: skip
+              if f"ceiling/{name}/mse" in row and (name != "worst" or len(names) > 1 or members)]  # fmt: skip
     lines += [("floor: mean image", "floor/mean_image"), ("floor: random image", "floor/random_image")]
     for label, prefix in lines:
         style = "dim" if label.startswith("floor") or label.endswith("undefended") else None
@@ -125,7 +127,7 @@ def _inference(row: Row, name: str) -> Table:
 def attacks_of(row: Row) -> list[str]:
     """The attacks of a row, in the order in which they were listed."""
     names = dict.fromkeys(key.split("/")[1] for key in row if key.startswith("privacy/"))
-    return [name for name in names if name != "worst"]
+    return [name for name in names if name not in ("suite", "worst")]
 
 
 def settings_of(row: Row, attack: str) -> dict[str, Any]:
@@ -170,6 +172,7 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
     title = " · ".join(f"{name} {told[0][name]}" for name in shared if told[0][name])
     table = Table(title=title, title_justify="left", pad_edge=False)
     metrics = [m for m in PRIVACY if any(f"privacy/worst/{m}" in row for row in rows)]
+    who = ("suite", "worst") if any("suite" in row for row in rows) else ("worst",)
     for column in ("verdict", "chain", *varying):
         table.add_column(column, overflow="fold")
     inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
@@ -177,14 +180,15 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
                for name in inferred}  # fmt: skip
     headlines = " or ".join(dict.fromkeys(map(_headline, rows)))
     images = ("MSE undefended", "MSE of mean image") if metrics else ()
-    for column in (headlines, *(PRIVACY[m].heading for m in metrics), *images,
+    whose = {"suite": "suite's ", "worst": "worst " if len(who) > 1 else ""}
+    for column in (headlines, *(f"{whose[name]}{PRIVACY[m].heading}" for name in who for m in metrics), *images,
                    *(f"{name} {metric} ↓" for name, metric in told_by.items()), "flags"):  # fmt: skip
         table.add_column(column, justify="right")
     table.add_column("key", no_wrap=True)
     for row, line in zip(rows, told, strict=True):
         worth, value = find(f"utility/{_headline(row)}"), row.get(f"utility/{_headline(row)}")
         cells = [worth.text(value) if worth and value is not None else ""]
-        cells += [_cell(row, f"privacy/worst/{m}", m) for m in metrics]
+        cells += [_cell(row, f"privacy/{name}/{m}", m) for name in who for m in metrics]
         cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
         for name, metric in told_by.items():
             cells.append(_cell(row, f"privacy/{name}/{metric}", metric))
@@ -192,7 +196,8 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
         table.add_row(_verdict(row), row["chain"], *shared_cells, str(len(row["flags"])), row["key"])
     console().print(table)
     console().print(
-        "[dim]privacy is the worst case over the attacks, per image; ↑ higher or ↓ lower is more private[/]"
+        "[dim]suite: what the suite answers; else the worst case over the attacks, per image, an oracle; ↑ higher or "
+        "↓ lower is more private[/]"
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import __version__
+from splitpriv.attacks.base import Attack
 from splitpriv.config import flatten
 from splitpriv.data.base import Split
 from splitpriv.measure import checks, measure, verdict
@@ -35,6 +36,7 @@ NAMED = (
 )  # groups whose option a row names
 FLOORS = ("mean_image", "random_image")
 SCORES = "scores.safetensors"  # in a measure stage: metric -> (victims,)
+MEMBERS = "members.safetensors"  # of a suite: member/metric -> (victims,)
 
 
 def head(prepared: Prepared) -> Row:
@@ -64,6 +66,7 @@ def make_row(
         name: checks.Facts(
             means[name], cfg["attack"][name], attack.requires, attack.draws, attack.eot,
             reports[name].get("converged"), attack.adapts, reports[name].get("gain_from_twice_aux"),
+            attack.suite is not None,
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip
@@ -76,8 +79,14 @@ def make_row(
                           declared=verdict.official(cfg["choices"]["protocol"], cfg["protocol"]["overlap"]),
                           adaptive=facts["adaptive"], bounds=bounds, release=release)  # fmt: skip
     flags += [raised("pull", name, **words) for name, words in facts.get("doubts", {}).items()]
+    suite = _suite(parts.attacks, reports)
+    members = _members(scored[suite] / MEMBERS) if suite else {}
+    if suite:
+        means["suite"] = means[suite]
     if images:
-        means["worst"] = measure.summary(measure.worst(per_image))
+        means["worst"] = measure.summary(
+            measure.worst({**per_image, **{f"{suite}/{m}": s for m, s in members.items()}})
+        )
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     where, mixed = computed(store, plan)
     curves = [note for key in plan.fits for note in read_json(store.home("fit", key) / "curve.json")]
@@ -87,6 +96,8 @@ def make_row(
         **{f"{name}/{metric}": value for name, told in clean.items() for metric, value in told.items()},
         **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
+        **{f"suite/{m}/{metric}": v for m, s in members.items() for metric, v in measure.summary(s).items()},
+        **({"suite": parts.attacks[suite].suite} if suite else {}),
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
         **{f"picture/{name}": f"measure/{plan.scores[name]}/grid.png" for name in images},
         **{f"data/{k}": v for k, v in (parts.dataset.reading.facts() if parts.dataset.reading else {}).items()},
@@ -94,6 +105,21 @@ def make_row(
     }  # fmt: skip
     flags = [*verdict.implied(row | {"verdict": None}), *flags, *mixed]
     return {**row, "verdict": verdict.weigh(flags), "flags": [flag.record() for flag in flags]}
+
+
+def _suite(attacks: Mapping[str, Attack], reports: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The suite that answers for a row: of several, the one that does best on its own data."""
+    names = [name for name, attack in attacks.items() if attack.suite is not None]
+    return min(names, key=lambda name: reports[name]["select_mse"], default=None)
+
+
+def _members(path: Path) -> dict[str, measure.Scores]:
+    """Per-image scores of the members of a suite, by name."""
+    found: dict[str, measure.Scores] = {}
+    for key, values in load_tensors(path).items():
+        member, metric = key.split("/")
+        found.setdefault(member, {})[metric] = values
+    return found
 
 
 def read_json(path: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from splitpriv.measure.audit import first_noise
 from splitpriv.measure.cost import cost
 from splitpriv.measure.oddities import oddities
 from splitpriv.run.context import Run
-from splitpriv.run.row import overlaps, read_json
+from splitpriv.run.row import MEMBERS, overlaps, read_json
 from splitpriv.store import write_atomic
 from splitpriv.store.state import load_tensors, save_tensors, seed_epoch
 from splitpriv.types import blame
@@ -34,13 +35,15 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
         releases = access.intercept(attack.draws)
         seed_epoch(key, -2)
         with torch.no_grad():
+            parts = [reconstructor.everything(part) for part in releases.split(256)]
             found: dict[str, Tensor] = {
-                attack.recovers: torch.cat([reconstructor(part) for part in releases.split(256)])
+                f"{attack.recovers}/{member}".strip("/"): torch.cat([part[member] for part in parts])
+                for member in parts[0]
             }
             if reconstructor.enrol is not None:
                 whole = range(0, len(run.victims), 256)
-                parts = [reconstructor.enrol(run.victims.x(slice(i, i + 256))) for i in whole]
-                found["gallery"] = torch.cat(parts)
+                gallery = [reconstructor.enrol(run.victims.x(slice(i, i + 256))) for i in whole]
+                found["gallery"] = torch.cat(gallery)
     save_tensors(home / RECOVERED, found)
     write_atomic(home / "report.json", json.dumps(reconstructor.report))
 
@@ -53,6 +56,7 @@ def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
     if attack.recovers == "image":
         scores = _compare(run, name, found["image"], home)
         means = measure.summary(scores)
+        _members(run, {key[6:]: images for key, images in found.items() if key.startswith("image/")}, home)
     elif attack.recovers == "attribute":
         scores, means = traits.attribute(found["attribute"], run.victims, run.known["aux"], attack.attribute)
     else:
@@ -70,6 +74,14 @@ def _compare(run: Run, name: str, images: Tensor, home: Path) -> measure.Scores:
     shown.write(home)
     pictures.grid(shown, title).save(home / "grid.png")
     return scores
+
+
+def _members(run: Run, found: Mapping[str, Tensor], home: Path) -> None:
+    """Per-image scores of what each member of a suite rebuilt."""
+    x = run.victims.x(slice(None)).cpu()
+    scores = {member: measure.scores(images, x, **_similarity(run)) for member, images in found.items()}
+    if scores:
+        save_tensors(home / MEMBERS, {f"{m}/{metric}": v for m, told in scores.items() for metric, v in told.items()})
 
 
 def _similarity(run: Run) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from splitpriv import config, host
+from splitpriv.attacks.suite import autoinvert, plateau
+from splitpriv.attacks.suite.plateau import Length
 from splitpriv.store import state
 from splitpriv.targets import build
 
@@ -44,10 +46,15 @@ def small(loaded: dict[str, Any]) -> dict[str, Any]:
     return loaded | inner | few | ({"net": NET} if "net" in loaded else {})
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("reid")])  # those need identities of their own
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if not n.startswith(("reid", "autoinvert_q", "autoinvert_p"))]
+)  # those need identities of their own
 def test_no_step_waits_for_the_device(name, world, tmp_path, monkeypatch):
     loaded = small(node(name))
     attack = build(loaded, "attack")()
+    few = autoinvert.Tier(("unet",), Length(2, 4), Length(2, 4), 2, 1, 1, Length(2, 4))
+    monkeypatch.setattr(autoinvert, "TIERS", dict.fromkeys(autoinvert.TIERS, few))
+    monkeypatch.setattr(plateau, "ROUND", 2)
     monkeypatch.setattr(host, "to_host", lambda values: [0.0] * values.numel())
     monkeypatch.setattr(state, "save_state", lambda *_: None)
     monkeypatch.setattr(state, "save_tensors", lambda *_: None)

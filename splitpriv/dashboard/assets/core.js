@@ -25,7 +25,7 @@ function metricOf(key) {
   return { ...UNKNOWN, label: name, ...group[name], kind, who: parts[1], name };
 }
 
-const WHO = { worst: "worst case", mean_image: "mean image", random_image: "random image", prior: "commonest value" };
+const WHO = { suite: "suite", worst: "worst case", mean_image: "mean image", random_image: "random image", prior: "commonest value" };
 const whoLabel = (who) => WHO[who] || (who.startsWith("clean/") ? `${who.slice(6)} of clean x` : who);
 
 /** A column's heading, such as "MSE ↑ worst case". */

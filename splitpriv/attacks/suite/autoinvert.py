@@ -1,0 +1,137 @@
+"""AutoInvert: the suite of image attacks that needs no tuning and that no setting can weaken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from splitpriv import host
+from splitpriv.attacks.base import Access, Attack, Reconstructor, Right
+from splitpriv.attacks.suite import members
+from splitpriv.attacks.suite.lab import Found, Lab, Once, mse
+from splitpriv.attacks.suite.plateau import Length
+from splitpriv.attacks.suite.search import Search
+from splitpriv.store import state
+from splitpriv.types import Count
+
+SUITE = "autoinvert-1"  # another number whenever a member or its numbers change
+BATCH = 64  # victims between two saved states
+
+
+@dataclass(frozen=True)
+class Tier:
+    """What a member may spend at most: steps of trainings and searches, images of aux that weights are tried on."""
+
+    rungs: tuple[str, ...]
+    decoder: Length
+    refine: Length
+    tune: int
+    search: int
+    pool: int  # images of aux that the fusion learns from
+    fuse: Length
+
+
+TIERS: Mapping[str, Tier] = {
+    "quick": Tier(("plain",), Length(128, 480), Length(64, 288), 32, 50, 0, Length(0, 0)),
+    "standard": Tier(("wide", "unet"), Length(512, 4096), Length(192, 2048), 64, 200, 1280, Length(192, 1024)),
+    "plus": Tier(("wide", "unet"), Length(512, 16384), Length(192, 8192), 64, 800, 5120, Length(192, 4096)),
+}
+
+
+class AutoInvert(Attack):
+    """A fixed set of members, each brought to its plateau on the adversary's own data, and the best of their answers.
+
+    A decoder ladder; a refinement that sees the gradient of the distance between the expected release and the one
+    received; a search; a fusion, and a search from it; the mean image and the nearest image of aux in release space.
+    Expected releases come from the device's half (`knowledge: white`), or from a stand-in learned from queries (black).
+    Lengths double until the gain on held-out aux is below 2 %, weights are chosen there, and the answer is that of the
+    member with the lowest MSE on a part of aux that nothing else has used: never a victim. `tier` bounds the cost; what
+    has not reached its plateau says so. `queries`: how often the same image is released to the adversary, who averages.
+    Frozen: `suite` names the members and all their numbers.
+    """
+
+    def __init__(self, *, tier: Literal["quick", "standard", "plus"], knowledge: Literal["white", "black"],
+                 queries: Count) -> None:  # fmt: skip
+        self.tier, self.knowledge, self.draws = tier, knowledge, queries
+        self.suite = SUITE if tier == "standard" else f"{SUITE} {tier}"
+
+    @property
+    def requires(self) -> frozenset[Right]:  # type: ignore[override]
+        white: tuple[Right, ...] = ("edge", "expected") if self.knowledge == "white" else ()
+        return frozenset(("query", "aux", *white))
+
+    @property
+    def adapts(self) -> frozenset[str]:
+        return frozenset({"draws", "mask"})  # constant entries are known from queries, and releases as given averaged
+
+    def fit(self, access: Access, home: Path) -> Suite:
+        lab, tier = Lab(access, self.draws, home), TIERS[self.tier]
+        lab.edge = access.expected if self.knowledge == "white" else members.Standin(lab, tier.refine)
+        made: dict[str, Callable[[], Found]] = {
+            "mean": lambda: members.mean_image(lab),
+            "nearest": lambda: members.nearest(lab),
+            "decoder": lambda: members.decoder(lab, tier.decoder, tier.rungs),
+            "refine": lambda: members.refine(lab, "refine", tier.refine, lab.made["decoder"]),
+            "search": lambda: Search(lab, "search", lab.made["refine"], tier.tune, tier.search),
+            "fuse": lambda: members.fuse(lab, tier.fuse, lab.made["search"], [lab.made["refine"]], tier.pool),
+            "polish": lambda: Search(lab, "polish", lab.made["fuse"], tier.tune, tier.search),
+        }
+        for name, make in made.items():
+            if tier.pool or name not in ("fuse", "polish"):
+                lab.made[name] = Once(make())
+        return Suite(lab)
+
+
+class Suite(Reconstructor):
+    """The fitted suite: releases -> the answer. `everything` also has what each member says.
+
+    Batches of victims that are done are kept in the attack's folder.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__()
+        self.lab, self._batches = lab, 0
+        self.expected = self._choose()
+        self.choice = min(self.expected, key=self.expected.__getitem__)
+        parts = {**lab.made, "standin": lab.edge}
+        reports = {f"{name}/{key}": value for name, made in parts.items()
+                   for key, value in getattr(made, "report", {}).items()}  # fmt: skip
+        settled = all(value for key, value in reports.items() if key.endswith("/settled"))
+        self.report = {
+            "answer": self.choice, "select_mse": self.expected[self.choice],
+            "converged": settled, **reports, **{f"{name}/select": value for name, value in self.expected.items()},
+        }  # fmt: skip
+
+    def _choose(self) -> dict[str, float]:
+        """MSE of every member on the part of aux that none has used."""
+        path = self.lab.home / "choice.pt"
+        _, found = state.load_state(path, {})
+        if found is None:
+            x, releases = self.lab.pairs("select")
+            values = torch.stack([mse(made(releases), x) for made in self.lab.made.values()])
+            found = dict(zip(self.lab.made, host.to_host(values), strict=True))
+            state.save_state(path, 1, {}, found)
+        return found
+
+    def everything(self, releases: Tensor) -> dict[str, Tensor]:
+        """What each member makes of releases (N, *shape), by name, and under "" the suite's answer."""
+        parts = [self._kept(r) for r in releases.float().split(BATCH)]
+        found = {name: torch.cat([part[name] for part in parts]) for name in self.lab.made}
+        return {"": found[self.choice], **found}
+
+    def forward(self, releases: Tensor) -> Tensor:
+        return self.everything(releases)[""]
+
+    def _kept(self, releases: Tensor) -> dict[str, Tensor]:
+        self._batches += 1
+        path = self.lab.home / f"batch{self._batches}.pt"
+        _, kept = state.load_state(path, {})
+        if kept is None:
+            kept = {name: made(releases).clamp(0, 1) for name, made in self.lab.made.items()}
+            state.save_state(path, 1, {}, kept)
+        return {name: images.to(releases.device) for name, images in kept.items()}

@@ -1,0 +1,220 @@
+"""The members that learn: the decoder ladder, the refinement that sees a gradient, and the fusion of all candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitpriv import host
+from splitpriv.attacks.suite.lab import Found, Lab, moved, mse
+from splitpriv.attacks.suite.plateau import Length, Trainee
+from splitpriv.nets import inverters, standins
+from splitpriv.store import state
+
+BATCH = 32
+WIDTH, BLOCKS = 32, 2  # of the nets that refine and fuse
+POOL = 64  # images whose candidates are kept together
+RUNGS: dict[str, Callable[..., nn.Module]] = {
+    "plain": partial(inverters.folded, width=48, blocks=2, depth=0),
+    "unet": partial(inverters.folded, width=32, blocks=0, depth=2),
+    "wide": partial(inverters.folded, width=64, blocks=3, depth=0),
+}
+
+
+class Trained:
+    """A trained member: `answer(releases)` by a net that never changes again, and what the row says of its training."""
+
+    def __init__(self, answer: Found, trainee: Trainee, **more: Any) -> None:
+        self.answer = answer
+        notes = trainee.notes
+        self.report = {"steps": trainee.done, "held": notes["held"], "settled": notes["settled"], **more}
+
+    @torch.no_grad()
+    def __call__(self, releases: Tensor) -> Tensor:
+        return self.answer(releases).clamp(0, 1)
+
+
+def floor(lab: Lab) -> float:
+    """MSE of the mean image on the held-out part of aux."""
+    x, _ = lab.pairs("held")
+    return host.to_host(mse(lab.mean_image.expand_as(x), x)[None])[0]
+
+
+def batch_of(lab: Lab, count: int, *parts: str) -> Tensor:
+    """Random images of parts of aux, half of them moved: (count, C, H, W)."""
+    index = torch.cat([lab.parts[part] for part in parts])
+    return moved(lab.images(index[torch.randint(len(index), (count,)).to(index.device)]))
+
+
+def decoder(lab: Lab, length: Length, rungs: Sequence[str]) -> Trained:
+    """The ladder: nets race at equal cost, the worse half leaves after every doubling, the last goes to its plateau."""
+    trainees = {name: _decoder(lab, name) for name in rungs}
+    costs = {name: flops(t.net, lab) for name, t in trainees.items()}
+    unit, racing = min(costs.values()), list(trainees)
+    steps = length.first
+    while len(racing) > 1:
+        for name in racing:
+            trainees[name].advance(round(steps * unit / costs[name]))
+        racing = sorted(racing, key=lambda name: trainees[name].best)[: (len(racing) + 1) // 2]
+        steps *= 2
+    share = unit / costs[racing[0]]
+    winner = trainees[racing[0]]
+    net = winner.finish(Length(round(length.first * share), round(length.most * share)))
+    return Trained(net, winner, net=racing[0], rungs={name: t.best for name, t in trainees.items()})
+
+
+def _decoder(lab: Lab, name: str) -> Trainee:
+    scale = lab.scale  # measured before the net is seeded
+
+    def make() -> nn.Module:
+        with lab.access.device:
+            return nn.Sequential(scale, RUNGS[name](lab.access.shape, lab.access.spec.image))
+
+    def loss(net: nn.Module) -> Tensor:
+        x = batch_of(lab, BATCH, "learn", "fuse")
+        return mse(net(lab.release(x)), x)
+
+    x, releases = lab.pairs("held")
+    return Trainee(f"decoder {name}", lab.room("decoder") / f"{name}.pt", f"{lab.home.name} decoder {name}", make, loss,
+                   lambda net: mse(net(releases), x), floor(lab))  # fmt: skip
+
+
+def flops(net: nn.Module, lab: Lab) -> int:
+    """Floating-point operations of `net` for two releases."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.eval()(torch.zeros(2, *lab.access.shape, device=lab.access.device))
+    return int(counter.get_total_flops())
+
+
+class Standin:
+    """An edge learned from queries, by someone who does not know the device's: images -> expected releases."""
+
+    def __init__(self, lab: Lab, length: Length) -> None:
+        key, scale = f"{lab.home.name} standin", lab.scale
+
+        def make() -> nn.Module:
+            with lab.access.device:
+                return standins.plain(lab.access.spec, lab.access.shape, WIDTH)
+
+        def gap(net: nn.Module, x: Tensor, releases: Tensor) -> Tensor:
+            return mse(net(x), scale(releases))
+
+        def loss(net: nn.Module) -> Tensor:
+            x = batch_of(lab, BATCH, "learn", "fuse")
+            return gap(net, x, lab.release(x))
+
+        pair = lab.pairs("held")
+        trainee = Trainee("stand-in", lab.room("standin") / "net.pt", key, make, loss, lambda net: gap(net, *pair), 1.0)
+        self.net, self.scale = trainee.finish(length), scale
+        self.report = Trained(self, trainee).report
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.net(x) * self.scale.spread + self.scale.mean
+
+
+@dataclass(frozen=True)
+class Step:
+    """One learned step: from `base`, with the gradient of the distance there, and further candidates."""
+
+    lab: Lab
+    base: Found
+    others: Sequence[Found] = ()
+
+    def known(self, releases: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What a refiner sees: (releases, unexplained part), and (base, gradient there, its further candidates)."""
+        with torch.no_grad():
+            start = self.base(releases)
+            more = [other(releases) for other in self.others]
+        slope, gap = self.lab.look(start, releases)
+        return [self.lab.scale(releases), gap / self.lab.scale.spread], [start, slope, *more]
+
+    def answered(self, net: nn.Module) -> Found:
+        """The base with the correction that `net` gives."""
+
+        def answer(r: Tensor) -> Tensor:
+            releases, images = self.known(r)
+            return images[0] + net(releases, images)
+
+        return answer
+
+
+def refine(lab: Lab, name: str, length: Length, base: Found) -> Trained:
+    """A net that takes one step from `base`: it has seen where the gradient of the distance leads on aux."""
+    step, key = Step(lab, base), f"{lab.home.name} {name}"
+
+    def loss(net: nn.Module) -> Tensor:
+        x = batch_of(lab, BATCH, "learn", "fuse")
+        releases, images = step.known(lab.release(x))
+        return mse(images[0] + net(releases, images), x)
+
+    x, held = lab.pairs("held")
+    releases, images = step.known(held)
+    trainee = Trainee(name, lab.room(name) / "net.pt", key, lambda: _refiner(lab, 2), loss,
+                      lambda net: mse(images[0] + net(releases, images), x), floor(lab))  # fmt: skip
+    return Trained(step.answered(trainee.finish(length)), trainee)
+
+
+def fuse(lab: Lab, length: Length, base: Found, others: Sequence[Found], images: int) -> Trained:
+    """A net that sees all candidates and answers one image, by a correction of `base`.
+
+    Candidates are dear where they are searched for, so it learns from a fixed pool of `images` images of aux.
+    """
+    step, key, room = Step(lab, base, others), f"{lab.home.name} fuse", lab.room("fuse")
+    pool = [_pool(lab, step, room / f"pool{i}.pt", i) for i in range(-(-images // POOL))]
+    x, *known = (torch.cat(parts) for parts in zip(*pool, strict=True))
+
+    def loss(net: nn.Module) -> Tensor:
+        part = torch.randint(len(x), (BATCH,)).to(x.device)
+        seen = [t[part] for t in known]
+        return mse(seen[2] + net(seen[:2], seen[2:]), x[part])
+
+    truth, held = lab.pairs("held")
+    releases, guesses = step.known(held)
+    trainee = Trainee("fuse", room / "net.pt", key, lambda: _refiner(lab, 2 + len(others)), loss,
+                      lambda net: mse(guesses[0] + net(releases, guesses), truth), floor(lab))  # fmt: skip
+    return Trained(step.answered(trainee.finish(length)), trainee)
+
+
+def _pool(lab: Lab, step: Step, path: Path, number: int) -> list[Tensor]:
+    """Images of aux and all that is known of their releases, kept in `path`."""
+    _, kept = state.load_state(path, {})
+    if kept is None:
+        state.seed_epoch(f"{lab.home.name} pool", number)
+        x = batch_of(lab, POOL, "learn", "fuse")
+        releases, images = step.known(lab.release(x))
+        kept = [x, *releases, *images]
+        state.save_state(path, 1, {}, kept)
+    return [t.to(lab.access.device) for t in kept]
+
+
+def _refiner(lab: Lab, guesses: int) -> nn.Module:
+    with lab.access.device:
+        return inverters.Refiner([lab.access.shape] * 2, lab.access.spec.image, guesses, width=WIDTH, blocks=BLOCKS)
+
+
+def mean_image(lab: Lab) -> Found:
+    """Whoever never looks at a release: no answer of the suite is worse on aux."""
+    mean = lab.mean_image
+    return lambda releases: mean.expand(len(releases), *mean.shape)
+
+
+def nearest(lab: Lab) -> Found:
+    """The image of aux whose release lies nearest, in units of the releases' spread and noise."""
+    index = lab.parts["learn"]
+    state.seed_epoch(f"{lab.home.name} nearest", 0)
+    known = torch.cat([lab.release(lab.images(part)) for part in index.split(256)])
+    weight = lab.weight.sqrt()
+    table = (known * weight).flatten(1)
+
+    def answer(releases: Tensor) -> Tensor:
+        place = torch.cdist((releases * weight).flatten(1), table).argmin(1)
+        return lab.images(index[place])
+
+    return answer

@@ -1,0 +1,121 @@
+"""The white-box search: from a guess to the image whose expected release matches; aux chooses the prior's weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from splitpriv import host, progress
+from splitpriv.attacks.base import even
+from splitpriv.attacks.rmle import variation
+from splitpriv.attacks.suite.lab import Found, Lab, mse
+from splitpriv.store import state
+
+TV = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # weights of the total variation, as is all of this
+ANCHOR = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the squared distance from the start
+RATE = 0.02  # pixels per step, along a cosine to zero
+SHORT = 50  # steps by which the weights are chosen
+GAIN = 0.02  # twice the steps that gain less are not taken
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to search: weights of total variation and of the distance from the start, and Adam's steps."""
+
+    tv: float
+    anchor: float
+    steps: int
+
+
+def descend(lab: Lab, releases: Tensor, start: Tensor, plan: Plan) -> Tensor:
+    """Images (N, C, H, W) from `start`, of the same shape, down distance + tv TV + anchor |x - start|^2 by Adam.
+
+    All are means per image, summed over the batch: an image does not depend on who shares its batch.
+    """
+    free = start.clamp(0, 1).clone(memory_format=torch.contiguous_format).requires_grad_()
+    adam = torch.optim.Adam([free], RATE, betas=(0.9, 0.99), fused=True)
+    with torch.enable_grad(), torch.autocast(free.device.type, enabled=False):
+        for step in range(plan.steps):
+            adam.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / plan.steps)) / 2
+            loss = lab.distance(free, releases) + plan.tv * variation(free, 1.0)
+            if plan.anchor:
+                loss = loss + plan.anchor * (free - start).square().flatten(1).mean(1)
+            (slope,) = torch.autograd.grad(loss.sum(), free)  # the target's parameters gather no gradients
+            free.grad = slope.contiguous()  # a fused step reads memory in its order
+            adam.step()
+            free.detach().clamp_(0, 1)
+    return free.detach()
+
+
+class Search:
+    """A fitted search from what `start` gives; finished batches of victims are kept in the member's folder.
+
+    The weights start in the middle of their grids and walk downhill by the MSE on `tune` images held out of aux; then
+    the steps double, at most to `most`, while that gains.
+    """
+
+    def __init__(self, lab: Lab, name: str, start: Found, tune: int, most: int) -> None:
+        self.lab, self.name, self.start, self.tune, self.most = lab, name, start, tune, most
+        self.home = lab.room(name)
+        self.tried: dict[Plan, float] = {}
+        self.settled = False
+        self.plan = self._chosen()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The plan, what it achieved on aux, and whether more steps would gain."""
+        return {**asdict(self.plan), "held": self.tried[self.plan], "settled": self.settled}
+
+    def __call__(self, releases: Tensor) -> Tensor:
+        index = torch.arange(len(releases))
+        with progress.bar(self.name, len(releases), unit="image") as bar:
+            found = []
+            for part in even(index, BATCH):
+                r = releases[part.to(releases.device)]
+                found.append(descend(self.lab, r, self.start(r), self.plan))
+                bar.update(len(part))
+        return torch.cat(found)
+
+    def _chosen(self) -> Plan:
+        path = self.home / "plan.pt"
+        _, notes = state.load_state(path, {})
+        self.tried = {Plan(*key): value for key, value in (notes or {"tried": []})["tried"]}
+        x, releases = (t[: self.tune] for t in self.lab.pairs("held"))
+        start = self.start(releases)
+
+        def score(plan: Plan) -> float:
+            if plan not in self.tried:
+                parts = zip(releases.split(BATCH), start.split(BATCH), strict=True)
+                found = torch.cat([descend(self.lab, r, s, plan) for r, s in parts])
+                self.tried[plan] = host.to_host(mse(found, x)[None])[0]
+                kept = [((p.tv, p.anchor, p.steps), value) for p, value in self.tried.items()]
+                state.save_state(path, len(kept), {}, {"tried": kept})
+                bar.update()
+            return self.tried[plan]
+
+        with progress.bar(f"{self.name}: choice on aux", len(TV), unit="plan") as bar:
+            plan = Plan(0.1, 0.0, min(SHORT, self.most))
+            for field, grid in (("tv", TV), ("anchor", ANCHOR), ("tv", TV)):
+                plan = self._downhill(plan, field, grid, score)
+            while not self.settled and 2 * plan.steps <= self.most:
+                longer = replace(plan, steps=2 * plan.steps)
+                self.settled = score(longer) > (1 - GAIN) * score(plan)
+                plan = min(plan, longer, key=score)
+        return plan
+
+    @staticmethod
+    def _downhill(plan: Plan, field: str, grid: tuple[float, ...], score: Any) -> Plan:
+        while True:
+            place = grid.index(getattr(plan, field))
+            near = [
+                replace(plan, **dict[str, Any]({field: grid[i]})) for i in (place - 1, place + 1) if 0 <= i < len(grid)
+            ]
+            best = min(near, key=score)
+            if score(best) >= score(plan):
+                return plan
+            plan = best

@@ -1,0 +1,219 @@
+"""The suite: every member does its part, lengths and weights are chosen on aux, and a kill changes no number."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import pictures
+from small import execute, tiny
+from torch import Tensor, nn
+
+from splitpriv.attacks.suite import autoinvert, lab, members, muon, plateau, search
+from splitpriv.attacks.suite.autoinvert import AutoInvert
+from splitpriv.attacks.suite.lab import Lab, moved, mse
+from splitpriv.attacks.suite.muon import Muon, orthogonal
+from splitpriv.attacks.suite.plateau import Length, Trainee
+from splitpriv.attacks.suite.search import Plan, descend
+from splitpriv.nets import inverters
+from splitpriv.store import Store, state
+
+CONSTANTS = {
+    plateau: ("ROUND", "RATE", "WARM", "FALL", "GAIN", "NEGLIGIBLE", "MEMORY"),
+    search: ("TV", "ANCHOR", "RATE", "SHORT", "GAIN"),
+    members: ("BATCH", "WIDTH", "BLOCKS", "POOL"),
+    lab: ("PARTS", "SHIFT"),
+    muon: ("MOMENTUM", "ADAM_SHARE", "QUINTIC"),
+}
+SHIPPED = {
+    **{f"{module.__name__.rpartition('.')[2]}.{name}": str(getattr(module, name))
+       for module, names in CONSTANTS.items() for name in names},
+    **{f"tier {name}": str(tier) for name, tier in autoinvert.TIERS.items()},
+    **{f"rung {name}": str(net.keywords) for name, net in members.RUNGS.items()},
+}  # fmt: skip
+SMALL = autoinvert.Tier(("plain", "unet"), Length(8, 24), Length(8, 24), 8, 10, 64, Length(8, 16))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(autoinvert, "TIERS", dict.fromkeys(autoinvert.TIERS, SMALL))
+    monkeypatch.setattr(plateau, "ROUND", 8)
+    monkeypatch.setattr(plateau, "WARM", 4)
+    monkeypatch.setattr(members, "WIDTH", 8)
+    rungs = {"plain": partial(inverters.folded, width=8, blocks=1, depth=0),
+             "unet": partial(inverters.folded, width=4, blocks=0, depth=1)}  # fmt: skip
+    monkeypatch.setattr(members, "RUNGS", rungs)
+
+
+def blurred(x: Tensor) -> Tensor:
+    """An edge that loses detail: 2x2 means of an affine map."""
+    return nn.functional.avg_pool2d(3 * x - 1, 2)
+
+
+def noisy(z: Tensor) -> Tensor:
+    return z + 0.05 * torch.randn_like(z)
+
+
+def suite(knowledge: str = "white", queries: int = 1) -> AutoInvert:
+    return AutoInvert(tier="standard", knowledge=knowledge, queries=queries)  # type: ignore[arg-type]
+
+
+def fitted(world, home: Path, **settings):
+    attack, here = suite(**settings), world(edge=blurred, noise=noisy, aux=pictures(120))
+    home.mkdir(parents=True, exist_ok=True)
+    return attack.fit(here.access(attack), home), here
+
+
+def lab_of(world, home: Path, **settings) -> Lab:
+    attack, here = suite(**settings), world(edge=blurred, noise=noisy, aux=pictures(120))
+    return Lab(here.access(attack), attack.draws, home, edge=here.edge)
+
+
+def test_members_build_on_one_another_and_the_answer_is_the_best_of_them_on_aux(world, tmp_path):
+    found, here = fitted(world, tmp_path / "key")
+    x = pictures(40, seed=9)
+    with torch.no_grad():
+        told = found.everything(here.release(x))
+    errors = {name: float(mse(images, x)) for name, images in told.items()}
+    assert set(told) == {"", "mean", "nearest", "decoder", "refine", "search", "fuse", "polish"}
+    assert errors["decoder"] < errors["mean"] and errors["refine"] < errors["decoder"]
+    assert errors["search"] < errors["decoder"]
+    assert found.choice == min(found.expected, key=found.expected.__getitem__)
+    assert torch.equal(told[""], told[found.choice])
+    assert errors[""] <= errors["mean"] and here.intercepted == 0
+    assert all(images.min() >= 0 and images.max() <= 1 for images in told.values())
+
+
+def test_without_the_edge_a_stand_in_learned_from_queries_serves(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(autoinvert, "TIERS", {"standard": replace(SMALL, refine=Length(32, 96), pool=0)})
+    found, here = fitted(world, tmp_path / "key", knowledge="black")
+    assert not suite("black").requires & {"edge", "expected", "clean"}
+    x = pictures(20, seed=9)
+    assert mse(found.lab.expected(x), here.edge(x)) < 0.2 * here.edge(x).var()
+    assert found.expected["refine"] < 1.02 * found.expected["decoder"] and "standin/steps" in found.report
+
+
+@pytest.mark.slow
+def test_a_kill_changes_no_number(world, tmp_path, monkeypatch):
+    x = pictures(5, seed=9)
+    whole, here = fitted(world, tmp_path / "whole" / "key")
+    expected = whole.everything(here.edge(x))
+    save, count = state.save_state, 0
+
+    def killed(*args):
+        nonlocal count
+        save(*args)
+        count += 1
+        if count % 4 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(state, "save_state", killed)
+    for _ in range(60):
+        try:
+            again, _ = fitted(world, tmp_path / "cut" / "key")
+            told = again.everything(here.edge(x))
+            break
+        except KeyboardInterrupt:
+            continue
+    assert count > 20 and again.report == whole.report
+    assert all(torch.equal(told[name], images) for name, images in expected.items())
+
+
+def test_parts_of_aux_are_apart_and_the_same_in_every_run(world, tmp_path):
+    place, again = (lab_of(world, tmp_path / "key") for _ in range(2))
+    together = torch.cat(list(place.parts.values()))
+    assert torch.equal(together.sort().values, torch.arange(120))
+    assert all(torch.equal(place.parts[name], again.parts[name]) for name in place.parts)
+    assert all(torch.equal(a, b) for a, b in zip(place.pairs("held"), again.pairs("held"), strict=True))
+
+
+@pytest.mark.parametrize("queries", [1, 4])
+def test_the_noise_is_measured_and_the_true_image_lies_where_it_says(world, tmp_path, queries):
+    place = lab_of(world, tmp_path / "key", queries=queries)
+    assert place.noise.mean().sqrt() == pytest.approx(0.05 / queries**0.5, rel=0.05)
+    x, releases = place.pairs("learn")
+    assert place.distance(x, releases).mean() == pytest.approx(float((place.weight * place.noise).mean()), rel=0.1)
+
+
+def test_a_search_goes_down_whatever_the_layout_of_its_start(world, tmp_path):
+    place = lab_of(world, tmp_path / "key")
+    x, releases = place.pairs("held")
+    start = torch.full_like(x, 0.5)
+    other = start.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2)
+    plan = Plan(0.01, 0.0, 30)
+    found = descend(place, releases, other, plan)
+    assert place.distance(found, releases).mean() < 0.2 * place.distance(start, releases).mean()
+    assert torch.equal(found, descend(place, releases, start, plan))
+    held = descend(place, releases, start, Plan(0.01, 100.0, 30))
+    assert mse(held, start) < 0.1 * mse(found, start)
+
+
+def test_half_of_the_images_stay_where_they_are():
+    torch.manual_seed(0)
+    x = torch.rand(400, 1, 8, 8)
+    same = (moved(x) == x).flatten(1).all(1).float().mean()
+    assert 0.45 < same < 0.6
+    flat = torch.full((8, 1, 8, 8), 0.7)
+    assert torch.equal(moved(flat), flat)  # edges are repeated, nothing dark comes in
+
+
+def test_muon_makes_updates_orthogonal():
+    values = torch.linalg.svdvals(orthogonal(torch.randn(16, 40, generator=torch.Generator().manual_seed(0))))
+    assert values.min() > 0.6 and values.max() < 1.3
+    net = nn.Conv2d(3, 4, 3)
+    muon = Muon(net, 0.1)
+    muon.set_share(0.5)
+    before = net.weight.detach().clone()
+    net(torch.rand(2, 3, 8, 8)).square().mean().backward()
+    muon.step()
+    moves = torch.linalg.svdvals((net.weight.detach() - before).flatten(1))
+    assert moves.min() > 0.03 and moves.max() < 0.07
+
+
+def trained(path: Path, losses, floor: float = 1.0, length: Length | None = None) -> Trainee:
+    """A trainee whose held-out error after `steps` is losses(steps)."""
+    one = torch.ones(1, 1)
+    trainee = Trainee("toy", path / "toy.pt", "key", lambda: nn.Linear(1, 1), lambda net: net(one).square().mean(),
+                      lambda _: torch.tensor(losses(trainee.done)), floor)  # fmt: skip
+    trainee.finish(length or Length(8, 96))
+    return trainee
+
+
+def test_a_training_ends_at_its_plateau_with_the_rate_decayed(tmp_path):
+    flat = trained(tmp_path, lambda steps: max(0.5, 1 - steps / 32))
+    assert flat.notes["settled"] and flat.notes["turn"] == 32 and flat.done == 48
+    assert flat.muon.param_groups[0]["lr"] < 0.2 * plateau.RATE
+
+
+@pytest.mark.parametrize("losses", [lambda steps: 1 / (1 + steps), lambda steps: 0.995], ids=["still falling", "mean"])
+def test_what_still_falls_or_never_left_the_mean_image_has_not_settled(tmp_path, losses):
+    trainee = trained(tmp_path, losses)
+    assert not trainee.notes["settled"] and trainee.done <= 96
+
+
+def test_a_row_names_the_suite_and_lists_its_members(tmp_path):
+    row = execute(tiny("attack=[autoinvert]", "defense=[noise]", decoder=False), Store(tmp_path))
+    members = {key.split("/")[1] for key in row if key.startswith("suite/")}
+    assert row["suite"] == autoinvert.SUITE and {"mean", "decoder", "refine", "search"} <= members
+    assert row["privacy/suite/mse"] == row["privacy/autoinvert/mse"]
+    assert row["privacy/suite/mse"] == row[f"suite/{row['attack/autoinvert/answer']}/mse"]
+    assert row["privacy/worst/mse"] <= min(row[f"suite/{name}/mse"] for name in members)
+    assert row["privacy/worst/mse"] < row["privacy/suite/mse"]  # an oracle chooses per image
+    assert not {"alone", "adaptive"} & {flag["kind"] for flag in row["flags"]}
+
+
+def test_members_and_their_numbers_are_those_of_the_suite_s_name(world, tmp_path):
+    """A change of any of them is a new suite: raise SUITE, then write the record anew from what this test prints."""
+    found, here = fitted(world, tmp_path / "golden")
+    with torch.no_grad():
+        told = found.everything(here.edge(pictures(20, seed=9)))
+    numbers = {name: float(mse(images, pictures(20, seed=9))) for name, images in told.items() if name}
+    record = {"suite": autoinvert.SUITE, "settings": SHIPPED, "numbers": numbers}
+    print(json.dumps(record, indent=1))
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "autoinvert.json").read_text())
+    assert record["suite"] == golden["suite"] and golden["settings"] == SHIPPED
+    assert numbers == pytest.approx(golden["numbers"], rel=0.02)
