@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from splitpriv import options, overrides
 from splitpriv.types import UserError
 
 Config = dict[str, Any]
@@ -18,80 +20,158 @@ LISTS = ("defense", "attack", "track")  # groups of named targets
 
 
 class RefusedError(UserError):
-    """Overrides that Hydra refused; `rest` is the config of the others."""
+    """Overrides that Hydra refused; `rest` is the config of the others, `keys` are those that were refused."""
 
-    def __init__(self, *problems: str, rest: Config) -> None:
+    def __init__(self, *problems: str, rest: Config, keys: Sequence[str]) -> None:
         super().__init__(*problems)
-        self.rest = rest
+        self.rest, self.keys = rest, tuple(keys)
+
+    def follows(self, problem: str) -> bool:
+        """Whether a problem of `rest` is there because an override was refused: its key lies at or near that one."""
+        key = problem.partition(":")[0]
+        return any(key == k or key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in self.keys)
 
 
-def compose(overrides: Sequence[str]) -> Config:
-    """The resolved config of one run, with `choices` (group -> option) inside; raise RefusedError with all problems."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+def compose(words: Sequence[str]) -> Config:
+    """The resolved config of one run, with `choices` (group -> option) inside; raise RefusedError with all problems.
 
-    try:
-        return _compose(overrides)
-    except (HydraException, OmegaConfBaseException, ValueError):  # ValueError: a group set to null
-        pass
+    Of a key given more than once the last counts; what is for Hydra itself, its launchers and sweepers, is left out.
+    """
+    kept = [word for word in overrides.last_of(words)[0] if not overrides.is_hydra(word)]
+    if not any(overrides.parse(word)[1] for word in kept):
+        try:
+            return _compose(kept)
+        except _refusals():
+            pass
     # Something is wrong: add the overrides one by one, groups before the keys inside them, and explain each refusal.
     good: list[str] = []
     problems: list[str] = []
-    for override in sorted(overrides, key=lambda o: "." in o.split("=")[0]):
-        try:
-            _compose([*good, override])
-            good.append(override)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            problems.append(_explain(override, error, good))
-    raise RefusedError(*problems, rest=_compose(good))
+    keys: list[str] = []
+    for word in sorted(kept, key=lambda w: "." in overrides.key_of(w)):
+        problem = overrides.parse(word)[1]
+        if not problem:
+            try:
+                _compose([*good, word])
+                good.append(word)
+                continue
+            except _refusals() as error:
+                problem = _explain(word, error, good)
+        if not any(overrides.place_of(word).startswith(f"{key}.") for key in keys):  # else it follows from another
+            problems.append(problem)
+        keys.append(overrides.place_of(word.lstrip("-")))
+    raise RefusedError(*problems, rest=_compose(good), keys=keys)
 
 
-def _compose(overrides: Sequence[str]) -> Config:
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
+def _refusals() -> tuple[type[Exception], ...]:
+    """What Hydra and OmegaConf raise at what people type: ValueError for a null group, TypeError for odd keys."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="splitpriv"):
-        composed = hydra.compose("config", list(overrides), return_hydra_config=True)
-    return resolve(composed, composed.hydra.runtime.choices)
+    return HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError, UserError
 
 
-def resolve(composed: Any, choices: Mapping[str, Any]) -> Config:
-    """Plain dictionaries from what Hydra composed; paths become absolute, so that workers agree on them."""
+def _compose(words: Sequence[str]) -> Config:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    chosen, values = _apart(words)
+    tree, choices, _ = options.compose(CONF, chosen)
+    tree = copy.deepcopy(tree)
+    ConfigLoaderImpl._apply_overrides_to_config(values, tree)
+    return resolve(tree, choices)
+
+
+def for_hydra(words: Sequence[str]) -> list[str]:
+    """Overrides of `compose` as Hydra itself can compose them."""
+    kept = [word for word in overrides.last_of(words)[0] if not overrides.is_hydra(word)]
+    chosen, values = _apart(kept)
+    return [*options.compose(CONF, chosen)[2], *(str(value.input_line) for value in values)]
+
+
+def parts_of(words: Sequence[str]) -> set[str]:
+    """The defences and attacks that these overrides list, as `defense.noise`; empty where they cannot be composed."""
+    plain = [word for word in words if "@" not in overrides.key_of(word) and not overrides.is_hydra(word)]
+    try:
+        tree = options.compose(CONF, _apart(plain)[0])[0]
+    except _refusals():
+        return set()
+    return {f"{group}.{name}" for group in options.REPLACEABLE for name in tree.get(group) or {}}
+
+
+def _apart(words: Sequence[str]) -> tuple[tuple[str, ...], list[Any]]:
+    """Those overrides that choose options, and, read, those that set values."""
+    chosen, values = [], []
+    for word in words:
+        parsed, problem = overrides.parse(word)
+        if parsed is None:
+            raise UserError(problem)
+        if (CONF / parsed.key_or_group).is_dir() and not isinstance(parsed.value(), dict):
+            if parsed.key_or_group in (*SINGLE, "split", "monitor") and isinstance(parsed.value(), list):
+                raise UserError(f"{parsed.key_or_group}: takes one option; write {parsed.key_or_group}=NAME, no list")
+            chosen.append(word)
+            options.require_distinct(CONF, word)
+        else:
+            values.append(parsed)
+    return tuple(chosen), values
+
+
+def resolve(tree: Any, choices: Mapping[str, Any]) -> Config:
+    """Plain dictionaries from what was composed; paths become absolute, so that workers agree on them."""
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
-    cfg: Config = OmegaConf.to_container(plain, resolve=True)  # type: ignore[assignment]
+    cfg: Config = OmegaConf.to_container(tree, resolve=True)  # type: ignore[assignment]
     for name in (*LISTS, "monitor"):
         cfg.setdefault(name, {})  # an empty list of options leaves no trace
-    cfg["paths"] = {name: _absolute(path, f"paths.{name}") for name, path in (cfg.get("paths") or {}).items()}
+    paths = cfg.get("paths") or {}
+    if not isinstance(paths, Mapping):
+        raise UserError(f"paths: is {paths!r}; give paths.outputs and paths.data")
+    cfg["paths"] = {name: _absolute(path, f"paths.{name}") for name, path in paths.items()}
     cfg["choices"] = {k: str(v) for k, v in choices.items() if not k.startswith("hydra/") and "@" not in k}
     return cfg
 
 
 def _absolute(path: Any, where: str) -> str:
+    variable = {"paths.outputs": "SPLITPRIV_OUTPUTS", "paths.data": "SPLITPRIV_DATA"}.get(where)
     if path is None:
         raise UserError(f"{where}: has no value; give a folder, or leave it out")
-    return str(Path(str(path)).expanduser().absolute())
+    if not str(path).strip() or "\0" in str(path):
+        named = f", also by {variable}" if variable else ""
+        raise UserError(f"{where}: is empty{named}; give a folder, or leave it out")
+    try:
+        return str(Path(str(path)).expanduser().absolute())
+    except RuntimeError as error:  # ~somebody who does not exist
+        raise UserError(f"{where}: {error}; give a folder without ~") from error
 
 
-def _explain(override: str, error: Exception, good: Sequence[str]) -> str:
+def _explain(word: str, error: Exception, good: Sequence[str]) -> str:
     """One line for an override that Hydra refused: the key, what is wrong, and the nearest name."""
-    key, _, value = override.lstrip("+~").partition("=")
-    group = CONF / key.split("@")[0]
-    if group.is_dir():
-        options = sorted(p.stem for p in group.glob("*.yaml"))
-        unknown = [v for v in value.strip("[]").replace("'", "").split(",") if v.strip() and v.strip() not in options]
+    if isinstance(error, UserError):
+        return error.problems[0]
+    key, value = overrides.key_of(word), overrides.value_of(word)
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    folder = CONF / key.split("@")[0]
+    if folder.is_dir():
+        known = sorted(p.stem for p in folder.glob("*.yaml"))
+        unknown = [option for option in options.listed(value) if option not in known]
+        if any("/" in option or ".." in option for option in unknown):
+            return (
+                f"{key}: {value} is a path; options are called by name, and your own file lies in conf/{folder.name}/"
+            )
         if unknown:
-            return f"{key}: no option {', '.join(map(repr, unknown))}; {nearest(unknown[0], options)}"
-        return f"{key}: {str(error).strip().splitlines()[0]}"
-    known = [k for k in flatten(_compose(good)) if not k.startswith("choices.")]
+            return f"{key}: no option {', '.join(map(repr, unknown))}; {nearest(unknown[0], known)}"
+        return f"{key}: {first}"
+    group, _, name = key.rpartition("@")[2].partition(".")
+    name = name.partition(".")[0]
+    present = _compose(good)
+    if group in LISTS and name and name not in present[group] and not word.startswith("+"):
+        word = {"defense": "the chain has", "attack": "the run has"}.get(group, "there is")
+        return f"{key}: {word} no {name}; list it, as in {group}=[{','.join([*present[group], name])}], or drop this"
+    known = [k for k in flatten(present) if not k.startswith("choices.")]
     groups = [p.name for p in CONF.iterdir() if p.is_dir()]
-    if "=" not in override:
-        return f"{override}: an override reads key=value; {nearest(key, known + groups)}"
-    if key not in known and not override.startswith("+"):
+    if key not in known and not word.startswith("+"):
         return f"{key}: no such key here; {nearest(key, known + groups)}"
-    return f"{key}: {str(error).strip().splitlines()[0]}"
+    if isinstance(error, RecursionError) or "nterpolation to parent" in first:
+        return f"{key}: {value} points to what it is part of; give a value, or point to a single one"
+    return f"{key}: {first}"
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

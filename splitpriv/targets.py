@@ -14,6 +14,22 @@ from splitpriv.config import MISSING, nearest
 from splitpriv.types import UserError
 
 TRUSTED = ("splitpriv.", "torch.optim.")
+KINDS = {  # what the parts of each group are, by name: this file imports none of them
+    "dataset": "splitpriv.data.base.Dataset",
+    "backbone": "splitpriv.nets.split.Backbone",
+    "task": "splitpriv.tasks.base.Task",
+    "defense": "splitpriv.defenses.base.Defense",
+    "monitor": "splitpriv.defenses.adversarial.Monitor",
+    "attack": "splitpriv.attacks.base.Attack",
+    "optim": "splitpriv.run.fit.Recipe",
+    "protocol": "splitpriv.data.protocol.Protocol",
+    "knowledge": "splitpriv.data.knowledge.Knowledge",
+    "measure": "splitpriv.measure.measure.Measure",
+    "runtime": "splitpriv.run.runtime.Runtime",
+    "track": "splitpriv.track.base.Tracker",
+    "tabular": "splitpriv.studies.base.Study",
+    "leaks": "splitpriv.studies.base.Study",
+}
 
 
 def nodes(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -31,11 +47,15 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     if not str(target).startswith(TRUSTED):
         raise UserError(f"{where}._target_: {target!r} is refused; targets start with {' or '.join(TRUSTED)}")
     module, _, name = target.rpartition(".")
+    if any(part.startswith("_") for part in target.split(".")):  # importing __main__ would run it
+        raise UserError(f"{where}._target_: {target!r} is refused; name a public class or function")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{where}._target_: cannot import {target!r} ({error}); correct the dotted path") from error
-    if not callable(found) or not str(found.__module__).startswith(TRUSTED):  # what a module of ours merely imports
+    if not callable(found) or not str(getattr(found, "__module__", "")).startswith(
+        TRUSTED
+    ):  # what a module of ours merely imports
         raise UserError(f"{where}._target_: {target!r} is refused; name a class or function defined there")
     return found
 
@@ -52,20 +72,26 @@ def build(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     return bound
 
 
-def bind(node: Mapping[str, Any], where: str, problems: list[str]) -> functools.partial[Any]:
-    """The same, with what is wrong added to `problems` instead of raised."""
+def bind(node: Mapping[str, Any], where: str, problems: list[str], kind: Any = None) -> functools.partial[Any]:
+    """The same, with what is wrong added to `problems` instead of raised; `kind`: what a nested target has to make."""
     try:
+        group, _, name = where.partition(".")
         if "_target_" not in node:
-            group, _, name = where.partition(".")
             raise UserError(
                 f"{where}: has settings but is not listed; add {name} to {group}=[...] or drop them: ~{where}"
             )
         target = locate(str(node["_target_"]), where)
+        wanted = kind or KINDS.get(group)
+        if wanted is None:
+            raise UserError(f"{where}: takes no _target_; remove it")
+        if not _makes(target, wanted):
+            called = wanted.rpartition(".")[2] if isinstance(wanted, str) else getattr(wanted, "__name__", str(wanted))
+            raise UserError(f"{where}._target_: {node['_target_']} makes no {called}, which is what {where} is")
     except UserError as error:
         problems += error.problems
         return functools.partial(dict)
     expected = settings(target)
-    given = {k: v for k, v in node.items() if k != "_target_"}
+    given = {str(k): v for k, v in node.items() if k != "_target_"}
     for key in sorted(set(given) - set(expected)):
         problems.append(f"{where}.{key}: {target.__name__} has no such setting; {nearest(key, sorted(expected))}")
     for key, parameter in expected.items():
@@ -76,12 +102,48 @@ def bind(node: Mapping[str, Any], where: str, problems: list[str]) -> functools.
         if given[key] == MISSING:
             problems.append(f"{where}.{key}: has no value; add {where}.{key}=... to the command")
         elif isinstance(given[key], Mapping) and "_target_" in given[key]:
-            values[key] = bind(given[key], f"{where}.{key}", problems)
+            made = _made_by(target, key)
+            if made is None:
+                problems.append(f"{where}.{key}: is a plain value, and takes no _target_")
+            else:
+                values[key] = bind(given[key], f"{where}.{key}", problems, made)
         else:
-            values[key] = _valid(given[key], expected[key], target, f"{where}.{key}", problems)
+            values[key] = _valid(given[key], target, key, f"{where}.{key}", problems)
     return functools.partial(target, **values)
 
 
+def _makes(target: Callable[..., Any], kind: Any) -> bool:
+    """Whether a class is of this kind, or a function returns such; a kind is a class or the dotted name of one."""
+    if not isinstance(target, type):
+        told = getattr(target, "__annotations__", {}).get("return")
+        target = eval(told, dict(vars(sys.modules[target.__module__]))) if isinstance(told, str) else told  # type: ignore[assignment]
+    if not isinstance(target, type):
+        return False
+    if isinstance(kind, str):
+        return kind in {f"{c.__module__}.{c.__qualname__}" for c in target.__mro__}
+    if getattr(kind, "_is_protocol", False):
+        return all(hasattr(target, name) for name in vars(kind) if not name.startswith("_"))
+    return not isinstance(kind, type) or issubclass(target, kind)
+
+
+def _made_by(target: Callable[..., Any], key: str) -> Any:
+    """What a nested target at this key has to make, by its annotation `Callable[..., X]`; None: it is a plain value."""
+    annotation = _annotation(target, key)
+    for option in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(option) is Callable:
+            return typing.get_args(option)[1]
+    return None
+
+
+def _annotation(target: Callable[..., Any], key: str) -> Any:
+    annotation = settings(target)[key].annotation
+    if isinstance(annotation, str):
+        maker = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # perhaps inherited
+        annotation = eval(annotation, {**vars(typing), **vars(sys.modules[maker.__module__])})
+    return annotation
+
+
+@functools.cache
 def settings(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters of a target that belong in YAML: keyword-only ones of ours, all but the first of torch.optim's."""
     parameters = list(inspect.signature(target).parameters.values())
@@ -89,23 +151,43 @@ def settings(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {p.name: p for i, p in enumerate(parameters) if (p.kind is p.KEYWORD_ONLY if ours else i > 0)}
 
 
-def _valid(
-    value: Any, parameter: inspect.Parameter, target: Callable[..., Any], where: str, problems: list[str]
-) -> Any:
-    """`value` in the type that the signature asks for; a violation of type or range becomes a problem."""
-    from pydantic import TypeAdapter, ValidationError
+@functools.cache
+def _validator(target: Callable[..., Any], key: str) -> Any:
+    from pydantic import TypeAdapter
 
-    annotation = parameter.annotation
-    if annotation is parameter.empty or not target.__module__.startswith("splitpriv."):
+    return TypeAdapter(_annotation(target, key))
+
+
+def _valid(value: Any, target: Callable[..., Any], key: str, where: str, problems: list[str]) -> Any:
+    """`value` in the type that the signature asks for; a violation of type or range becomes a problem."""
+    from pydantic import ValidationError
+
+    annotation = settings(target)[key].annotation
+    if not target.__module__.startswith("splitpriv."):
+        if isinstance(value, str) and not any(word in str(annotation) for word in ("str", "Literal")):
+            problems.append(f"{where}: should be a number, got {value!r}{_respelled(where, value)}; correct it")
         return value
-    if isinstance(annotation, str):
-        maker = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # perhaps inherited
-        annotation = eval(annotation, {**vars(typing), **vars(sys.modules[maker.__module__])})
+    if annotation is inspect.Parameter.empty:
+        return value
     try:
         strict = not isinstance(value, list | dict)  # a list is the only way to write a tuple in YAML
-        return TypeAdapter(annotation).validate_python(value, strict=strict)
+        return _validator(target, key).validate_python(value, strict=strict)
     except ValidationError as error:
         first = error.errors()[0]
         inner = "".join(f".{part}" for part in first["loc"] if isinstance(part, str) and part in str(value))
-        problems.append(f"{where}{inner}: {first['msg'][0].lower()}{first['msg'][1:]}, got {value!r}")
+        told = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {value!r}"
+        problems.append(f"{where}{inner}: {told}{_respelled(f'{where}{inner}', value)}")
         return value
+
+
+def _respelled(where: str, value: Any) -> str:
+    """How to write a value that is right but for its quotes or its brackets; empty if there is no telling."""
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return f"; write null: {where}=null" if value.lower() in ("none", "nil") else ""
+        return f"; without quotes: {where}={value}"
+    if isinstance(value, list) and value and all(isinstance(v, int | float | str) for v in value):
+        return f"; a sweep reads {where}={','.join(map(str, value))}, with -m"
+    return ""

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from small import DECODER, SMALL
 
-from splitpriv import store
+from splitpriv import config, store
 from splitpriv.commands import cli
-from splitpriv.run.prepare import prepare
+from splitpriv.run.prepare import check, prepare
 from splitpriv.store import Store
 
 BASE = (*SMALL, *DECODER)
@@ -48,13 +48,30 @@ MISTAKES = [
     (("+optim.foo=1",), "optim.foo: Recipe has no such setting", "epochs"),
     (("defense=[noize]",), "defense: no option 'noize'", "noise"),
     (("backbone=tinny",), "backbone: no option 'tinny'", "tiny"),
+    (("defense.noise.sigma=1",), "defense.noise.sigma: the chain has no noise", "defense=[noise]"),
+    (("optim.epochs=${optim}",), "optim.epochs: ${optim} points to what it is part of", "value"),
+    (("protocol.slices={}",), "protocol.slices: {} changes nothing", "~protocol.slices"),
+    (("paths.outputs=",), "paths.outputs: is empty", "folder"),
+    (("defense=[noise,noise]",), "defense: noise is listed twice", "once"),
+    (("defense=[patrol,adversarial]",), "defense: patrol and adversarial both bring adversarial", "one of them"),
+    (("defense=[../attack/decoder]",), "defense: [../attack/decoder] is a path", "conf/defense/"),
+    (("optim=[sgd,adam]",), "optim: takes one option", "optim=NAME"),
+    (("seed=0,1",), "seed: 0,1 are several values", "add -m"),
+    (("seed=[0,1]",), "seed: ", "seed=0,1, with -m"),
+    (("defense=[none],[noise]",), "defense: [none],[noise] are several values", "splitpriv run -m"),
+    (("defense=cem,noise",), "defense: cem,noise are several values", "'defense=[cem,noise]'"),
+    (("optim.clip=None",), "optim.clip: ", "optim.clip=null"),
+    (('optim.optimizer.lr="1e-3"',), "optim.optimizer.lr: ", "without quotes: optim.optimizer.lr=1e-3"),
+    (("hydra/launcher=joblib",), "hydra/launcher: is for sweeps", "-m"),
+    (("objective=utility/acuracy",), "objective: no row of this run has 'utility/acuracy'", "utility/accuracy"),
+    (("objective=privacy/rmle/mse",), "objective: no row", "privacy/decoder"),
     (("+defense.noise.sigma=1",), "defense.noise: noise is not listed", "defense=[noise]"),
     (("optim.epochs=many",), "optim.epochs: ", "integer"),
     (("optim.epochs=2.5",), "optim.epochs: ", "2.5"),
     (("dataset.flip=3",), "dataset.flip: ", "bool"),
-    (("optim.optimizer.lr=fast",), "optim.optimizer: ", "correct"),
-    (("optim.optimizer.lr=-1",), "optim.optimizer: ", "learning rate"),
-    (("optim.schedule.T_max=x",), "optim.schedule: ", "correct"),
+    (("optim.optimizer.lr=fast",), "optim.optimizer.lr: ", "number"),
+    (("optim.optimizer.lr=-1",), "optim.optimizer.lr: ", "learning rate"),
+    (("optim.schedule.T_max=x",), "optim.schedule.T_max: ", "number"),
     (("seed=abc",), "seed: ", "whole number"),
     (("attack_seed=-1",), "attack_seed: ", "whole number"),
     (("~seed",), "seed: ", "missing"),
@@ -75,6 +92,7 @@ MISTAKES = [
     (("defense=[noise]", "defense.noise._target_=splitpriv.nothing.X"),
      "defense.noise._target_: cannot import", "path"),
     (("protocol.slices.aux=[train,0,1]",), "protocol.slices: train and aux share images", "overlap"),
+    (("dataset.path=/my data, (2) [1] = é",), "dataset.path: Hydra", "\"dataset.path='/my data, (2) [1] = é'\""),
     (("dataset=images",), "dataset.path: has no value", "dataset.path="),
 ]  # fmt: skip
 
@@ -89,6 +107,36 @@ def test_a_mistake_in_the_config_names_the_key(
     assert key in message
     assert remedy in message
     assert not Path(os.environ["SPLITPRIV_OUTPUTS"]).exists()  # refused before anything was begun
+
+
+def test_a_wrong_key_is_told_once(refused: Refused) -> None:
+    attempts = [
+        ("dataset=images", "dataset.path=/a (b)"), ("defense=[noize]", "defense.noize.sigma=1"),
+        ("optim.optimizer.lr=-1",), ("optim.schedule.T_max=0",), ("optim.optimizer.momentum=nan",),
+    ]  # fmt: skip
+    for words in attempts:
+        assert len(refused(*words, command="check").splitlines()) == 1
+
+
+def test_dashes_are_told(refused: Refused) -> None:
+    assert "write seed=1 " in refused("--seed=1")
+
+
+def test_of_a_key_given_twice_the_last_counts_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "seed=3", "dataset=mnist", "seed=4", "dataset=gaussian"]) == 0
+    said = capsys.readouterr()
+    twice, key = said.err, said.out
+    assert "seed: is given more than once; the last counts, seed=4" in twice and "dataset=gaussian" in twice
+    assert cli.main(["check", "seed=4", "dataset=gaussian"]) == 0
+    assert capsys.readouterr() == (key, "")
+
+
+def test_a_setting_s_values_go_with_the_attack_that_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(config.compose(["+setting=demo", "attack=[decoder]"])["attack"]) == ["decoder"]
+    cfg = config.compose(["+setting=demo", "attack=[rmle]"])  # though the setting chooses a net for decoder
+    assert list(cfg["attack"]) == ["rmle"] and cfg["attack"]["rmle"]["steps"] == 200
+    assert check(cfg) == []
+    assert config.for_hydra(["+setting=demo", "attack=[rmle]", "seed=1"])[1] == "attack=[rmle,decoder]"
 
 
 def test_an_attribute_that_the_data_set_lacks(refused: Refused) -> None:
@@ -111,7 +159,7 @@ def test_all_problems_at_once(refused: Refused) -> None:
 
 def test_problems_of_two_parts_at_once(refused: Refused) -> None:
     message = refused("split.at=9", "attack.decoder.held=0", "optim.optimizer.lr=-1")
-    assert all(key in message for key in ("split.at: ", "attack.decoder.held: ", "optim.optimizer: "))
+    assert all(key in message for key in ("split.at: ", "attack.decoder.held: ", "optim.optimizer.lr: "))
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------
@@ -236,15 +284,13 @@ def test_a_disk_that_is_really_full(disk: Path, refused: Refused) -> None:
 
 
 def test_nan_in_training(refused: Refused) -> None:
-    message = refused(*BASE, "optim.optimizer.lr=1e30")
+    message = refused(*BASE, "optim.optimizer.weight_decay=1e9")
     assert message.startswith("splitpriv: optim.optimizer.lr: ")
     assert "lower" in message
     assert Store(os.environ["SPLITPRIV_OUTPUTS"]).rows() == []
 
 
 def test_a_malicious_checkpoint_is_not_run(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    from splitpriv import config
-
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.system, (f"touch {tmp_path / 'owned'}",)

@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from splitpriv import __version__, stop
+from splitpriv import __version__, overrides, stop
 from splitpriv.commands import curve, dashboard, data, rows, store, track
 from splitpriv.launch import streams
 from splitpriv.launch.running import complain, problems_of
@@ -20,12 +21,16 @@ from splitpriv.studies import STUDIES
 from splitpriv.tables import cli as tables
 from splitpriv.types import UserError
 
+if TYPE_CHECKING:
+    from splitpriv.run.prepare import Prepared
+
 EXAMPLES = """examples:
   splitpriv run                                          the default: shipped images, tiny network, no defence
   splitpriv run 'defense=[cem,noise]' defense.noise.sigma=0.05 'attack=[decoder,rmle]' seed=1
   splitpriv run -m 'defense=[none],[noise],[cem,noise]' seed=0,1,2       a sweep, one run after the other
   splitpriv run -m hydra/launcher=joblib seed=0,1,2,3                    the same in parallel processes
   splitpriv check dataset=cifar10 backbone=vgg11                         validate; say what is cached; train nothing
+  splitpriv check -m 'defense=[none],[noise]' defense.noise.sigma=0.1    the same of every point of a sweep
   splitpriv rows --where dataset=cifar10 --format csv                    every finished run
   splitpriv table run cem_table1 --scale smoke           complete a paper's table; then: table show|diff
   splitpriv data verify cifar10                                          is the data there, and whole?
@@ -48,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, _) in STUDIES.items():
         study = commands.add_parser(name, help=text)
         study.add_argument("overrides", nargs="*", metavar="OPTION or key=value", help=f"options of conf/{name}")
+    check.add_argument("-m", "--multirun", action="store_true", help="every point of a sweep: what is cached")
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
@@ -66,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     args, rest = top.parse_known_args(argv)  # argparse leaves overrides that follow an option to us
     if wrong := [r for r in rest if r.startswith("-")]:
+        if args.command in ("run", "check") and all("=" in word for word in wrong):
+            return complain(overrides.parse(word)[1] for word in wrong)
         top.error(f"unrecognized arguments: {' '.join(wrong)}")
     args.overrides += rest
     code = 0
@@ -91,41 +99,59 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """One run, or a sweep whose every point is checked before the first starts."""
     from splitpriv.launch.running import point
-    from splitpriv.run.prepare import from_overrides
 
     if args.multirun:
         return sweep(args.overrides)
-    point(from_overrides(args.overrides))
+    point(_single(args.overrides))
     return 0
 
 
-def sweep(overrides: Sequence[str]) -> int:
-    """Check all points, then hand them to Hydra's launcher; points that fail do not stop the others."""
-    from splitpriv.launch import sweeping
+def _single(words: Sequence[str]) -> Prepared:
+    """One run, checked; what several words say of one key is told."""
     from splitpriv.run.prepare import from_overrides
 
-    problems: list[str] = []
-    root = ""
-    for job in sweeping.points(overrides):
-        try:
-            root = from_overrides(job).cfg["paths"]["outputs"]
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(*problems)
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    failed = sweeping.launch(overrides, Path(root) / "multirun" / f"{stamp}_{os.getpid()}")
+    for line in overrides.last_of(words)[1]:
+        say(line)
+    for word in words:
+        if overrides.is_hydra(word):
+            raise UserError(f"{overrides.key_of(word)}: is for sweeps; add -m, or leave it out")
+    return from_overrides(words)
+
+
+def sweep(words: Sequence[str]) -> int:
+    """Check all points, then hand them to Hydra's launcher; points that fail do not stop the others."""
+    from splitpriv.launch import points, search, sweeping
+
+    if points.searches(words):
+        failed = search.run(words, _stamped)
+    else:
+        found, notes = points.checked(words)
+        for line in notes:
+            say(line)
+        failed = sweeping.launch(found, words, _stamped(found[0].prepared))
     return complain(failed) if failed else 0
 
 
+def _stamped(prepared: Prepared) -> Path:
+    """The folder of a sweep that starts now."""
+    stamp = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}"
+    return Path(prepared.cfg["paths"]["outputs"]) / "multirun" / stamp
+
+
 def check(args: argparse.Namespace) -> int:
-    """Print the key and the state of every stage."""
-    from splitpriv.report import terminal
+    """Print the key and the state of every stage, or with -m those of every point of a sweep."""
+    from splitpriv.launch import points, search
+    from splitpriv.report import preview, terminal
     from splitpriv.run import pipeline
-    from splitpriv.run.prepare import from_overrides
     from splitpriv.store import Store
 
-    prepared = from_overrides(args.overrides)
+    if args.multirun and not points.searches(args.overrides):
+        found, notes = points.checked(args.overrides)
+        for line in notes:
+            say(line)
+        preview.print_sweep({str(point): point.prepared for point in found})
+        return 0
+    prepared = search.checked(args.overrides)[0] if args.multirun else _single(args.overrides)
     states, row = pipeline.preview(prepared, Store(prepared.cfg["paths"]["outputs"]))
     terminal.print_plan(states, prepared.plan.row, row)
     return 0

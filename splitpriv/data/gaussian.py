@@ -15,6 +15,8 @@ from splitpriv.data.pools import hold_out, pools
 from splitpriv.stats import gaussian
 from splitpriv.types import Count, NonNegative, Positive, Rate, Spec, UserError, Whole
 
+LARGEST = 32  # pixels a side: the covariance has their fourth power
+
 
 class Gaussian(Dataset):
     """`samples` draws of x (1, size, size) with mean 1/2 and a squared-exponential covariance, never clipped.
@@ -40,6 +42,10 @@ class Gaussian(Dataset):
     ) -> None:
         if nugget > 1:
             raise UserError(f"dataset.nugget: {nugget} is a share of the variance; keep it above 0 and at most 1")
+        if size > LARGEST:
+            raise UserError(
+                f"dataset.size: {size} pixels a side need a covariance of {size**4:.2g} entries; at most {LARGEST}"
+            )
         self.crop, self.flip, self.rotation = crop, flip, rotation
         self.size, self.samples, self.std, self.length, self.nugget = size, samples, std, length, nugget
         self.test_share, self.seed = test_share, seed

@@ -1,46 +1,31 @@
-"""Sweeps: Hydra expands the overrides and launches the points, in turn or through any of its launchers."""
+"""Sweeps: points run in turn, through any of Hydra's launchers, or as a sweeper makes them."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shlex
 import signal
-import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from splitpriv import stop
-from splitpriv.config import CONF, resolve
-from splitpriv.launch import running
+from splitpriv import config, overrides
+from splitpriv.config import Config
+from splitpriv.launch import hydra, points, running
+from splitpriv.launch.points import Point
+from splitpriv.run import aims
 from splitpriv.store import write_atomic
 from splitpriv.types import UserError
 
 # In the folder of a sweep, and in that of each point. A held LOCK means that the process lives: a kill frees it.
 LOCK, POINTS, DONE, FAILED = "lock", "points.json", "done.json", "failed.json"
-KILLED = ("TerminatedWorkerError", "BrokenProcessPool")  # what launchers say of a process that was killed
-
-
-def points(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of every point of a sweep, as Hydra's basic sweeper would expand them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(f"overrides: {str(error).splitlines()[0]}; quote lists and sweeps for the shell") from error
-    if any(o.key_or_group == "hydra/sweeper" for o in parsed):  # such a sweeper picks its points while it runs
-        return [[o.input_line for o in parsed if not o.is_sweep_override() and o.input_line]]
-    jobs = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-    return [list(job) for job in jobs]
+CONFIGS = "configs"  # in that of a sweep: the config of each of its points, by number
 
 
 @contextmanager
@@ -55,47 +40,101 @@ def planned(folder: Path, points: Sequence[Mapping[str, Any]], **about: Any) -> 
         yield
 
 
-def launch(overrides: Sequence[str], folder: Path) -> list[str]:
-    """Run every point, with Hydra's bookkeeping in `folder`; return the problems of those that failed."""
-    import hydra
+def launch(points: Sequence[Point], words: Sequence[str], folder: Path) -> list[str]:
+    """Run every point, with our bookkeeping in `folder`; return the problems of those that failed.
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed by Hydra
-    arguments = sys.argv
-    quoted = str(folder).replace("'", r"\'")  # spaces, commas and brackets mean something to Hydra
-    sys.argv = ["splitpriv", "-m", f"hydra.sweep.dir='{quoted}'", *overrides]
-    jobs = [{"overrides": job} for job in points(overrides)]
-    try:
-        with planned(folder, jobs, command=shlex.join(["splitpriv", "run", "-m", *overrides])):
-            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
-    except Exception as error:
-        stop.check()
-        if type(error).__name__ not in KILLED:
-            raise
-        raise UserError(
-            "hydra.launcher: a process of the sweep was killed, for want of memory perhaps; lower "
-            "hydra.launcher.n_jobs, and the same command continues"
-        ) from error
-    finally:
-        sys.argv = arguments
-    left = [json.loads(path.read_text()) for path in sorted(folder.glob(f"*/{FAILED}"))]
-    return [f"[{' '.join(point['overrides'])}] {problem}" for point in left for problem in point["problems"]]
+    `words`: the whole command's overrides, from which launchers take their settings. Hydra's own files lie where
+    `hydra.sweep.dir` and `subdir` say: no point is looked for there.
+    """
+    told = [word for word in words if overrides.is_hydra(word)]
+    task = Task(folder, Path.cwd())
+    jobs = [config.for_hydra(point.words) for point in points]
+    with planned(folder, [{"overrides": list(point.words)} for point in points], command=_command(words)):
+        keep(folder, [point.prepared.cfg for point in points])
+        hydra.launch(jobs, told, folder, task)
+    problems = []
+    for i, point in enumerate(points):
+        left = failure(folder, i)
+        if not left and not (folder / str(i) / DONE).exists():
+            left = [f"ended without a result and without a word; look into {folder / str(i)}"]
+        problems += [f"[{' '.join(point.words)}] {problem}" for problem in left]
+    return problems
 
 
-def task(composed: Any) -> None:
-    """One point of a sweep, in any process of the launcher; done.json names its row, failed.json the problems."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from splitpriv.run.prepare import prepare
-
-    job = HydraConfig.get()
-    home = Path(job.runtime.output_dir)
-    if multiprocessing.current_process().name != "MainProcess":
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this process
-    with FileLock(home / LOCK):
+def search(words: Sequence[str], folder: Path, known: set[str]) -> list[str]:
+    """The same where a sweeper makes the points; `known`: the parts whose settings a point may lack."""
+    job = [o.input_line for o in points.read(words)]
+    told = [word for word in words if overrides.is_hydra(word)]
+    task = Task(folder, Path.cwd(), made=False, known=frozenset(known))
+    broken: Exception | None = None
+    with planned(folder, [], command=_command(words)):
         try:
-            row = running.point(prepare(resolve(composed, job.runtime.choices)), wait=False)
-            write_atomic(home / DONE, json.dumps({"key": row["key"]}))
-        except Exception as error:
-            problems = running.problems_of(error) or traceback.format_exc().splitlines()
-            left = {"overrides": list(job.overrides.task), "problems": problems}
-            write_atomic(home / FAILED, json.dumps(left))
+            hydra.search(job, told, folder, task)
+        except UserError as error:
+            broken = error
+        except (ValueError, AssertionError, RuntimeError) as error:  # what sweepers raise at their own settings
+            broken = UserError(f"hydra.sweeper: {next(iter(str(error).splitlines()), type(error).__name__)}")
+    numbers = sorted(int(path.parent.name) for path in folder.glob(f"*/{FAILED}"))
+    problems = [f"[point {i}] {problem}" for i in numbers for problem in failure(folder, i)]
+    if broken and not problems:
+        raise broken
+    return problems
+
+
+def keep(folder: Path, cfgs: Sequence[Config]) -> None:
+    """Leave the config of every point in `folder`: what was checked is what runs, whoever composes again."""
+    (folder / CONFIGS).mkdir(exist_ok=True)
+    for i, cfg in enumerate(cfgs):
+        write_atomic(folder / CONFIGS / f"{i}.json", json.dumps(cfg))
+
+
+def failure(folder: Path, number: int) -> list[str]:
+    """What went wrong at a point of a sweep, if anything did."""
+    left = folder / str(number) / FAILED
+    return list(json.loads(left.read_text())["problems"]) if left.exists() else []
+
+
+def _command(words: Sequence[str]) -> str:
+    return shlex.join(["splitpriv", "run", "-m", *words])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One point of a sweep, in any process of a launcher; done.json names its row, failed.json the problems.
+
+    `home`: the sweep's folder, in which each point has one by its number; `here`: where the command was given, from
+    which relative paths count wherever Hydra goes; `made`: whether `keep` left every config, or a sweeper makes points.
+    """
+
+    home: Path
+    here: Path
+    made: bool = True
+    known: frozenset[str] = frozenset()
+
+    def __call__(self, composed: Any) -> Any:
+        """Run it; what its `objective` names is returned."""
+        from hydra.core.hydra_config import HydraConfig
+
+        from splitpriv.run.prepare import from_overrides, prepare
+
+        job = HydraConfig.get()
+        home, words = self.home / str(job.job.num), list(job.overrides.task)
+        home.mkdir(parents=True, exist_ok=True)
+        if multiprocessing.current_process().name != "MainProcess":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this process
+        with chdir(self.here), FileLock(home / LOCK):
+            try:
+                if self.made:
+                    prepared = prepare(json.loads((self.home / CONFIGS / f"{job.job.num}.json").read_text()))
+                else:
+                    prepared = from_overrides(points.fit(words, set(self.known)))
+                row = running.point(prepared, wait=False)
+                found = aims.values(prepared.cfg["objective"], row)
+                write_atomic(home / DONE, json.dumps({"key": row["key"]}))
+                return found
+            except Exception as error:
+                problems = running.problems_of(error) or traceback.format_exc().splitlines()
+                write_atomic(home / FAILED, json.dumps({"overrides": words, "problems": problems}))
+                if not self.made:
+                    raise  # a sweeper has to know
+                return None

@@ -30,6 +30,7 @@ WEIGHTS: dict[Backbone, str] = {
     "vgg": "vgg16-397923af.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
+SMALLEST: dict[Backbone, int] = {"alex": 31, "vgg": 16, "squeeze": 17}  # side of the smallest image, pixels
 
 
 class Auditor(Protocol):
@@ -64,7 +65,14 @@ class Measure:
             object.__setattr__(self, "auditor", self.audit() if self.audit else None)
 
     def validate(self, spec: Spec) -> None:
-        """Raise UserError where the data set of `spec` lacks what the audit asks for; before data is read."""
+        """Raise UserError where images of `spec` are too small for LPIPS, or lack what the audit asks for; before data
+        is read."""
+        if self.lpips is not None and min(spec.image[1:]) < SMALLEST[self.lpips]:
+            sides = ", ".join(f"{net} from {side}" for net, side in SMALLEST.items())
+            raise UserError(
+                f"measure.lpips: {self.lpips} has no answer on images of {spec.image[1]}x{spec.image[2]} ({sides} "
+                "pixels a side); use larger images, as in dataset.size, another net, or measure.lpips=null"
+            )
         if self.auditor is not None:
             with blame("measure.audit"):
                 self.auditor.validate(spec)

@@ -16,8 +16,9 @@ from torch import Tensor
 from splitpriv.attacks.base import Access, Attack, Aux, answer, mean_of
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.defenses.parts.aside import aside
 from splitpriv.run.fit import Job
-from splitpriv.run.parts import make_model, make_monitor
+from splitpriv.run.parts import make_model, make_monitor, require_normal
 from splitpriv.run.plan import prior_key
 from splitpriv.run.prepare import Prepared
 from splitpriv.run.row import provenance
@@ -25,7 +26,7 @@ from splitpriv.run.train import load_weights, train_phase
 from splitpriv.store import Store
 from splitpriv.store.state import seed_epoch
 from splitpriv.targets import build
-from splitpriv.types import Phase
+from splitpriv.types import Phase, UserError
 
 LEAVES = {"fit": ("weights.pt", "curve.json"), "attack": ("reconstructions.safetensors", "report.json")}
 
@@ -110,6 +111,7 @@ class Run:
 
     def _train(self, model: Defended, phase: Phase, seed: str, home: Path) -> None:
         node = {**self.cfg["optim"], **phase.optim}
+        require_normal(model, min(node["batch"], len(self.splits["train"])), "protocol.slices.train")
         job = Job(
             seed, phase, build(node, "optim")(), self.parts.dataset, self.parts.task, self.splits["train"],
             self.splits["val"], self.parts.protocol.select, self.parts.protocol.select_after, f"fit {phase.name}",
@@ -171,6 +173,23 @@ class Run:
             intercept=lambda draws: self.victims.x(slice(None)),
             rights={"query": same, "aux": Aux(self.known["aux"], same, same, cacheable=False)},
         )  # fmt: skip
+
+    def require_finite(self) -> None:
+        """Raise UserError where what the trained device sends is NaN or infinite: no attack is at fault for that."""
+        with torch.no_grad(), aside():
+            found = {name: z for name, _, z in self.model.walk(self.victims.x(slice(0, 256)))}
+        before = "optim.optimizer"
+        for name, z in found.items():
+            if not z.isfinite().all():
+                raise UserError(
+                    f"{before}: what the trained device sends is NaN or infinite; "
+                    + (
+                        "lower optim.optimizer.lr, or set optim.clip"
+                        if before == "optim.optimizer"
+                        else "lower its settings"
+                    )
+                )
+            before = f"defense.{name}"
 
     @torch.no_grad()
     def releases(self, draw: int) -> Tensor:

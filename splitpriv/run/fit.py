@@ -18,6 +18,7 @@ from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.progress import bar
+from splitpriv.run import limits
 from splitpriv.store.state import seed_epoch
 from splitpriv.tasks.base import Task
 from splitpriv.types import Count, Epoch, Phase, Positive, Step, UserError
@@ -196,14 +197,13 @@ class SplitFit(pl.LightningModule):
         return self.job.task.batches(self.job.train, self.job.recipe.batch)
 
     def on_train_epoch_end(self) -> None:
-        note: dict[str, Any] = {
-            "phase": self.job.phase.name,
-            "epoch": self.epoch,
-            "lr": self.main.param_groups[0]["lr"],
-        }
-        values = host.to_host(torch.stack(list(self.sums.values())) / len(self.order))
+        rate = self.main.param_groups[0]["lr"]
+        note: dict[str, Any] = {"phase": self.job.phase.name, "epoch": self.epoch, "lr": rate}
+        told = torch.stack(list(self.sums.values())) / len(self.order)
+        *values, whole = host.to_host(torch.cat([told, limits.finite(self.model).to(told.dtype)]))
         note |= dict(zip(self.sums, values, strict=True))
         broken = [name for name, value in note.items() if isinstance(value, float) and not math.isfinite(value)]
+        broken += [] if whole else ["a weight"]
         if broken:
             raise UserError(
                 f"optim.optimizer.lr: {', '.join(broken)} became NaN or infinite in epoch {self.epoch + 1} of phase "

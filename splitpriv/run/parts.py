@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +20,7 @@ from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
+from splitpriv.run import limits
 from splitpriv.run.fit import Recipe
 from splitpriv.run.runtime import Runtime
 from splitpriv.store.keys import listed
@@ -54,13 +58,13 @@ def assemble(cfg: Config) -> Parts:
             return None
 
     def made(node: Mapping[str, Any], where: str) -> Any:
-        with blame(where):
+        with limits.buildable(node, where), blame(where):
             return build(node, where)()
 
     groups = ("dataset", "task", "protocol", "knowledge", "optim", "runtime", "measure")
     parts = {name: attempt(made, cfg[name], name) for name in groups}
     if parts["optim"]:
-        attempt(_try_optim, parts["optim"])
+        attempt(_try_optim, parts["optim"], cfg["optim"])
     attacks = {name: attempt(made, node, f"attack.{name}") for name, node in listed(cfg["attack"])}
     if not attacks:
         problems.append("attack: is empty; list at least one, as in attack=[decoder]")
@@ -70,6 +74,7 @@ def assemble(cfg: Config) -> Parts:
             model = attempt(make_model, cfg, parts["dataset"])
             if model:
                 attempt(make_monitor, cfg, model)
+                attempt(_require_sense, cfg, model, parts, attacks)
                 phases = attempt(schedule, model)
                 if parts["task"]:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
@@ -95,18 +100,72 @@ def _know(attacks: Mapping[str, Attack | None], spec: Spec, problems: list[str])
             )
 
 
-def _try_optim(recipe: Recipe) -> None:
-    """Build the optimiser and its schedule once: torch checks their values only then."""
-    part = "optimizer"
-    try:
-        optimizer = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
-        part = "schedule"
-        if recipe.schedule is not None:
-            schedule = recipe.schedule(optimizer)
-            optimizer.step()
+def _try_optim(recipe: Recipe, node: Mapping[str, Any]) -> None:
+    """Build the optimiser and step its schedule as often as it will be: torch checks their values only then."""
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.zeros(2, 2)
+    with limits.buildable(node["optimizer"], "optim.optimizer"):
+        optimizer = recipe.optimizer([weight])
+        optimizer.step()
+    if recipe.schedule is None:
+        return
+    with limits.buildable(node["schedule"], "optim.schedule"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        schedule = recipe.schedule(optimizer)
+        for _ in range(min(recipe.epochs, 100)):
             schedule.step()
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optim.{part}: {error}; correct its settings") from error
+    if not all(math.isfinite(group["lr"]) for group in optimizer.param_groups):
+        raise UserError("optim.schedule: makes the learning rate infinite; correct its settings")
+
+
+def _require_sense(
+    cfg: Config, model: Defended, parts: Mapping[str, Any], attacks: Mapping[str, Attack | None]
+) -> None:
+    """Raise UserError for a crop beyond the image, a batch that BatchNorm cannot normalise, and nets beyond memory."""
+    problems = []
+    dataset, optim, protocol = parts["dataset"], parts["optim"], parts["protocol"]
+    side = min(dataset.spec.image[1:])
+    if dataset.crop > side:
+        problems.append(f"dataset.crop: pads {dataset.crop} pixels around images of {side}; give at most their side")
+    first = protocol.limit.get("train") if protocol else None
+    if optim and min(optim.batch, first or optim.batch) == 1:
+        key = "optim.batch" if optim.batch == 1 else "protocol.limit.train"
+        try:
+            require_normal(model, 1, key)
+        except UserError as error:
+            problems += error.problems
+    for name, attack in attacks.items():
+        net = getattr(attack, "net", None)
+        if callable(net):
+            try:
+                limits.require_room(net(model.shape, dataset.spec.image), cfg["attack"][name], f"attack.{name}")
+            except UserError as error:
+                problems += error.problems
+            except (RuntimeError, TypeError, ValueError, MemoryError) as error:
+                if "overflow" in str(error) or isinstance(error, MemoryError):
+                    problems.append(f"attack.{name}.net: is larger than any memory; lower its width")
+    if problems:
+        raise UserError(*problems)
+
+
+def require_normal(model: Defended, batch: int, key: str) -> None:
+    """Raise UserError where training on `batch` images leaves some BatchNorm one value per channel, as at 1x1."""
+    if batch > 1:
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.net.train()
+        with torch.no_grad(), aside(), torch.device("meta"):
+            copy.deepcopy(model.net).to("meta")(torch.empty(1, *model.spec.image))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"{key}: leaves a batch of one image, of which BatchNorm at 1x1 makes zeros; give 2 or more"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
@@ -115,7 +174,7 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
     links: dict[str, Defense] = {}
     for name, node in listed(cfg["defense"] if chain else {}):
         try:
-            with blame(f"defense.{name}"), aside():
+            with limits.buildable(node, f"defense.{name}"), blame(f"defense.{name}"), aside():
                 links[name] = build(node, f"defense.{name}")()
         except UserError as error:
             problems += error.problems
@@ -126,13 +185,18 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
         except UserError as error:
             problems += error.problems
     try:
-        backbone = build(cfg["backbone"], "backbone")(dataset.spec)
-        net = SplitNet(backbone, dataset.spec, at=cfg["split"]["at"], bottleneck=cfg["split"]["bottleneck"])
+        with limits.buildable(cfg["backbone"], "backbone"):
+            backbone = build(cfg["backbone"], "backbone")(dataset.spec)
+            limits.require_room(backbone, cfg["backbone"], "backbone")
+        with limits.buildable(cfg["split"], "split"):
+            net = SplitNet(backbone, dataset.spec, at=cfg["split"]["at"], bottleneck=cfg["split"]["bottleneck"])
+            limits.require_room(net, cfg["split"], "split")
     except UserError as error:
         problems += error.problems
     if problems:
         raise UserError(*problems)
-    model = Defended(net, links, dataset.spec)
+    with limits.buildable(None, "defense"):
+        model = Defended(net, links, dataset.spec)
     model.precision = cfg["runtime"]["precision"]
     model.channels_last = cfg["runtime"]["channels_last"]
     return model
@@ -142,8 +206,9 @@ def make_monitor(cfg: Config, model: Defended) -> Any:
     """The inversion decoder that watches training, or None."""
     if not cfg["monitor"]:
         return None
-    monitor = build(cfg["monitor"], "monitor")()
-    monitor.attach(model.shape, model.spec.image)
+    with limits.buildable(cfg["monitor"], "monitor"):
+        monitor = build(cfg["monitor"], "monitor")()
+        monitor.attach(model.shape, model.spec.image)
     return monitor
 
 

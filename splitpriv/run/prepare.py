@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from splitpriv import config, targets
 from splitpriv.config import LISTS, SINGLE, Config, nearest
+from splitpriv.run import aims, limits
 from splitpriv.run.parts import Parts, assemble
 from splitpriv.run.plan import Plan, make_plan
 from splitpriv.types import UserError, Whole
@@ -38,15 +39,29 @@ def prepare(cfg: Config) -> Prepared:
     """
     problems = _shape(cfg)
     misshapen = bool(problems)
+    problems += limits.numbers(cfg)
     for where, node in targets.nodes(cfg):
         targets.bind(node, where, problems)
+    parts = None
     try:
         parts = None if misshapen else assemble(cfg)
     except UserError as error:
         problems += error.problems
+    except Exception:
+        if not problems:  # else it follows from one of them
+            raise
+    if parts is not None:
+        problems += aims.problems(cfg, {name: attack.recovers for name, attack in parts.attacks.items()})
     if problems or parts is None:
-        raise UserError(*dict.fromkeys(problems))
+        raise UserError(*_specific(problems))
     return Prepared(cfg, parts, make_plan(cfg, parts))
+
+
+def _specific(problems: Sequence[str]) -> list[str]:
+    """Each problem once; without what could not be built because of a setting that is named anyhow."""
+    keys = {problem.partition(": ")[0] for problem in problems}
+    return [p for p in dict.fromkeys(problems)
+            if limits.UNBUILT not in p or not any(k.startswith(f"{p.partition(': ')[0]}.") for k in keys)]  # fmt: skip
 
 
 def check(cfg: Config) -> list[str]:
@@ -63,7 +78,7 @@ def from_overrides(overrides: Sequence[str]) -> Prepared:
     try:
         cfg = config.compose(overrides)
     except config.RefusedError as error:
-        raise UserError(*error.problems, *check(error.rest)) from error
+        raise UserError(*error.problems, *(p for p in check(error.rest) if not error.follows(p))) from error
     return prepare(cfg)
 
 
@@ -77,30 +92,51 @@ def _nameless(group: str) -> str:
 
 def _shape(cfg: Config) -> list[str]:
     """What is missing from a config, or too much, outside its targets."""
-    known = {*SINGLE, *LISTS, *SEEDS, "split", "monitor", "paths", "choices"}
-    problems = [f"{key}: no such key here; {nearest(key, sorted(known))}" for key in sorted(set(cfg) - known)]
+    known = {*SINGLE, *LISTS, *SEEDS, "split", "monitor", "objective", "paths", "choices"}
+    problems = [f"{key}: no such key here; {nearest(str(key), sorted(known))}" for key in cfg if key not in known]
     problems += [f"{key}: is missing; do not remove it" for key in sorted(known - set(cfg))]
     for name in SINGLE:
         if name in cfg and not (isinstance(cfg[name], Mapping) and "_target_" in cfg[name]):
             problems.append(f"{name}: has no _target_; choose one of its options, as in {name}=NAME")
     for group in LISTS:
-        if "_target_" in (cfg.get(group) or {}):
+        parts = cfg.get(group) or {}
+        if not isinstance(parts, Mapping):
+            problems.append(f"{group}: is {parts!r}; list options by name, as in {group}=[NAME]")
+            continue
+        if "_target_" in parts:
             problems.append(_nameless(group))
             continue
-        for name, node in (cfg.get(group) or {}).items():
+        for name, node in parts.items():
             if not isinstance(node, Mapping) or "_target_" not in node:
                 problems.append(f"{group}.{name}: {name} is not listed; write {group}=[{name}] before its settings")
-    split = cfg.get("split", {})
+            elif not isinstance(name, str) or not name.isidentifier():
+                problems.append(f"{group}.{name}: is no name; letters, digits and _ make one")
+    monitor = cfg.get("monitor") or {}
+    if not isinstance(monitor, Mapping) or (monitor and "_target_" not in monitor):
+        problems.append("monitor: has no _target_; choose monitor=none or monitor=decoder")
+    return [*problems, *_split(cfg.get("split")), *(p for name in SEEDS if name in cfg for p in _seed(cfg, name))]
+
+
+def _split(split: object) -> list[str]:
+    if not isinstance(split, Mapping):
+        return [f"split: is {split!r}; choose one of its options, as in split=middle"]
     if set(split) != set(SPLIT):
-        extra = ", ".join(f"split.{key}" for key in sorted(set(split) ^ set(SPLIT)))
-        problems.append(f"{extra}: unknown or missing; a split has {' and '.join(SPLIT)}")
-    elif not isinstance(split["bottleneck"], Mapping | None):
-        problems.append(
-            f"split.bottleneck: is {split['bottleneck']!r}; give channels, kernel, stride and activation, or null"
+        extra = ", ".join(f"split.{key}" for key in sorted(set(map(str, split)) ^ set(SPLIT)))
+        return [f"{extra}: unknown or missing; a split has {' and '.join(SPLIT)}"]
+    if not isinstance(split["bottleneck"], Mapping | None):
+        told = f"is {split['bottleneck']!r}; give channels, kernel, stride and activation, or null"
+        return [f"split.bottleneck: {told}"]
+    if not isinstance(split["at"], int | str | Mapping):
+        return [f"split.at: is {split['at']!r}; give the number of stages on the edge, or the last of them by name"]
+    return []
+
+
+def _seed(cfg: Config, name: str) -> list[str]:
+    try:
+        TypeAdapter(Whole).validate_python(cfg[name], strict=True)
+    except ValidationError:
+        sweep = (
+            f"; a sweep reads {name}={','.join(map(str, cfg[name]))}, with -m" if isinstance(cfg[name], list) else ""
         )
-    for name in SEEDS:
-        try:
-            TypeAdapter(Whole).validate_python(cfg.get(name, 0), strict=True)
-        except ValidationError:
-            problems.append(f"{name}: should be a whole number of at least 0, got {cfg[name]!r}")
-    return problems
+        return [f"{name}: should be a whole number of at least 0, got {cfg[name]!r}{sweep}"]
+    return []

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 
-from splitpriv.types import Count, UserError
+from splitpriv.types import UserError
+
+Threads = Annotated[int, Interval(ge=1, le=1024)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +25,15 @@ class Runtime:
     precision: Literal["fp32", "bf16"]
     channels_last: bool
     compile: bool
-    threads: Count
+    threads: Threads
+
+    def __post_init__(self) -> None:
+        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+        if self.compile and shutil.which(compiler) is None:
+            raise UserError(
+                f"runtime.compile: torch.compile needs a C++ compiler, and there is no {compiler} on PATH; install "
+                "one, name it in CXX, or set runtime.compile=false"
+            )
 
     def start(self) -> torch.device:
         """Set threads and determinism for this process and return the device; raise UserError if there is none."""

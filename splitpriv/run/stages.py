@@ -28,6 +28,7 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
     """Fit one attack and recover what it can of every victim from its release, or from x itself where `clean`."""
     attack = run.parts.attacks[name]
     key = run.plan.clean[name][0] if clean else run.plan.attacks[name]
+    run.require_finite()
     access = run.exposed(attack) if clean else run.access(attack)
     seed_epoch(key, -1)
     with blame(f"attack.{name}"):

@@ -52,7 +52,10 @@ def compose(name: str, option: str, overrides: Sequence[str]) -> tuple[Study, Co
     except config.RefusedError as error:
         from splitpriv.run.prepare import check  # with all that trains networks
 
-        problems = [*error.problems, *check(error.rest)]  # the run itself does not know the group
+        problems = [
+            *error.problems,
+            *(p for p in check(error.rest) if not error.follows(p)),
+        ]  # the run itself does not know the group
         raise UserError(*(p for p in problems if not p.startswith(f"{name}: no such key here"))) from error
     node = cfg.pop(name)
     cfg["choices"].pop(name)

@@ -13,6 +13,7 @@ import yaml
 
 from splitpriv import config
 from splitpriv.config import CONF
+from splitpriv.options import called
 from splitpriv.store import Row, Store
 from splitpriv.tables.spec import Line, Play, Scale, Size, Table
 from splitpriv.types import UserError
@@ -203,7 +204,7 @@ def _overrides(
             group = group.split("@")[0]
             missing += [f"{group} {o} is not in this repository yet" for o in options if not exists(group, o)]
             if group in listed:
-                listed[group] = {n for o in options if exists(group, o) for n in _called(group, o)}
+                listed[group] = {n for o in options if exists(group, o) for n in called(CONF, group, o)}
     given = {*size.base, *size.overrides, *sized}
     return [w for w in words if w not in given or _applies(w, listed)], list(dict.fromkeys(missing))
 
@@ -238,13 +239,3 @@ def _default(group: str) -> tuple[str, ...]:
     """The options of a group that a run lists unless it is told otherwise."""
     defaults = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
     return tuple(next(entry[group] for entry in defaults if isinstance(entry, dict) and group in entry))
-
-
-@cache
-def _called(group: str, option: str) -> tuple[str, ...]:
-    """The names under which an option puts its settings: an attack's own, a defence's top keys."""
-    if group == "attack":
-        return (option,)
-    found = yaml.safe_load((CONF / group / f"{option}.yaml").read_text()) or {}
-    inherited = [d for d in found.get("defaults", []) if isinstance(d, str) and d != "_self_"]
-    return (*[key for key in found if key != "defaults"], *[n for o in inherited for n in _called(group, o)])

@@ -6,19 +6,17 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from splitpriv.config import CONF
-from splitpriv.launch.sweeping import FAILED as LEFT
-from splitpriv.launch.sweeping import planned, task
+from splitpriv import config
+from splitpriv.launch import hydra
+from splitpriv.launch.sweeping import Task, failure, keep, planned
 from splitpriv.store import Store, write_atomic
 from splitpriv.tables.cells import FAILED, Cell
 from splitpriv.tables.spec import Scale
-from splitpriv.types import UserError
 
 
-def launch(cells: Sequence[Cell], hydra: Sequence[str], store: Store, name: str, scale: Scale) -> list[str]:
+def launch(cells: Sequence[Cell], words: Sequence[str], store: Store, name: str, scale: Scale) -> list[str]:
     """Run every cell, one after the other or as `hydra/launcher=...` says; return the problems of those that failed.
 
     A failed cell does not stop the others; what went wrong is kept by its key, until a later try ends well. `name` and
@@ -27,15 +25,16 @@ def launch(cells: Sequence[Cell], hydra: Sequence[str], store: Store, name: str,
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     folder = store.root / "multirun" / f"{stamp}_{os.getpid()}_{name}"
     told = ("row", "play", "seed", "attack_seed", "overrides")
-    plan = planned(folder, [{k: getattr(cell, k) for k in told} for cell in cells], table=name, scale=scale)
-    _hydra([cell.overrides for cell in cells], hydra, folder, plan)
+    with planned(folder, [{k: getattr(cell, k) for k in told} for cell in cells], table=name, scale=scale):
+        keep(folder, [cell.prepared.cfg for cell in cells if cell.prepared])
+        jobs = [config.for_hydra(cell.overrides) for cell in cells]
+        hydra.launch(jobs, words, folder, Task(folder, Path.cwd()))
     problems = []
     for i, cell in enumerate(cells):
-        note, left = store.root / FAILED / f"{cell.key}.json", folder / str(i) / LEFT
-        if not left.exists():
+        note, lines = store.root / FAILED / f"{cell.key}.json", failure(folder, i)
+        if not lines:
             note.unlink(missing_ok=True)
             continue
-        lines = json.loads(left.read_text())["problems"]
         if lines[0].startswith("Traceback"):  # its lines are one problem
             lines = ["\n".join(lines)]
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -45,38 +44,3 @@ def launch(cells: Sequence[Cell], hydra: Sequence[str], store: Store, name: str,
             end = f"; whole in {note}" if "\n" in problem else ""
             problems.append(f"{where}: {problem.splitlines()[-1]}{end}")
     return problems
-
-
-def _hydra(
-    jobs: Sequence[Sequence[str]], overrides: Sequence[str], folder: Path, plan: AbstractContextManager[None]
-) -> None:
-    """What Hydra's basic sweeper does once it has its jobs, within `plan`."""
-    from hydra._internal.callbacks import Callbacks
-    from hydra._internal.hydra import Hydra
-    from hydra._internal.utils import create_config_search_path
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.plugins import Plugins
-    from hydra.errors import HydraException
-    from hydra.types import HydraContext, RunMode
-    from hydra.version import setbase
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed by Hydra
-    quoted = str(folder).replace("'", r"\'")
-    GlobalHydra.instance().clear()
-    setbase("1.3")
-    try:
-        main = Hydra.create_main_hydra2("splitpriv", create_config_search_path(str(CONF)))
-        try:
-            cfg = main.compose_config(
-                "config", [f"hydra.sweep.dir='{quoted}'", *overrides], RunMode.MULTIRUN, with_log_configuration=False
-            )
-        except HydraException as error:
-            first = str(error).splitlines()[0]
-            remedy = "give launcher settings as hydra/launcher=joblib hydra.launcher.n_jobs=2"
-            raise UserError(f"hydra: {first}; {remedy}") from error
-        context = HydraContext(config_loader=main.config_loader, callbacks=Callbacks(cfg))
-        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=cfg)
-        with plan:
-            launcher.launch([list(job) for job in jobs], initial_job_idx=0)
-    finally:
-        GlobalHydra.instance().clear()

@@ -9,10 +9,12 @@ import pytest
 from small import DECODER, SMALL, numbers
 
 from splitpriv.commands import cli
-from splitpriv.launch import sweeping
-from splitpriv.run import pipeline
-from splitpriv.run.prepare import Prepared
+from splitpriv.dashboard.status import sweeps
+from splitpriv.launch import points
+from splitpriv.run import aims, pipeline
+from splitpriv.run.prepare import Prepared, from_overrides
 from splitpriv.store import Store
+from splitpriv.types import UserError
 
 BASE = (*SMALL, *DECODER)
 
@@ -33,7 +35,7 @@ def test_a_point_of_a_sweep_is_the_run_itself(tmp_path: Path) -> None:
 
 
 def test_lists_are_swept_as_options() -> None:
-    assert sweeping.points(["defense=[none],[noise]", "seed=0,1"]) == [
+    assert points.expand(["defense=[none],[noise]", "seed=0,1"]) == [
         ["defense=[none]", "seed=0"], ["defense=[none]", "seed=1"],
         ["defense=[noise]", "seed=0"], ["defense=[noise]", "seed=1"],
     ]  # fmt: skip
@@ -52,13 +54,13 @@ def test_an_invalid_point_stops_the_sweep_before_it_starts(
 
 
 def test_a_point_that_fails_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "-m", *BASE, "optim.optimizer.lr=1e30,0.05"]) == 2
+    assert cli.main(["run", "-m", *BASE, "optim.optimizer.weight_decay=1e9,0"]) == 2
     said = capsys.readouterr().err
     assert "[" in said
-    assert "optim.optimizer.lr=1e+30" in said
+    assert "optim.optimizer.weight_decay=1000000000.0" in said
     assert "optim.optimizer.lr: " in said
     assert "Traceback" not in said
-    assert [row["optim.optimizer.lr"] for row in rows()] == [0.05]
+    assert [row["optim.optimizer.weight_decay"] for row in rows()] == [0]
 
 
 def test_a_bug_in_one_point_is_told_and_does_not_stop_the_others(
@@ -102,7 +104,7 @@ def test_outputs_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_sweep_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "-m", "defense=[none"]) == 2
-    assert capsys.readouterr().err.startswith("splitpriv: overrides: ")
+    assert capsys.readouterr().err.startswith("splitpriv: defense: the brackets of [none are not closed")
 
 
 def test_parallel_processes_give_the_same_rows(tmp_path: Path) -> None:
@@ -113,3 +115,96 @@ def test_parallel_processes_give_the_same_rows(tmp_path: Path) -> None:
     parallel = {row["key"]: numbers(row) for row in rows(tmp_path / "parallel")}
     assert parallel == {row["key"]: numbers(row) for row in rows(tmp_path / "serial")}
     assert len(parallel) == 2
+
+
+FOLDERS = ("hydra.sweep.subdir=a/${hydra.job.num}", "hydra.job.chdir=true", "hydra.output_subdir=.hydra")
+
+
+def test_points_are_found_wherever_hydra_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = (f"hydra.sweep.dir={tmp_path / 'mine'}", *FOLDERS, "paths.outputs=here")
+    assert cli.main(["run", "-m", *BASE, *words, "optim.optimizer.weight_decay=1e9,0"]) == 2
+    assert "weight_decay=1000000000.0] optim.optimizer.lr: " in capsys.readouterr().err
+    assert [row["optim.optimizer.weight_decay"] for row in rows(tmp_path / "here")] == [0]
+    assert (tmp_path / "mine" / "a" / "1" / ".hydra").is_dir() and not list((tmp_path / "mine").rglob("rows"))
+    [sweep] = sweeps(tmp_path / "here" / "multirun")
+    assert [point["state"] for point in sweep["points"]] == ["failed", "done"]
+
+
+def test_settings_of_a_part_that_a_point_lacks_are_left_out() -> None:
+    chains = ["defense=[none],[noise],[none]", "defense.noise.sigma=0.1,0.2", "decoder@attack.decoder.net=conv"]
+    jobs, notes = points.settle(points.expand(chains))
+    net = "decoder@attack.decoder.net=conv"
+    assert jobs == [
+        ["defense=[none]", net],
+        *(["defense=[noise]", f"defense.noise.sigma={s}", net] for s in (0.1, 0.2)),
+    ]
+    assert "defense.noise.sigma: left out of 4 of 6 points" in notes[0] and "6 points are 3 different" in notes[1]
+
+
+def test_a_point_is_named_where_nothing_could_take_its_setting() -> None:
+    with pytest.raises(UserError, match=r"^defense\.noise\.sigma: the chain has no noise; .*defense=\[noise\]"):
+        points.checked(["defense=[none],[dropout]", "defense.noise.sigma=0.1"])
+    with pytest.raises(UserError, match=r"\[defense=\[noise\] defense\.noise\.sigma=-1\]$"):
+        points.checked(["defense=[none],[noise]", "defense.noise.sigma=-1"])
+
+
+def test_check_previews_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*BASE, "defense=[none],[noise]", "defense.noise.sigma=0.1"]
+    assert cli.main(["run", *BASE]) == 0
+    capsys.readouterr()
+    assert cli.main(["check", "-m", *words]) == 0
+    said = capsys.readouterr().out
+    assert "2 points: 1 cached, 1 to run; to make: 1 x fit, 2 x measure, 1 x attack" in said
+    assert "cost: 2 epochs of training, 2 epochs of attacks at most" in said
+    assert len(rows()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("hydra/sweeper=nevergrad",),
+            "hydra/sweeper=nevergrad: is not installed; pip install 'hydra-nevergrad-sweeper'",
+        ),
+        (("hydra/launcher=rq", "seed=0,1"), "hydra/launcher=rq: is not installed; pip install 'hydra-rq-launcher'"),
+        (("hydra/launcher=cluster", "seed=0,1"), "hydra/launcher=cluster: there is no such plug-in"),
+        (("hydra.launcher.jobs=2", "seed=0,1"), "hydra: "),
+        (("seed=interval(0,1)",), "pip install 'splitpriv[optuna]'"),
+        (("--seed=1",), "write seed=1"),
+    ],
+)
+def test_what_hydra_lacks_is_named(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "-m", *BASE, "objective=utility/accuracy", *words]) == 2
+    line = capsys.readouterr().err
+    assert said in line and len(line.splitlines()) == 1
+
+
+OPTUNA = (*BASE, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "defense=[noise]",
+          "defense.noise.sigma=interval(0.01,0.1)")  # fmt: skip
+
+
+def test_a_sweeper_is_told_what_to_optimise(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "-m", *OPTUNA]) == 2
+    assert "objective: has no value" in capsys.readouterr().err
+    row = {"utility/accuracy": 0.5, "privacy/worst/mse": 1, "chain": "x"}
+    assert aims.values(None, row) is None and aims.values("utility/accuracy", row) == 0.5
+    assert aims.values(["utility/accuracy", "privacy/worst/mse"], row) == (0.5, 1.0)
+    assert aims.directions(["utility/accuracy", "privacy/worst/psnr"]) == ["maximize", "minimize"]
+    with pytest.raises(UserError, match="no number 'chain'; it has utility/accuracy"):
+        aims.values("chain", row)
+
+
+def test_an_objective_is_part_of_no_key() -> None:
+    assert from_overrides(["objective=utility/accuracy"]).plan == from_overrides([]).plan
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aim", ["utility/accuracy", "[utility/accuracy,privacy/worst/mse]"])
+def test_optuna_runs_through(aim: str) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    assert cli.main(["run", "-m", *OPTUNA, f"objective={aim}"]) == 0
+    assert len(rows()) == 2
+    assert cli.main(["run", "-m", *OPTUNA, f"objective={aim}", "optim.optimizer.weight_decay=1e9"]) == 2

@@ -1,0 +1,99 @@
+"""Hydra's launchers and sweepers, with our points and our bookkeeping."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from splitpriv import overrides, stop
+from splitpriv.config import CONF
+from splitpriv.types import UserError
+
+KILLED = ("TerminatedWorkerError", "BrokenProcessPool")  # what launchers say of a process that was killed
+PLUGINS = {  # what to install for an option that Hydra does not bring
+    "hydra/launcher=joblib": "splitpriv[joblib]",
+    "hydra/launcher=submitit_slurm": "splitpriv[slurm]",
+    "hydra/launcher=submitit_local": "splitpriv[slurm]",
+    "hydra/launcher=ray": "hydra-ray-launcher",
+    "hydra/launcher=rq": "hydra-rq-launcher",
+    "hydra/sweeper=optuna": "splitpriv[optuna]",
+    "hydra/sweeper=ax": "hydra-ax-sweeper",
+    "hydra/sweeper=nevergrad": "hydra-nevergrad-sweeper",
+}
+Task = Callable[[Any], Any]
+
+
+def launch(jobs: Sequence[Sequence[str]], words: Sequence[str], folder: Path, task: Task) -> None:
+    """`task` for every job, each a list of overrides, by the launcher that `words` name; Hydra's files go to `folder`
+    unless they say otherwise."""
+    with _started(words, folder) as (config, context):
+        from hydra.core.plugins import Plugins
+
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+        launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+
+
+def search(job: Sequence[str], words: Sequence[str], folder: Path, task: Task) -> None:
+    """The same by a sweeper, which makes its points from `job`'s overrides and what `task` returns."""
+    with _started(words, folder) as (config, context):
+        from hydra.core.plugins import Plugins
+
+        sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=config)
+        sweeper.sweep(arguments=list(job))
+
+
+@contextmanager
+def _started(words: Sequence[str], folder: Path) -> Iterator[tuple[Any, Any]]:
+    """Hydra's own config and context, and its errors as a user's."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from hydra.errors import HydraException
+    from hydra.types import HydraContext, RunMode
+    from hydra.version import setbase
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to us instead of being printed by Hydra
+    where = QuotedString(str(folder), Quote.single).with_quotes()
+    GlobalHydra.instance().clear()
+    setbase("1.3")
+    try:
+        main = Hydra.create_main_hydra2("splitpriv", create_config_search_path(str(CONF)))
+        told = [f"hydra.sweep.dir={where}", *overrides.last_of(words)[0]]
+        config = main.compose_config("config", told, RunMode.MULTIRUN, with_log_configuration=False)
+        yield config, HydraContext(config_loader=main.config_loader, callbacks=Callbacks(config))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explained(str(error))) from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError("hydra.sweep.subdir: makes a name longer than a folder's may be; shorten it") from error
+        raise
+    except Exception as error:
+        stop.check()
+        if type(error).__name__ not in KILLED:
+            raise
+        raise UserError(
+            "hydra.launcher: a process of the sweep was killed, for want of memory perhaps; lower "
+            "hydra.launcher.n_jobs, and the same command continues"
+        ) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _explained(error: str) -> str:
+    """One line on what Hydra says of its own settings."""
+    if lost := re.search(r"'hydra/(launcher|sweeper)/(\w+)'", error):
+        option = f"hydra/{lost[1]}={lost[2]}"
+        if option in PLUGINS:
+            return f"{option}: is not installed; pip install '{PLUGINS[option]}'"
+        known = [o for o in PLUGINS if o.startswith(f"hydra/{lost[1]}")]
+        return f"{option}: there is no such plug-in here; known are {', '.join(known)}"
+    first = next((line for line in error.splitlines() if line.strip()), "?").rstrip(". ")
+    return f"hydra: {first}; settings read hydra/launcher=joblib hydra.launcher.n_jobs=2"

@@ -1,0 +1,102 @@
+"""Values that no run can want, whatever their key: found before anything is built."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splitpriv.config import Config, flatten
+from splitpriv.types import UserError
+
+WHOLE = 2**53  # beyond it a key, and JSON, cannot tell two whole numbers apart
+SEED = 2**31  # of data and splits: what numpy's generators take, twice over
+RATE = 100.0  # the largest learning rate
+UNBUILT = "cannot be built with these settings"
+COPIES = 4  # of every parameter while it learns: itself, its gradient, and what an optimiser keeps
+
+
+def numbers(cfg: Config) -> list[str]:
+    """NaN, infinities, whole numbers beyond what a key can tell apart, and learning rates beyond sense."""
+    problems = []
+    for key, value in _leaves(cfg):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        name = key.rpartition(".")[2]
+        if not math.isfinite(value):
+            problems.append(f"{key}: is {value}; give a finite number")
+        elif isinstance(value, int) and abs(value) >= WHOLE:
+            problems.append(f"{key}: {value:.3g} is beyond 2^53, up to which keys tell whole numbers apart; lower it")
+        elif name == "seed" and "." in key and not 0 <= value < SEED:
+            problems.append(f"{key}: {value} is no seed; give a whole number from 0 to below 2^31")
+        elif (name == "lr" or name.endswith("_lr")) and value > RATE:
+            problems.append(f"{key}: {value:g} is no learning rate; give one of at most {RATE:g}")
+        elif key == "optim.optimizer.lr" and value <= 0:
+            problems.append(f"{key}: {value:g} teaches nothing; give a learning rate above 0")
+        elif name == "T_max" and value < 1:
+            problems.append(
+                f"{key}: {value} is no length of a schedule; give at least 1, as in {key}=${{optim.epochs}}"
+            )
+    return problems
+
+
+def _leaves(cfg: Config) -> Iterator[tuple[str, Any]]:
+    for key, value in flatten({k: v for k, v in cfg.items() if k not in ("paths", "choices")}).items():
+        yield key, value
+        if isinstance(value, list):
+            flat = list(value)
+            for item in flat:
+                if isinstance(item, list):
+                    flat.extend(item)
+                yield key, item
+
+
+def largest(node: Mapping[str, Any], where: str) -> str:
+    """The key of the largest whole number of a node, which makes its part too large; `where` if there is none."""
+    sizes = {k: v for k, v in flatten(node).items() if isinstance(v, int) and not isinstance(v, bool)}
+    return f"{where}.{max(sizes, key=lambda k: sizes[k])}" if sizes else where
+
+
+def require_room(net: nn.Module, node: Mapping[str, Any], where: str) -> None:
+    """Raise UserError where training a network would need more memory than this machine has."""
+    size = COPIES * 4 * sum(p.numel() for p in net.parameters())
+    if size > memory():
+        raise UserError(
+            f"{largest(node, where)}: a network of {size / COPIES / 4:,.0f} parameters needs {size / 2**30:,.0f} GiB "
+            f"while it is trained, and this machine has {memory() / 2**30:,.0f}; lower it"
+        )
+
+
+def finite(module: nn.Module) -> Tensor:
+    """Whether all weights and statistics of a module are finite, (1,), on its device."""
+    floats = [t for t in module.state_dict().values() if t.is_floating_point()]
+    return torch.stack([t.isfinite().all() for t in floats]).all()[None]
+
+
+def memory() -> int:
+    """The machine's memory in bytes."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # a system that does not tell
+        return 2**40
+
+
+@contextmanager
+def buildable(node: Any, where: str) -> Iterator[None]:
+    """Settings that each pass but together cannot be built are a user's mistake, too: whatever is raised names them."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError,
+            ValueError) as error:  # fmt: skip
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        named = [key for key in node if str(key) in first] if isinstance(node, Mapping) else []
+        if isinstance(error, MemoryError) or any(word in first for word in ("alloc", "memory", "overflow")):
+            key = largest(node, where) if isinstance(node, Mapping) else where
+        else:
+            key = f"{where}.{named[0]}" if named else where
+        raise UserError(f"{key}: {UNBUILT} ({first}); correct them") from error
