@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -113,22 +114,29 @@ def bind(node: Mapping[str, Any], where: str, problems: list[str], kind: Any = N
 
 
 def _makes(target: Callable[..., Any], kind: Any) -> bool:
-    """Whether a class is of this kind, or a function returns such; a kind is a class or the dotted name of one."""
+    """Whether a class is of this kind, or a function returns such; a kind is a class or the name of one."""
+    made: Any = target
     if not isinstance(target, type):
         told = getattr(target, "__annotations__", {}).get("return")
-        target = eval(told, dict(vars(sys.modules[target.__module__]))) if isinstance(told, str) else told  # type: ignore[assignment]
-    if not isinstance(target, type):
+        made = vars(sys.modules[target.__module__]).get(told.split(".")[0]) if isinstance(told, str) else told
+        for name in told.split(".")[1:] if isinstance(told, str) else ():
+            made = getattr(made, name, None)
+    if not isinstance(made, type):
         return False
     if isinstance(kind, str):
-        return kind in {f"{c.__module__}.{c.__qualname__}" for c in target.__mro__}
+        return kind in {name for c in made.__mro__ for name in (c.__name__, f"{c.__module__}.{c.__qualname__}")}
     if getattr(kind, "_is_protocol", False):
-        return all(hasattr(target, name) for name in vars(kind) if not name.startswith("_"))
-    return not isinstance(kind, type) or issubclass(target, kind)
+        return all(hasattr(made, name) for name in vars(kind) if not name.startswith("_"))
+    return not isinstance(kind, type) or issubclass(made, kind)
 
 
 def _made_by(target: Callable[..., Any], key: str) -> Any:
     """What a nested target at this key has to make, by its annotation `Callable[..., X]`; None: it is a plain value."""
-    annotation = _annotation(target, key)
+    try:
+        annotation = _annotation(target, key)
+    except NameError:  # X is imported for its type alone
+        told = re.search(r"Callable\[.*,\s*(?:\w+\.)*(\w+)\]", str(settings(target)[key].annotation))
+        return told[1] if told else None
     for option in (annotation, *typing.get_args(annotation)):
         if typing.get_origin(option) is Callable:
             return typing.get_args(option)[1]
