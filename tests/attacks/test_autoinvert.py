@@ -25,7 +25,7 @@ from splitpriv.store import Store, state
 CONSTANTS = {
     plateau: ("ROUND", "RATE", "WARM", "FALL", "GAIN", "NEGLIGIBLE", "MEMORY"),
     search: ("TV", "ANCHOR", "RATE", "SHORT", "GAIN"),
-    members: ("BATCH", "WIDTH", "BLOCKS", "POOL"),
+    members: ("BATCH", "WIDTHS", "WIDTH", "BLOCKS", "POOL"),
     lab: ("PARTS", "SHIFT"),
     muon: ("MOMENTUM", "ADAM_SHARE", "QUINTIC"),
 }
@@ -79,7 +79,7 @@ def test_members_build_on_one_another_and_the_answer_is_the_best_of_them_on_aux(
     with torch.no_grad():
         told = found.everything(here.release(x))
     errors = {name: float(mse(images, x)) for name, images in told.items()}
-    assert set(told) == {"", "mean", "nearest", "decoder", "refine", "search", "fuse", "polish"}
+    assert set(told) == {"", "mean", "gallery", "decoder", "refine", "search", "fuse", "polish"}
     assert errors["decoder"] < errors["mean"] and errors["refine"] < errors["decoder"]
     assert errors["search"] < errors["decoder"]
     assert found.choice == min(found.expected, key=found.expected.__getitem__)
@@ -137,6 +137,16 @@ def test_the_noise_is_measured_and_the_true_image_lies_where_it_says(world, tmp_
     assert place.noise.mean().sqrt() == pytest.approx(0.05 / queries**0.5, rel=0.05)
     x, releases = place.pairs("learn")
     assert place.distance(x, releases).mean() == pytest.approx(float((place.weight * place.noise).mean()), rel=0.1)
+
+
+def test_the_gallery_knows_the_image_where_it_has_it(world, tmp_path):
+    place = lab_of(world, tmp_path / "key")
+    gallery = members.Gallery(place)
+    x, releases = place.pairs("learn")
+    assert mse(gallery._weighed(releases, 1.0), x) < 0.02 * x.var()
+    x, releases = place.pairs("held")
+    assert mse(gallery(releases), x) < min(mse(place.mean_image, x), mse(gallery._weighed(releases, 1.0), x) * 1.001)
+    assert gallery.width > 1
 
 
 def test_a_search_goes_down_whatever_the_layout_of_its_start(world, tmp_path):

@@ -47,7 +47,7 @@ class AutoInvert(Attack):
     """A fixed set of members, each brought to its plateau on the adversary's own data, and the best of their answers.
 
     A decoder ladder; a refinement that sees the gradient of the distance between the expected release and the one
-    received; a search; a fusion, and a search from it; the mean image and the nearest image of aux in release space.
+    received; a search; a fusion, and a search from it; the mean image, and images of aux weighed by their releases.
     Expected releases come from the device's half (`knowledge: white`), or from a stand-in learned from queries (black).
     Lengths double until the gain on held-out aux is below 2 %, weights are chosen there, and the answer is that of the
     member with the lowest MSE on a part of aux that nothing else has used: never a victim. `tier` bounds the cost; what
@@ -74,7 +74,7 @@ class AutoInvert(Attack):
         lab.edge = access.expected if self.knowledge == "white" else members.Standin(lab, tier.refine)
         made: dict[str, Callable[[], Found]] = {
             "mean": lambda: members.mean_image(lab),
-            "nearest": lambda: members.nearest(lab),
+            "gallery": lambda: members.Gallery(lab),
             "decoder": lambda: members.decoder(lab, tier.decoder, tier.rungs),
             "refine": lambda: members.refine(lab, "refine", tier.refine, lab.made["decoder"]),
             "search": lambda: Search(lab, "search", lab.made["refine"], tier.tune, tier.search),

@@ -121,6 +121,11 @@ class Lab:
         raw = 1 / (self.noise + 1e-2 * signal.mean())
         return raw / (raw * signal).mean()
 
+    @cached_property
+    def precision(self) -> Tensor:
+        """The inverse of the noise, entry by entry, (*shape); of a release without noise as if it had little."""
+        return 1 / (self.noise + 1e-4 * self.scale.spread.square().mean())
+
     def expected(self, x: Tensor) -> Tensor:
         """What the device sends for x on average, differentiable; where it is not known, by the stand-in's account."""
         assert self.edge is not None

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitpriv import host
-from splitpriv.attacks.suite.lab import Found, Lab, moved, mse
+from splitpriv.attacks.suite.lab import CHUNK, Found, Lab, moved, mse
 from splitpriv.attacks.suite.plateau import Length, Trainee
 from splitpriv.nets import inverters, standins
 from splitpriv.store import state
 
 BATCH = 32
 WIDTH, BLOCKS = 32, 2  # of the nets that refine and fuse
+WIDTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)  # of the gallery, in units of the noise
 POOL = 64  # images whose candidates are kept together
 RUNGS: dict[str, Callable[..., nn.Module]] = {
     "plain": partial(inverters.folded, width=48, blocks=2, depth=0),
@@ -205,16 +206,31 @@ def mean_image(lab: Lab) -> Found:
     return lambda releases: mean.expand(len(releases), *mean.shape)
 
 
-def nearest(lab: Lab) -> Found:
-    """The image of aux whose release lies nearest, in units of the releases' spread and noise."""
-    index = lab.parts["learn"]
-    state.seed_epoch(f"{lab.home.name} nearest", 0)
-    known = torch.cat([lab.release(lab.images(part)) for part in index.split(256)])
-    weight = lab.weight.sqrt()
-    table = (known * weight).flatten(1)
+class Gallery:
+    """Images of aux, weighed by how well their expected releases explain the one received: a posterior mean.
 
-    def answer(releases: Tensor) -> Tensor:
-        place = torch.cdist((releases * weight).flatten(1), table).argmin(1)
-        return lab.images(index[place])
+    Of `WIDTHS`, multiples of the noise, the one with the lowest MSE on held-out aux; a narrow one gives the nearest.
+    """
 
-    return answer
+    def __init__(self, lab: Lab) -> None:
+        index = torch.cat([lab.parts["learn"], lab.parts["fuse"]])
+        self.images = torch.cat([lab.images(part) for part in index.split(CHUNK)])
+        self.root = lab.precision.sqrt()
+        with torch.no_grad():
+            shown = torch.cat([self._flat(lab.expected(part)) for part in self.images.split(CHUNK)])
+        self.centre = shown.mean(0)  # distances by products lose digits to what all have in common
+        self.shown, self.width = shown - self.centre, WIDTHS[0]
+        x, releases = lab.pairs("held")
+        told = host.to_host(torch.stack([mse(self._weighed(releases, width), x) for width in WIDTHS]))
+        self.width = WIDTHS[told.index(min(told))]
+        self.report = {"width": self.width, "held": min(told)}
+
+    def _flat(self, releases: Tensor) -> Tensor:
+        return (releases * self.root).flatten(1)
+
+    def _weighed(self, releases: Tensor, width: float) -> Tensor:
+        far = torch.cdist(self._flat(releases) - self.centre, self.shown).square() / (2 * width)
+        return ((-far).softmax(1) @ self.images.flatten(1)).view(-1, *self.images.shape[1:])
+
+    def __call__(self, releases: Tensor) -> Tensor:
+        return self._weighed(releases, self.width)
