@@ -24,7 +24,11 @@ class Lines:
     def __enter__(self) -> Lines:
         return self
 
-    def __exit__(self, *stopped: object) -> None: ...
+    def __exit__(self, *stopped: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """There is nothing to clear."""
 
     def set_postfix(self, values: dict[str, str], refresh: bool = True) -> None:
         self.postfix = "".join(f", {name} {value}" for name, value in values.items())

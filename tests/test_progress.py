@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from tqdm import tqdm
+
+import splitpriv
 from splitpriv import progress
 
 
@@ -23,3 +29,15 @@ def test_silence_on_demand(monkeypatch, capsys):
     with progress.bar("decoder", 2) as bar:
         bar.update(2)
     assert capsys.readouterr().err == ""
+
+
+def test_lines_take_the_place_of_a_bar_wherever_one_is_used(monkeypatch):
+    """What the package asks of a bar, both kinds have."""
+    monkeypatch.delenv("SPLITPRIV_PROGRESS", raising=False)
+    used = {
+        found for path in Path(splitpriv.__file__).parent.rglob("*.py")
+        for found in re.findall(r"\b(?:bar|ticker)\.(\w+)\(", path.read_text())
+    }  # fmt: skip
+    assert {"update", "set_postfix", "close"} <= used
+    lines = progress.bar("fit", 1)
+    assert isinstance(lines, progress.Lines) and all(hasattr(lines, name) and hasattr(tqdm, name) for name in used)
