@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,11 @@ os.environ["SPLITPRIV_PROGRESS"] = "0"
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # torch and all that is imported lives on: no later collection shall walk through it
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def rank(part: str) -> int:
     return next(i for i, layer in enumerate(LAYERS) if part in layer)
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """What a file imports, inside functions too; what it imports only for types is left out."""
     tree = ast.parse(path.read_text())
@@ -122,23 +124,15 @@ def test_config_and_store_import_no_torch() -> None:
 KEYS = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text())
 KEYED = ("dataset", "backbone", "split", "task", "optim", "protocol", "knowledge", "measure", "defense", "attack",
          "monitor")  # fmt: skip
+APART = {"setting": "+setting={}", "tabular": "+tabular={}", "leaks": "+leaks={}",
+         "decoder": "decoder@attack.decoder.net={}"}  # fmt: skip
 YAMLS = [p for p in sorted(config.CONF.glob("*/*.yaml")) if p.parent.name != "table"]  # but tables
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_yaml_composes_and_matches_its_signature(path: Path) -> None:
     group, name = path.parent.name, path.stem
-    if group == "decoder":
-        overrides = [f"decoder@attack.decoder.net={name}"]
-    elif group in ("tabular", "leaks"):
-        overrides = [f"+{group}={name}"]
-    elif group == "setting":
-        overrides = [f"+setting={name}"]
-    elif group == "defense":
-        overrides = [f"defense=[{name}]"]
-    else:
-        overrides = [f"{group}=[{name}]" if group == "attack" else f"{group}={name}"]
-    cfg = config.compose(overrides)
+    cfg = _with(group, name)
     for where, node in targets.nodes(cfg):
         problems: list[str] = []
         targets.bind(node, where, problems)
@@ -150,6 +144,23 @@ def test_every_yaml_composes_and_matches_its_signature(path: Path) -> None:
     assert path.read_text().startswith("# ")
     if f"{group}/{name}" in KEYS:  # of what shipped when keys began; what moves keeps its key
         assert fingerprint(node=_node(cfg, group)) == KEYS[f"{group}/{name}"]
+
+
+def _with(group: str, name: str) -> config.Config:
+    """A config with that option; the n-th options of groups that neither choose nor read one another share one."""
+    if group in APART:
+        return config.compose([APART[group].format(name)])
+    names: dict[str, list[str]] = {}
+    for path in YAMLS:
+        names.setdefault(path.parent.name, []).append(path.stem)
+    n, reads = names[group].index(name), ("attack", "defense")
+    beside = [g for g in names if g not in APART and (g in reads) == (group in reads) and n < len(names[g])]
+    return _composed(*(f"{g}=[{names[g][n]}]" if g in config.LISTS else f"{g}={names[g][n]}" for g in beside))
+
+
+@functools.cache
+def _composed(*overrides: str) -> config.Config:
+    return config.compose(overrides)
 
 
 def _node(cfg: config.Config, group: str) -> object:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-import time
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from small import DECODER, MONITOR, NOISE, SMALL, execute, numbers, spawn, tiny
+from small import MONITOR, NOISE, execute, numbers, tiny
 from torch import Tensor, nn
 
 from splitpriv import config
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.defenses.base import Defense
 from splitpriv.run import context, pipeline, stages
+from splitpriv.run.fit import SplitFit
 from splitpriv.run.pipeline import preview
 from splitpriv.run.prepare import check, prepare
 from splitpriv.run.row import read_json
@@ -107,8 +107,6 @@ def test_another_order_and_a_fresh_store_give_equal_numbers(tmp_path: Path) -> N
 @pytest.mark.parametrize("lost", ["measure", "attack", "attack measure", "fit"])
 def test_what_was_cached_does_not_change_a_number(lost: str, tmp_path: Path) -> None:
     """Each stage seeds itself: utility under noise, above all, must not depend on whether the fit was just trained."""
-    import shutil
-
     store, cfg = Store(tmp_path), tiny(*NOISE, "attack=[decoder,rmle]", "attack.rmle.steps=2")
     row = execute(cfg, store)
     shutil.rmtree(tmp_path / "rows")
@@ -218,43 +216,28 @@ def test_two_schedules_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # ---- kill ----------------------------------------------------------------------------------------------------------
 
-LONG = (*SMALL, *DECODER, *NOISE, "optim.epochs=60", "attack.decoder.epochs=40", "attack.decoder.patience=null",
-        "protocol.limit.train=128", "protocol.limit.aux=128")  # fmt: skip
 
+@pytest.mark.parametrize(("stage", "step"), [("fit", (SplitFit, "augmented")), ("attack", (Decoder, "pair"))])
+def test_a_run_killed_in_a_stage_ends_in_the_same_row(
+    stage: str, step: tuple[type, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL leaves what the disk holds at that moment: a copy of the store. A real one is in tests/track."""
+    whole, killed, real, steps = tmp_path / "whole", tmp_path / "killed", getattr(*step), []
 
-def kill_when(outputs: Path, stage: str) -> None:
-    """Start the run, and SIGKILL it in the middle of `stage`, after some epochs of it."""
-    process = spawn("run", *LONG, outputs=outputs)
-    deadline = time.monotonic() + 60
-    try:
-        while time.monotonic() < deadline and process.poll() is None:
-            if list(outputs.glob(f"{stage}/*/last.pt")):
-                time.sleep(0.06)  # some way into one of the next epochs
-                break
-            time.sleep(0.005)
-        assert process.poll() is None, process.communicate()
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
-    assert list(outputs.glob(f"{stage}/*/last.pt"))
-    assert not list(outputs.glob("rows/*.json"))
+    def copied(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 7:  # in the second of three epochs
+            shutil.copytree(whole, killed)
+        return real(*arguments)
 
-
-def test_a_run_killed_in_the_fit_and_in_the_attack_ends_in_the_same_row(tmp_path: Path) -> None:
-    killed = tmp_path / "killed"
-    kill_when(killed, "fit")
-    begun = read_state(next(killed.glob("fit/*/last.pt")))["epoch"]
-    assert 0 < begun < 60
-    kill_when(killed, "attack")
-    assert list(killed.glob("fit/*/done"))
-    assert 0 < read_state(next(killed.glob("attack/*/last.pt")))["epoch"] < 40
-    cfg = config.compose(LONG)
-    resumed = execute(cfg, Store(killed))
-    whole = execute(cfg, Store(tmp_path / "whole"))
-    assert numbers(resumed) == numbers(whole)
-    a, b = (load_tensors(next((tmp_path / s).glob("attack/*/reconstructions.safetensors")))["image"]
-            for s in ("killed", "whole"))  # fmt: skip
+    cfg = tiny(*NOISE, "optim.epochs=3", "attack.decoder.epochs=3")
+    with monkeypatch.context() as patch:
+        patch.setattr(*step, copied)
+        row = execute(cfg, Store(whole))
+    assert read_state(next(killed.glob(f"{stage}/*/last.pt")))["epoch"] == 1
+    assert bool(list(killed.glob("fit/*/done"))) == (stage == "attack") and not list(killed.glob("rows/*.json"))
+    assert numbers(execute(cfg, Store(killed))) == numbers(row)
+    a, b = (load_tensors(next(s.glob("attack/*/reconstructions.safetensors")))["image"] for s in (killed, whole))
     assert torch.equal(a, b)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -29,9 +30,9 @@ SMALL = {
 NET = {"_target_": "splitpriv.nets.decoders.residual", "blocks": 1, "width": 4}
 
 
-def node(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = config.compose([f"attack=[{name}]"])["attack"][name]
-    return loaded | ({"net": NET} if "net" in loaded else {})
+@functools.cache
+def nodes() -> dict[str, Any]:
+    return config.compose([f"attack=[{','.join(NAMES)}]"])["attack"]  # type: ignore[no-any-return]
 
 
 def _cut(x: torch.Tensor) -> torch.Tensor:
@@ -50,7 +51,7 @@ def small(loaded: dict[str, Any]) -> dict[str, Any]:
     "name", [n for n in NAMES if not n.startswith(("reid", "autoinvert_q", "autoinvert_p"))]
 )  # those need identities of their own
 def test_no_step_waits_for_the_device(name, world, tmp_path, monkeypatch):
-    loaded = small(node(name))
+    loaded = small(nodes()[name])
     attack = build(loaded, "attack")()
     few = autoinvert.Tier(("unet",), Length(2, 4), Length(2, 4), 2, 1, 1, Length(2, 4))
     monkeypatch.setattr(autoinvert, "TIERS", dict.fromkeys(autoinvert.TIERS, few))

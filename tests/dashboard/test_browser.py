@@ -274,6 +274,7 @@ def test_the_served_page_shows_new_runs_as_they_finish(tab: Any, tmp_path: Path)
         server.server_close()
 
 
+@pytest.mark.slow
 def test_five_hundred_runs_open_quickly(tab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = synthetic.make(tmp_path / "store", 500, shown=False)
     x = pictures.tiles(synthetic.images(np.random.default_rng(0), 8, 32))

@@ -17,6 +17,7 @@ import synthetic
 from filelock import FileLock
 from small import DECODER, SMALL
 
+from splitpriv.commands import cli
 from splitpriv.dashboard import status
 from splitpriv.run import pipeline
 from splitpriv.store import Store
@@ -86,6 +87,24 @@ def test_sweeps_that_left_no_plan_are_shown(tmp_path: Path) -> None:
     assert sweep["points"] == [{"number": 0, "state": "failed", "problems": ["[seed=0] too bad"]}]
 
 
+def test_a_sweep_is_followed_point_by_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLITPRIV_OUTPUTS", str(tmp_path))
+    seen: list[list[str]] = []
+
+    def execute(*_: Any) -> dict[str, Any]:
+        (sweep,) = status.sweeps(tmp_path / "multirun")
+        assert sweep["alive"] and sweep["points"][2]["overrides"][-1] == "seed=2"
+        seen.append(states(sweep))
+        raise KeyboardInterrupt if len(seen) == 2 else ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "execute", execute)
+    assert cli.main(["run", "-m", *SMALL, *DECODER, "seed=0,1,2"]) == 130
+    assert seen == [["running", "waiting", "waiting"], ["failed", "running", "waiting"]]
+    (sweep,) = status.sweeps(tmp_path / "multirun")
+    assert not sweep["alive"] and states(sweep) == ["failed", "interrupted", "not started"]
+
+
+@pytest.mark.slow
 def test_a_parallel_sweep_is_followed_also_beyond_a_kill(tmp_path: Path) -> None:
     """Two points run at once; a SIGKILL of all processes leaves them interrupted, and the third not started."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")

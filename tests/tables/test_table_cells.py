@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -117,12 +118,14 @@ def test_bad_words(table: spec.Table) -> None:
 
 
 def test_one_mistake_of_the_command_is_said_once(table: spec.Table) -> None:
+    (cell,) = looked_at(table, "nosuch=1", "seed=0", rows=("plain",))
+    assert cell.state == "refused" and len(cell.problems) == 1 and cell.problems[0].startswith("nosuch: ")
     with pytest.raises(UserError) as error:
-        Extra.of(["nosuch=1"]).require_sense(looked_at(table, "nosuch=1"))
-    assert len(error.value.problems) == 1 and "nosuch" in error.value.problems[0]
-    sigma = "defense.noise.sigma=0.7"  # some rows have it
-    Extra.of([sigma]).require_sense(looked_at(table, sigma))
-    Extra.of(["seed=0"]).require_sense(looked_at(table, "seed=0", rows=("wrong",)))
+        Extra.of(["nosuch=1"]).require_sense([cell, dataclasses.replace(cell, row="noisy")])
+    assert error.value.problems == cell.problems
+    taken = dataclasses.replace(cell, state="missing", problems=[])  # some rows have it, others do not
+    Extra.of(["nosuch=1"]).require_sense([cell, taken])
+    Extra.of(["seed=0"]).require_sense([cell])  # the row's own mistake
 
 
 def test_a_row_of_another_scale_is_not_an_empty_table(table: spec.Table) -> None:
