@@ -131,12 +131,13 @@ def test_of_a_key_given_twice_the_last_counts_and_that_is_said(capsys: pytest.Ca
     assert capsys.readouterr() == (key, "")
 
 
-def test_a_setting_s_values_go_with_the_attack_that_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(config.compose(["+setting=demo", "attack=[decoder]"])["attack"]) == ["decoder"]
-    cfg = config.compose(["+setting=demo", "attack=[rmle]"])  # though the setting chooses a net for decoder
-    assert list(cfg["attack"]) == ["rmle"] and cfg["attack"]["rmle"]["steps"] == 200
+def test_a_setting_s_values_go_with_the_attack_that_is_replaced() -> None:
+    words = ["+setting=patrol_cifar10_short", "attack=[rmle]"]  # though the setting chooses a net for decoder
+    cfg = config.compose(words)
+    assert list(cfg["attack"]) == ["rmle"] and cfg["attack"]["rmle"]["steps"] == 150
     assert check(cfg) == []
-    assert config.for_hydra(["+setting=demo", "attack=[rmle]", "seed=1"])[1] == "attack=[rmle,decoder]"
+    assert config.for_hydra(words)[1] == "attack=[rmle,decoder]"
+    assert list(config.compose([words[0], "attack=[decoder]"])["attack"]) == ["decoder"]
 
 
 def test_an_attribute_that_the_data_set_lacks(refused: Refused) -> None:

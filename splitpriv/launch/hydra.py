@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,31 @@ PLUGINS = {  # what to install for an option that Hydra does not bring
 Task = Callable[[Any], Any]
 
 
-def launch(jobs: Sequence[Sequence[str]], words: Sequence[str], folder: Path, task: Task) -> None:
-    """`task` for every job, each a list of overrides, by the launcher that `words` name; Hydra's files go to `folder`
-    unless they say otherwise."""
+def launch(
+    jobs: Sequence[Sequence[str]], words: Sequence[str], folder: Path, task: Task, plan: AbstractContextManager[None]
+) -> None:
+    """`task` for every job, each a list of overrides, by the launcher that `words` name, within `plan`.
+
+    Hydra's files go to `folder` unless `words` say otherwise.
+    """
     with _started(words, folder) as (config, context):
         from hydra.core.plugins import Plugins
 
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-        launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+        with plan:
+            launcher.launch([list(job) for job in jobs], initial_job_idx=0)
 
 
-def search(job: Sequence[str], words: Sequence[str], folder: Path, task: Task) -> None:
+def search(
+    job: Sequence[str], words: Sequence[str], folder: Path, task: Task, plan: AbstractContextManager[None]
+) -> None:
     """The same by a sweeper, which makes its points from `job`'s overrides and what `task` returns."""
     with _started(words, folder) as (config, context):
         from hydra.core.plugins import Plugins
 
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=config)
-        sweeper.sweep(arguments=list(job))
+        with plan:
+            sweeper.sweep(arguments=list(job))
 
 
 @contextmanager

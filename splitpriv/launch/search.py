@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def checked(words: Sequence[str]) -> tuple[Prepared, set[str]]:
     """The first point that may be made, and the parts that points have; raise UserError where one cannot run."""
-    jobs, notes = points.settle(points.ends(words))
-    for line in [*overrides.last_of(words)[1], *notes]:
+    jobs, _ = points.settle(points.ends(words))
+    for line in overrides.last_of(words)[1]:
         say(line)
     found = points.prepare(jobs)
     if not found[0].prepared.cfg["objective"]:

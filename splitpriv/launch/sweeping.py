@@ -29,14 +29,20 @@ CONFIGS = "configs"  # in that of a sweep: the config of each of its points, by 
 
 
 @contextmanager
-def planned(folder: Path, points: Sequence[Mapping[str, Any]], **about: Any) -> Iterator[None]:
+def planned(
+    folder: Path, points: Sequence[Mapping[str, Any]], cfgs: Sequence[Config] = (), **about: Any
+) -> Iterator[None]:
     """Leave in `folder` what a sweep will run, for those who watch, and hold its lock while it does.
 
-    Each point has its `overrides`, and whatever else names it; `about` is said of the whole sweep.
+    Each point has its `overrides`, and whatever else names it; `about` is said of the whole sweep. The points' configs
+    are kept, so that what was checked is what runs, whoever composes again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK):
         write_atomic(folder / POINTS, json.dumps({**about, "points": list(points)}))
+        (folder / CONFIGS).mkdir(exist_ok=True)
+        for i, cfg in enumerate(cfgs):
+            write_atomic(folder / CONFIGS / f"{i}.json", json.dumps(cfg))
         yield
 
 
@@ -49,9 +55,9 @@ def launch(points: Sequence[Point], words: Sequence[str], folder: Path) -> list[
     told = [word for word in words if overrides.is_hydra(word)]
     task = Task(folder, Path.cwd())
     jobs = [config.for_hydra(point.words) for point in points]
-    with planned(folder, [{"overrides": list(point.words)} for point in points], command=_command(words)):
-        keep(folder, [point.prepared.cfg for point in points])
-        hydra.launch(jobs, told, folder, task)
+    listed = [{"overrides": list(point.words)} for point in points]
+    plan = planned(folder, listed, [point.prepared.cfg for point in points], command=_command(words))
+    hydra.launch(jobs, told, folder, task, plan)
     problems = []
     for i, point in enumerate(points):
         left = failure(folder, i)
@@ -67,25 +73,17 @@ def search(words: Sequence[str], folder: Path, known: set[str]) -> list[str]:
     told = [word for word in words if overrides.is_hydra(word)]
     task = Task(folder, Path.cwd(), made=False, known=frozenset(known))
     broken: Exception | None = None
-    with planned(folder, [], command=_command(words)):
-        try:
-            hydra.search(job, told, folder, task)
-        except UserError as error:
-            broken = error
-        except (ValueError, AssertionError, RuntimeError) as error:  # what sweepers raise at their own settings
-            broken = UserError(f"hydra.sweeper: {next(iter(str(error).splitlines()), type(error).__name__)}")
+    try:
+        hydra.search(job, told, folder, task, planned(folder, [], command=_command(words)))
+    except UserError as error:
+        broken = error
+    except (ValueError, AssertionError, RuntimeError) as error:  # what sweepers raise at their own settings
+        broken = UserError(f"hydra.sweeper: {next(iter(str(error).splitlines()), type(error).__name__)}")
     numbers = sorted(int(path.parent.name) for path in folder.glob(f"*/{FAILED}"))
     problems = [f"[point {i}] {problem}" for i in numbers for problem in failure(folder, i)]
     if broken and not problems:
         raise broken
     return problems
-
-
-def keep(folder: Path, cfgs: Sequence[Config]) -> None:
-    """Leave the config of every point in `folder`: what was checked is what runs, whoever composes again."""
-    (folder / CONFIGS).mkdir(exist_ok=True)
-    for i, cfg in enumerate(cfgs):
-        write_atomic(folder / CONFIGS / f"{i}.json", json.dumps(cfg))
 
 
 def failure(folder: Path, number: int) -> list[str]:
@@ -103,7 +101,7 @@ class Task:
     """One point of a sweep, in any process of a launcher; done.json names its row, failed.json the problems.
 
     `home`: the sweep's folder, in which each point has one by its number; `here`: where the command was given, from
-    which relative paths count wherever Hydra goes; `made`: whether `keep` left every config, or a sweeper makes points.
+    which relative paths count wherever Hydra goes; `made`: whether `planned` left every config, or a sweeper makes points.
     """
 
     home: Path

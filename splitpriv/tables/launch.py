@@ -10,7 +10,7 @@ from pathlib import Path
 
 from splitpriv import config
 from splitpriv.launch import hydra
-from splitpriv.launch.sweeping import Task, failure, keep, planned
+from splitpriv.launch.sweeping import Task, failure, planned
 from splitpriv.store import Store, write_atomic
 from splitpriv.tables.cells import FAILED, Cell
 from splitpriv.tables.spec import Scale
@@ -25,10 +25,9 @@ def launch(cells: Sequence[Cell], words: Sequence[str], store: Store, name: str,
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     folder = store.root / "multirun" / f"{stamp}_{os.getpid()}_{name}"
     told = ("row", "play", "seed", "attack_seed", "overrides")
-    with planned(folder, [{k: getattr(cell, k) for k in told} for cell in cells], table=name, scale=scale):
-        keep(folder, [cell.prepared.cfg for cell in cells if cell.prepared])
-        jobs = [config.for_hydra(cell.overrides) for cell in cells]
-        hydra.launch(jobs, words, folder, Task(folder, Path.cwd()))
+    cfgs = [cell.prepared.cfg for cell in cells if cell.prepared]
+    plan = planned(folder, [{k: getattr(cell, k) for k in told} for cell in cells], cfgs, table=name, scale=scale)
+    hydra.launch([config.for_hydra(cell.overrides) for cell in cells], words, folder, Task(folder, Path.cwd()), plan)
     problems = []
     for i, cell in enumerate(cells):
         note, lines = store.root / FAILED / f"{cell.key}.json", failure(folder, i)

@@ -14,6 +14,7 @@ from small import DECODER, SMALL
 
 from splitpriv.commands import cli as commands
 from splitpriv.config import CONF
+from splitpriv.options import called
 from splitpriv.run import stages
 from splitpriv.run.context import Run
 from splitpriv.store import Store
@@ -85,8 +86,8 @@ def test_settings_are_for_those_who_list_them(word: str, applies: bool) -> None:
 
 
 def test_variants_put_their_settings_under_the_name_of_their_base() -> None:
-    assert set(cells._called("defense", "cem_paper")) == {"cem"}
-    assert cells._called("defense", "none") == () and cells._called("attack", "rmle_avg") == ("rmle_avg",)
+    assert called(CONF, "defense", "cem_paper") == ("cem",)
+    assert called(CONF, "defense", "none") == () and called(CONF, "attack", "rmle_avg") == ("rmle_avg",)
 
 
 def test_states_and_reasons(table: spec.Table) -> None:
@@ -175,7 +176,7 @@ def test_a_store_with_half_a_run_is_partial(table: spec.Table) -> None:
 
 
 def test_a_wrong_launcher_is_a_users_mistake(table: spec.Table) -> None:
-    with pytest.raises(UserError, match="hydra: "):
+    with pytest.raises(UserError, match="hydra/launcher=nowhere: "):
         launch.launch(looked_at(table, "seed=0", rows=("plain",)), ("hydra/launcher=nowhere",), store(), "t", "smoke")
     assert not list(store().root.glob("multirun/*"))  # nothing was begun
 
