@@ -101,7 +101,7 @@ class Task:
     """One point of a sweep, in any process of a launcher; done.json names its row, failed.json the problems.
 
     `home`: the sweep's folder, in which each point has one by its number; `here`: where the command was given, from
-    which relative paths count wherever Hydra goes; `made`: whether `planned` left every config, or a sweeper makes points.
+    which relative paths count wherever Hydra goes; `made`: whether `planned` left all configs, or a sweeper makes them.
     """
 
     home: Path
