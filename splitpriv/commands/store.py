@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from splitpriv import plain
 from splitpriv.commands import arguments
 
 
@@ -36,7 +37,7 @@ def verify(args: argparse.Namespace, store: Any) -> int:
 
     found = care.verify(store, seal=args.seal)
     for line in found.damaged:
-        print(line)
+        print(plain.line(line))
     older = "sealed now, as they are" if args.seal else "without hashes; --seal takes them, as they are"
     print(f"{found.whole} stages and {found.rows} rows whole, {found.unfinished} stages unfinished"
           + (f", {found.older} stages of an older version {older}" if found.older else ""))  # fmt: skip

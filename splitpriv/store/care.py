@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 
 from splitpriv.store import proof
 from splitpriv.store.folder import Store, write_atomic
-from splitpriv.types import UserError
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
 SCRATCH = re.compile(r"\.(.+)\.\d+")  # what `write_atomic` leaves when it is killed
@@ -59,12 +58,9 @@ def verify(store: Store, seal: bool = False) -> Verdict:
             if seal:
                 with FileLock(home.with_name(f"{home.name}.lock")):
                     write_atomic(home / "done", proof.record(home, {"sealed_later": True}))
-    for path in sorted((store.root / "rows").glob("*.json")):
-        try:
-            proof.unseal(path.read_text(), since="stages")
-            found.rows += 1
-        except ValueError as error:
-            found.damaged.append(f"rows/{path.name}: {error}")
+    rows, wrong = store.read_rows()
+    found.rows = len(rows)
+    found.damaged += [f"rows/{name} {why}" for name, why in wrong.items()]
     return found
 
 
@@ -107,11 +103,8 @@ def prune(store: Store, *, hours: float, dry: bool = False) -> list[tuple[Path, 
 
 def _needed(store: Store) -> set[str] | None:
     """Every stage that a row names; None where one does not say."""
-    try:
-        rows = store.rows()
-    except UserError:  # damaged: whatever it named, the run that makes it again can use
-        return None
-    if len(rows) < len(list((store.root / "rows").glob("*.json"))) or any("stages" not in row for row in rows):
+    rows, wrong = store.read_rows()
+    if wrong or any("stages" not in row for row in rows):  # whatever a damaged one named, its run can use again
         return None
     return {stage for row in rows for stage in row["stages"]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import sys
 import time
@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from splitpriv.store import proof
-from splitpriv.types import UserError
+from splitpriv import plain
+from splitpriv.store import proof, rows
+from splitpriv.store.rows import Row
 
 State = Literal["cached", "failed", "partial", "missing"]
-Row = dict[str, Any]
+NAMED = 3  # files that are no rows, in one line
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -94,37 +95,45 @@ class Store:
         """Write a finished run's row; the same run writes the same file."""
         path = self.root / "rows" / f"{row['key']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, proof.seal(row, indent=1))
+        write_atomic(path, proof.seal(plain.finite(row), indent=1))
         return path
 
     def row(self, key: str) -> Row | None:
         """One row by its key, or None; of a damaged one a line says that it counts as missing."""
+        if Path(key).name != key:  # a place elsewhere
+            return None
         path = self.root / "rows" / f"{key}.json"
         try:
-            return _read_row(path) if path.exists() else None
-        except UserError as error:
-            say(str(error))
+            return rows.row(path)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            _say_once(f"{path}: {error}; it counts as missing, and the run that made it makes it again")
             return None
 
     def rows(self, where: Mapping[str, str] | None = None) -> list[Row]:
-        """All rows whose values, written as text, equal those of `where`; oldest first."""
-        paths = sorted((self.root / "rows").glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name))
-        rows = [_read_row(path) for path in paths]
-        wanted = (where or {}).items()
-        return [row for row in rows if all(_text(row.get(k)) == v for k, v in wanted)]
+        """All rows whose values are those that `where` writes, oldest first; one line names what is no row."""
+        found, wrong = self.read_rows()
+        if wrong:
+            named = "; ".join(f"{name} {why}" for name, why in list(wrong.items())[:NAMED])
+            more = f"; and {len(wrong) - NAMED} more, which `splitpriv store verify` names" if len(wrong) > NAMED else ""
+            _say_once(f"left out {len(wrong)} of {len(found) + len(wrong)} rows in {self.root / 'rows'}: {named}{more}")
+        return [row for row in found if all(rows.equals(row.get(k), v) for k, v in (where or {}).items())]
+
+    def read_rows(self) -> tuple[list[Row], dict[str, str]]:
+        """All rows, oldest first, and what is wrong with every other file among them, by its name."""
+        return rows.read(self.root / "rows")
 
 
-def _read_row(path: Path) -> Row:
-    try:
-        return proof.unseal(path.read_text(), since="stages")
-    except ValueError as error:
-        raise UserError(f"{path}: is no row ({error}); delete it, and the run that made it makes it again") from error
+@functools.cache
+def _say_once(text: str) -> None:
+    say(text)
 
 
 def say(line: str) -> None:
     """One line for whoever watches."""
     with suppress(OSError):  # whoever watched has left
-        print(f"splitpriv: {line}", file=sys.stderr, flush=True)
+        print(f"splitpriv: {plain.line(line)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -141,6 +150,3 @@ def _alone(path: Path, label: str) -> Iterator[None]:
     finally:
         lock.release()
 
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -36,7 +36,7 @@ def unseal(text: str, since: str) -> dict[str, Any]:
 
     Text without a sum is of an older version and accepted as it is, unless it has the entry `since` of newer ones.
     """
-    content = json.loads(text)
+    content = json.loads(text, parse_int=_whole)
     if not isinstance(content, dict):
         raise ValueError(f"a {type(content).__name__} in place of named entries")
     said = content.pop(SUM, None)
@@ -45,6 +45,12 @@ def unseal(text: str, since: str) -> dict[str, Any]:
     if said != hashlib.sha256(json.dumps(content).encode()).hexdigest():
         raise ValueError("its content and its checksum differ")
     return content
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20:  # beyond what any of our numbers has, and beyond what a float can hold
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
 
 
 def record(home: Path, made: Mapping[str, Any]) -> str:

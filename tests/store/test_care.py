@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Store:
         store.memo("fit", key, lambda home: (home / "curve.json").write_text("[1]"))
     store.home("fit", OPEN).mkdir()
     (store.home("fit", OPEN) / "last.pt").write_text("x")
-    store.add_row({"key": "k", "stages": [f"fit/{NEEDED}"]})
+    store.add_row({"key": "k", "chain": "none", "seed": 0, "stages": [f"fit/{NEEDED}"]})
     (tmp_path / "rows" / ".k.json.123").write_text("{")
     return store
 
@@ -43,7 +43,7 @@ def test_prune_takes_what_no_row_needs(store: Store) -> None:
     assert store.row("k") is not None
 
 
-@pytest.mark.parametrize("content", ['{"key": "old"}', "{"])
+@pytest.mark.parametrize("content", ['{"key": "old", "chain": "none", "seed": 0}', "{"])
 def test_prune_keeps_finished_stages_where_a_row_cannot_say_what_it_needs(content: str, store: Store) -> None:
     (store.root / "rows" / "old.json").write_text(content)
     assert IDLE not in names(care.prune(store, hours=-1))
@@ -55,10 +55,9 @@ def test_verify_names_what_is_damaged_and_seals_what_is_older(store: Store) -> N
     assert (found.whole, found.older, found.unfinished, found.rows, found.damaged) == (1, 1, 1, 1, [])
     assert care.verify(store, seal=True).older == 1
     (store.home("fit", IDLE) / "curve.json").write_text("[2]")
-    (store.root / "rows" / "k.json").write_text("{}")
-    assert care.verify(store).damaged == [f"fit/{IDLE}: curve.json is damaged"]  # a row without entries is an old one
     (store.root / "rows" / "k.json").write_text('{"stages": []}')
-    assert care.verify(store).damaged[1].startswith("rows/k.json: ")
+    damaged = care.verify(store).damaged
+    assert damaged[0] == f"fit/{IDLE}: curve.json is damaged" and damaged[1].startswith("rows/k.json is no row")
 
 
 def test_the_commands(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

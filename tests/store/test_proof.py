@@ -93,7 +93,7 @@ def test_a_file_that_did_not_change_is_hashed_once(tmp_path: Path, monkeypatch: 
 
 
 def test_no_bit_of_a_row_flips_unseen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store, row = Store(tmp_path), {"key": "k", "privacy/worst/mse": 0.0125, "flags": ["ü"], "stages": []}
+    store, row = Store(tmp_path), {"key": "k", "chain": "none", "seed": 0, "privacy/worst/mse": 0.0125, "flags": ["ü"], "stages": []}
     path = store.add_row(row)
     whole = path.read_bytes()
     unseen = 0
@@ -111,8 +111,9 @@ def test_no_bit_of_a_row_flips_unseen(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_row_of_an_older_version_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
-    (tmp_path / "rows" / "k.json").write_text(json.dumps({"key": "k"}))
-    assert Store(tmp_path).row("k") == {"key": "k"}
+    row = {"key": "k", "chain": "none", "seed": 0}
+    (tmp_path / "rows" / "k.json").write_text(json.dumps(row))
+    assert Store(tmp_path).row("k") == row
 
 
 def test_no_byte_of_a_saved_state_changes_unseen(tmp_path: Path) -> None:

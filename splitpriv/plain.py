@@ -1,0 +1,96 @@
+"""What leaves the tool is plain: text that a terminal cannot act on, cells that are no formula, numbers that JSON knows.
+
+Imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NOT_FINITE = "not_finite"  # beside the entries of a mapping: which of them are null because JSON has no such number
+WORDS = ("nan", "inf", "-inf")
+# Control characters, what turns the direction of writing, line and paragraph separators, halves of a character.
+ACTIVE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+FORMULA = re.compile(r"[=+\-@\t\r]")  # how a cell begins that a spreadsheet computes
+PLACE = r"[^\s/\\\"'`<>|:;,=()\[\]{}]+"
+ABSOLUTE = re.compile(rf"(https?://\S*)|(?<![\w.<>/\\~…-])(?:~\w*|[A-Za-z]:)?[/\\]+(?:{PLACE}[/\\]+)*({PLACE})")
+
+
+def inert(text: str) -> str:
+    """The same text with every character that a terminal would act on spelt out; new lines and tabs stay."""
+    return ACTIVE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def line(text: str) -> str:
+    """The same in one line."""
+    return inert(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def cell(value: Any) -> Any:
+    """A value for a CSV: text that a spreadsheet would run begins with an apostrophe, as numbers in text do not."""
+    if not isinstance(value, str):
+        return value
+    text = inert(value)
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def placeless(text: str) -> str:
+    """The same text with the last part alone of every absolute path; addresses of the web stay."""
+    if re.match(r"(?:~|[A-Za-z]:)?[/\\]", text) and "\n" not in text:  # all of it is a path, with spaces perhaps
+        return "…/" + re.split(r"[/\\]", text.rstrip("/\\"))[-1]
+    return ABSOLUTE.sub(lambda found: found[1] or f"…/{found[2]}", text)
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------
+
+
+def finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record for strict JSON: null for every number that is not finite, and `not_finite` with their words.
+
+    `not_finite` has the shape of the record and holds those numbers alone: {"auc": "nan", "curve": {"3": "inf"}}.
+    """
+    kept, odd = _split(record)
+    return {**kept, NOT_FINITE: odd} if odd else kept
+
+
+def restored(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What `finite` was given. Raise ValueError where `not_finite` names what is not there."""
+    odd = record.get(NOT_FINITE, {})
+    kept = {key: value for key, value in record.items() if key != NOT_FINITE}
+    return dict(_join(kept, odd)) if odd else kept
+
+
+def dumps(record: Mapping[str, Any], **form: Any) -> str:
+    """Strict JSON of a record."""
+    return json.dumps(finite(record), allow_nan=False, **form)
+
+
+def _split(value: Any) -> tuple[Any, Any]:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        parts = {str(k): _split(v) for k, v in value.items()}
+        return {k: kept for k, (kept, _) in parts.items()}, {k: odd for k, (_, odd) in parts.items() if odd}
+    if isinstance(value, list | tuple):
+        listed = [_split(v) for v in value]
+        return [kept for kept, _ in listed], {str(i): odd for i, (_, odd) in enumerate(listed) if odd}
+    return value, None
+
+
+def _join(kept: Any, odd: Any) -> Any:
+    if isinstance(odd, str) and odd in WORDS and kept is None:
+        return float(odd)
+    if not isinstance(odd, Mapping) or not isinstance(kept, dict | list):
+        raise ValueError(f"{NOT_FINITE} names what is not there")
+    out: Any = kept.copy()
+    for at, inner in odd.items():
+        place = int(at) if isinstance(kept, list) else at
+        try:
+            out[place] = _join(kept[place], inner)
+        except LookupError:
+            raise ValueError(f"{NOT_FINITE} names what is not there") from None
+    return out
