@@ -1,4 +1,4 @@
-"""What leaves the tool is plain: text that a terminal cannot act on, cells that are no formula, numbers that JSON knows.
+"""What leaves the tool is plain: text that no terminal acts on, cells that are no formula, numbers that JSON knows.
 
 Imports nothing of ours.
 """

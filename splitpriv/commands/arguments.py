@@ -7,7 +7,8 @@ import argparse
 
 def select(command: argparse.ArgumentParser) -> None:
     """Which rows."""
-    command.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value", help="keep such rows")
+    command.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value",
+                         help="keep such rows; also != and, between numbers, 'key>=value', <=, > and <")  # fmt: skip
 
 
 def axes(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from splitpriv import plain
 from splitpriv.commands import arguments
 
 
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     selection = select(args.where, args.overrides)
     found, store = selection.rows(), selection.store
     if args.format == "json":
-        print(json.dumps(found, indent=1))
+        print(json.dumps([plain.finite(row) for row in found], indent=1, allow_nan=False))
     elif args.format == "csv":
         terminal.print_csv(found)
     else:

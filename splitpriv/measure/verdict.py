@@ -70,7 +70,7 @@ def _utility(row: Row) -> Iterator[Flag]:
         return
     tested = max(row.get("victims") or 1, row.get("protocol.limit.victims") or 1)
     longer = f"optim.epochs={2 * row['optim.epochs']}" if isinstance(row.get("optim.epochs"), int) else ""
-    if chance is not None and value <= chance + Z * math.sqrt(chance * (1 - chance) / tested):
+    if chance is not None and value <= chance + Z * math.sqrt(max(0, chance * (1 - chance)) / tested):
         yield raised("chance", name, value=value, chance=chance, longer=longer)
     elif wanted is not None and value < FAR * wanted:
         yield raised("far", name, value=value, wanted=wanted, longer=longer)
@@ -80,6 +80,7 @@ def _learnt(row: Row) -> Iterator[Flag]:
     """No attack on images that beats an image which needs no release."""
     floor = row.get("floor/mean_image/mse")
     reached = [v for k, v in row.items() if k.startswith("privacy/") and k.endswith("/mse") and "/worst/" not in k]
+    reached = [v for v in reached if v is not None]
     if floor is not None and reached and not min(reached) < floor * (1 - MARGIN):
         yield raised("blind")
 

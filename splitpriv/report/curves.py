@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
-from splitpriv import metrics
+from splitpriv import metrics, plain
 from splitpriv.measure import pictures
 from splitpriv.report.frontier import Point, compare
 from splitpriv.report.terminal import attacks_of
@@ -28,6 +27,7 @@ from splitpriv.store import Row, Store, write_atomic
 # His yellow, too pale for a line, is Tol's wine. Seven markers on eight colours repeat after 56 groups.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#882255", "#000000")
 MARKERS = "osD^vPX"
+Strips = list[tuple[str, np.ndarray]]  # label, (H, W, C) in bytes
 SHOWN = 8  # chains whose reconstructions fit beside the plot
 
 
@@ -40,18 +40,22 @@ def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str, x: str | 
     kept, drawn, numbers = compare(rows, metric=metric, x=x, y=y, by=by, reference=reference)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".json":
-        write_atomic(out, json.dumps(numbers, indent=1) + "\n")
+        write_atomic(out, plain.dumps(numbers, indent=1) + "\n")
         return numbers
-    strips = _strips(kept, store)
+    with plt.rc_context({"text.parse_math": False}):  # the dollars of a name are dollars
+        _picture(out, kept, drawn, numbers, _strips(kept, store))
+    return numbers
+
+
+def _picture(out: Path, rows: Sequence[Row], drawn: Sequence[Point], numbers: dict[str, Any], strips: Strips) -> None:
     width, height = (13, max(4.5, 1 + 0.85 * len(strips))) if strips else (7, 4.8)
     figure = plt.figure(figsize=(width, height), layout="constrained")
     halves = figure.add_gridspec(1, 2 if strips else 1, width_ratios=[1, 1.15] if strips else [1])
-    _scatter(figure.add_subfigure(halves[0]).subplots(), drawn, numbers, kept)
+    _scatter(figure.add_subfigure(halves[0]).subplots(), drawn, numbers, rows)
     if strips:
         _pictures(figure.add_subfigure(halves[1]), strips)
     figure.savefig(out, dpi=130)
     plt.close(figure)
-    return numbers
 
 
 def _scatter(axes: Axes, drawn: Sequence[Point], numbers: dict[str, Any], rows: Sequence[Row]) -> None:
@@ -74,7 +78,7 @@ def _scatter(axes: Axes, drawn: Sequence[Point], numbers: dict[str, Any], rows: 
         faces = [colour if p.is_sound else "white" for p in mine]
         edges = ["black" if p.is_sound else colour for p in mine]
         axes.scatter(x, y, s=60, c=faces, marker=marker, edgecolors=edges, linewidth=0.8, zorder=3)
-        axes.annotate(group, (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points")
+        axes.annotate(plain.line(group), (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points")
     front = [drawn[i] for i in numbers["pareto"]]
     axes.plot([p.x.mean for p in front], [p.y.mean for p in front], color="grey", linestyle=":", linewidth=1.2,
               drawstyle="steps-pre", zorder=1)  # fmt: skip
@@ -95,15 +99,16 @@ def _scatter(axes: Axes, drawn: Sequence[Point], numbers: dict[str, Any], rows: 
     n = sorted({p.y.n for p in drawn})
     seeds = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
     hollow = "" if all(p.is_sound for p in drawn) else "; hollow: doubtful"
-    names = ", ".join(sorted({row["dataset"] for row in rows}))
-    axes.set_title(f"{names}: {' and '.join(sorted(attacks))}; {seeds}; dotted: Pareto front{hollow}", fontsize=9)
+    names = ", ".join(sorted({str(row.get("dataset", "")) for row in rows}))
+    title = f"{names}: {' and '.join(sorted(attacks))}; {seeds}; dotted: Pareto front{hollow}"
+    axes.set_title(plain.line(title), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _label(key: str) -> str:
     metric = metrics.find(key)
     if metric is None:
-        return key.rpartition("/")[2].replace("_", " ")
+        return plain.line(key.rpartition("/")[2].replace("_", " "))
     return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
@@ -122,14 +127,14 @@ def _frame(estimates: Sequence[Estimate], levels: Sequence[float]) -> tuple[floa
     return (max(min([low, *ends]), low - span) - 0.12 * span, min(max([high, *ends]), high + span) + 0.18 * span)
 
 
-def _strips(rows: Sequence[Row], store: Store) -> list[tuple[str, np.ndarray]]:
+def _strips(rows: Sequence[Row], store: Store) -> Strips:
     """The same victims under every chain, as the attack with the lowest mean error rebuilt them, (H, W, C) in bytes.
 
     Rows travel without their pictures: chains whose files are not there are left out.
     """
     held: list[tuple[str, pictures.Shown]] = []
     for row in {row["chain"]: row for row in reversed(rows)}.values():
-        names = [name for name in attacks_of(row) if f"picture/{name}" in row]
+        names = [n for n in attacks_of(row) if row.get(f"picture/{n}") and row.get(f"privacy/{n}/mse") is not None]
         best = min(names, key=lambda name: row[f"privacy/{name}/mse"], default="")
         if best and (shown := pictures.read((store.root / row[f"picture/{best}"]).parent)):
             held.append((f"{row['chain']}\n{best} {row[f'privacy/{best}/mse']:.4f}", shown.at("fixed")))
@@ -141,10 +146,10 @@ def _strips(rows: Sequence[Row], store: Store) -> list[tuple[str, np.ndarray]]:
             for label, images in [("victims", originals), *same[:SHOWN]]]  # fmt: skip
 
 
-def _pictures(figure: SubFigure, strips: Sequence[tuple[str, np.ndarray]]) -> None:
+def _pictures(figure: SubFigure, strips: Strips) -> None:
     grid = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
     for axes, (label, strip) in zip(grid, strips, strict=True):
         axes.imshow(strip)
-        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_ylabel(plain.inert(label), rotation=0, ha="right", va="center", fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])

@@ -10,6 +10,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from splitpriv import metrics
@@ -52,7 +53,7 @@ def points(rows: Sequence[Row], x: str, y: str, by: str) -> list[Point]:
         settings.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(row)
     means = []
     for same in settings.values():
-        sides = [over_targets({(r["seed"], r["attack_seed"]): r[key] for r in same}) for key in (x, y)]
+        sides = [over_targets({(r["seed"], r.get("attack_seed", 0)): r[key] for r in same}) for key in (x, y)]
         estimates = [interval(list(s.values()), within=metrics.within(k)) for s, k in zip(sides, (x, y), strict=True)]
         means.append(Point(str(same[0].get(by, "")), same, *estimates))
     return sorted(means, key=lambda p: (p.group, p.x.mean))
@@ -100,7 +101,7 @@ def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference:
 def _by_seed(drawn: Sequence[Point], x: str, y: str, sign: int) -> dict[int, list[tuple[float, float]]]:
     lines: dict[int, list[tuple[float, float]]] = {}
     for p in drawn:
-        sides = [over_targets({(r["seed"], r["attack_seed"]): r[key] for r in p.rows}) for key in (x, y)]
+        sides = [over_targets({(r["seed"], r.get("attack_seed", 0)): r[key] for r in p.rows}) for key in (x, y)]
         for seed in sides[0]:
             lines.setdefault(seed, []).append((sides[0][seed], sign * sides[1][seed]))
     return lines
@@ -185,7 +186,7 @@ def levels(rows: Sequence[Row], y: str) -> dict[str, float]:
         "undefended": (bare, y) if bare else (rows, f"ceiling/{name}/{metric}"),
         "clean x": (rows, f"clean/{name}/{metric}"),
     }
-    known = {label: [row[key] for row in of if row.get(key) is not None] for label, (of, key) in sources.items()}
+    known = {label: [row[key] for row in of if _is_finite(row.get(key))] for label, (of, key) in sources.items()}
     return {label: float(np.mean(values)) for label, values in known.items() if values}
 
 
@@ -200,8 +201,8 @@ def print_frontier(numbers: Mapping[str, Any]) -> None:
         table.add_column(f"at {100 * float(loss):g} points of loss", justify="right")
     for name, group in numbers["groups"].items():
         volume = [_estimate(group["hypervolume"])] if numbers["reference"] else []
-        table.add_row(name, *volume, *(_estimate(group["privacy_at_loss"][loss]) for loss in losses))
-    console().print(f"{numbers['y']} against {numbers['x']}")
+        table.add_row(escape(name), *volume, *(_estimate(group["privacy_at_loss"][loss]) for loss in losses))
+    console().print(escape(f"{numbers['y']} against {numbers['x']}"))
     if len(table.columns) > 1:
         console().print(table)
     notes = [f"{label}: {level:.4g}" for label, level in numbers["levels"].items()]
@@ -223,7 +224,7 @@ def print_frontier(numbers: Mapping[str, Any]) -> None:
     if not all(point["sound"] for point in numbers["points"]):
         notes.append("hollow: doubtful runs")
     for note in notes:
-        console().print(f"[dim]{note}[/]")
+        console().print(f"[dim]{escape(note)}[/]")
 
 
 def _estimate(told: Mapping[str, Any] | None) -> str:

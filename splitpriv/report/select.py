@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from splitpriv import config
 from splitpriv.report.terminal import judged
-from splitpriv.store import Row, Store
+from splitpriv.store import Row, Store, say
+from splitpriv.store.rows import as_number, equals
 from splitpriv.types import UserError
+
+ORDERS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+WORD = re.compile(r"([^=<>!]+)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a row must say at `key`; a row without that key has null there."""
+
+    key: str
+    sign: str
+    wanted: str
+
+    def keeps(self, row: Row) -> bool:
+        """Whether a row says it: equality by meaning (5e-2 is 0.05), order between numbers alone."""
+        value = row.get(self.key)
+        if self.sign in ("=", "!="):
+            return equals(value, self.wanted) == (self.sign == "=")
+        limit = as_number(self.wanted)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return limit is not None and is_number and ORDERS[self.sign](value, limit)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of `store` whose values, written as text, equal those of `wanted`; read anew by every call."""
+    """The rows of `store` that pass all `filters`; read anew by every call."""
 
     store: Store
-    wanted: Mapping[str, str]
+    filters: Sequence[Filter] = ()
 
     def rows(self) -> list[Row]:
         """The rows, judged; raise UserError for a key that no row has."""
-        known = list(dict.fromkeys(key for row in self.store.rows() for key in row))
-        if known and (wrong := [key for key in self.wanted if key not in known]):
+        found = self.store.rows()
+        known = list(dict.fromkeys(key for row in found for key in row))
+        if known and (wrong := [f.key for f in self.filters if f.key not in known]):
             raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))
-        return judged(self.store.rows(self.wanted), self.store)
+        return judged([row for row in found if all(f.keeps(row) for f in self.filters)], self.store)
 
     def some(self, command: str) -> list[Row]:
         """The rows; raise UserError where there are none, whether the store is empty or does not exist yet."""
@@ -35,22 +62,43 @@ class Selection:
         return rows
 
     def tables(self) -> list[dict[str, Any]]:
-        """The tables that `splitpriv table show` left in the store."""
-        return [json.loads(path.read_text()) for path in sorted((self.store.root / "tables").glob("*.json"))]
+        """The tables that `splitpriv table show` left in the store; a line names what is none."""
+        found = []
+        for path in sorted((self.store.root / "tables").glob("*.json")):
+            try:
+                table = json.loads(path.read_text(encoding="utf-8"))
+                if not isinstance(table["name"], str) or not all(
+                    isinstance(table[k], list) for k in ("columns", "rows")
+                ):
+                    raise TypeError("its name, columns or rows are none")
+            except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+                say(f"left out {path}: is no table ({error})")
+            else:
+                found.append(table)
+        return found
 
 
 def select(where: Sequence[str], overrides: Sequence[str]) -> Selection:
     """What the words after `--where` and the overrides of paths choose; raise UserError for a word that is none."""
     places = [word for word in where if word.startswith("paths.")]  # argparse cannot tell them from filters
     store = Store(config.compose([*overrides, *places])["paths"]["outputs"])
-    return Selection(store, _filters([word for word in where if word not in places]))
+    return Selection(store, filters([word for word in where if word not in places]))
 
 
-def _filters(where: Sequence[str]) -> dict[str, str]:
-    wrong = [f"--where {w}: is not key=value; write for example --where dataset=cifar10" for w in where if "=" not in w]
+def filters(where: Sequence[str]) -> list[Filter]:
+    """The filters that some words write; raise UserError for a word that is none."""
+    found = {word: WORD.fullmatch(word) for word in where}
+    told = [Filter(*match.groups()) for match in found.values() if match]
+    wrong = [
+        f"--where {w}: is not key=value; write for example --where dataset=cifar10, or 'utility/accuracy>=0.7'"
+        for w, match in found.items() if not match
+    ]  # fmt: skip
+    wrong += [
+        f"--where {f.key}{f.sign}{f.wanted}: {f.sign} compares numbers; write one after it"
+        for f in told if f.sign in ORDERS and as_number(f.wanted) is None
+    ]  # fmt: skip
+    keys = [w.split("=", 1)[0] for w in where if (m := found[w]) and m[2] == "="]
+    wrong += [f"--where {key}: is given twice; keep one" for key in sorted({k for k in keys if keys.count(k) > 1})]
     if wrong:
         raise UserError(*wrong)
-    keys = [w.split("=", 1)[0] for w in where]
-    if twice := sorted({key for key in keys if keys.count(key) > 1}):
-        raise UserError(*(f"--where {key}: is given twice; keep one" for key in twice))
-    return dict(w.split("=", 1) for w in where)
+    return told

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from splitpriv import plain
 from splitpriv.measure.checks import above_ceiling
 from splitpriv.measure.flags import flags_of, raised
 from splitpriv.measure.verdict import doubts_of, verdict
@@ -31,6 +33,10 @@ def console() -> Console:
 
 
 class _Console(Console):
+    def render_str(self, text: str, **form: Any) -> Text:  # type: ignore[override]
+        """Text as it stands, with what a terminal would act on spelt out; `escape` keeps names from being markup."""
+        return super().render_str(plain.inert(text), **form)
+
     def on_broken_pipe(self) -> None:
         """Leave to the caller what a reader that has left means; rich would exit."""
         raise
@@ -40,12 +46,14 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     """Rows with `ceiling/<attack>/<metric>` added where the undefended twin of a run is in the store."""
     out = []
     for row in rows:
-        twin = store.row(row["ceiling"]) if row["ceiling"] != row["key"] else None
+        other = row.get("ceiling")
+        twin = store.row(other) if other and other != row["key"] else None
         ceilings = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
         flags = flags_of(row)
         for name in images_of(row):
-            if undefended := ceilings.get(f"ceiling/{name}/mse"):
-                flags += above_ceiling(name, row[f"privacy/{name}/mse"], undefended, settings_of(row, name))
+            ours, undefended = row.get(f"privacy/{name}/mse"), ceilings.get(f"ceiling/{name}/mse")
+            if ours is not None and undefended:
+                flags += above_ceiling(name, ours, undefended, settings_of(row, name))
         for place in ("runtime.device", "runtime.threads"):
             ours, theirs = row.get(place), (twin or {}).get(place)
             if ours and theirs and ours != theirs:
@@ -65,11 +73,11 @@ def print_row(row: Row, store: Store) -> None:
     row = judged([row], store)[0]
     out = console()
     out.print(
-        f"\n{_verdict(row)} [bold]{row['chain']}[/]  {row['dataset']} · {row['backbone']} cut at {row['cut']} · "
-        f"seed {row['seed']} · "
-        f"{_headline(row)} [bold]{row['utility/' + _headline(row)]:.2%}[/] · "
-        f"edge {row['cost/edge_parameters']:,.0f} parameters, "
-        f"{row['cost/release_bytes']:,.0f} bytes released · key {row['key']}"
+        f"\n{_verdict(row)} [bold]{escape(row['chain'])}[/]  {escape(_context(row, 'dataset'))} · "
+        f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))} · seed {row['seed']} · "
+        f"{escape(_headline(row))} [bold]{_told(row, f'utility/{_headline(row)}', '.2%')}[/] · "
+        f"edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
+        f"{_told(row, 'cost/release_bytes', ',.0f')} bytes released · key {escape(row['key'])}"
     )
     names = images_of(row)
     if names:
@@ -77,17 +85,17 @@ def print_row(row: Row, store: Store) -> None:
     for name in attacks_of(row):
         if name not in names:
             out.print(_inference(row, name))
-    if bound := {k[6:]: v for k, v in row.items() if k.startswith("bound/")}:
-        out.print("[dim]bounds: " + ", ".join(f"{name} {value:.4g}" for name, value in bound.items()) + "[/]")
+    if bound := {k[6:]: v for k, v in row.items() if k.startswith("bound/") and v is not None}:
+        out.print("[dim]bounds: " + escape(", ".join(f"{name} {value:.4g}" for name, value in bound.items())) + "[/]")
     if binds := {k[6:]: v for k, v in row.items() if k.startswith("binds/")}:
-        out.print("binds: " + ", ".join(f"{name} on the {what}" for what, name in binds.items()))
+        out.print("binds: " + escape(", ".join(f"{name} on the {what}" for what, name in binds.items())))
     for flag in flags_of(row):
         colour = VERDICTS["void" if flag.voids else "doubtful"]
         out.print(f"[{colour}]! {escape(flag.text)}[/]{' (void)' if flag.voids else ''}", soft_wrap=True)
         if flag.remedy:
             out.print(f"[dim]  to clear this: {escape(flag.remedy)}[/]", soft_wrap=True)
     for name in images_of(row):
-        out.print(f"[dim]pictures: {store.root / row[f'picture/{name}']}[/]", soft_wrap=True)
+        out.print(f"[dim]pictures: {escape(str(store.root / row[f'picture/{name}']))}[/]", soft_wrap=True)
 
 
 def _images(row: Row, names: Sequence[str]) -> Table:
@@ -106,7 +114,7 @@ def _images(row: Row, names: Sequence[str]) -> Table:
     lines += [("floor: mean image", "floor/mean_image"), ("floor: random image", "floor/random_image")]
     for label, prefix in lines:
         style = "dim" if label.startswith("floor") or label.endswith("undefended") else None
-        table.add_row(label, *(_cell(row, f"{prefix}/{m}", m) for m in metrics), style=style)
+        table.add_row(escape(label), *(_cell(row, f"{prefix}/{m}", m) for m in metrics), style=style)
     return table
 
 
@@ -116,10 +124,10 @@ def _inference(row: Row, name: str) -> Table:
     table = Table(box=None, pad_edge=False)
     metrics = [k.split("/")[2] for k in row if k.startswith(f"privacy/{name}/")]
     for column in (f"{target} inferred by" if target else "identity found by", *metrics):
-        table.add_column(column.replace("_", " "))
+        table.add_column(escape(column.replace("_", " ")))
     for label, prefix in ((name, "privacy"), (f"{name}, undefended", "ceiling"), (f"{name} of clean x", "clean")):
         if f"{prefix}/{name}/{metrics[0]}" in row:
-            table.add_row(label, *(_cell(row, f"{prefix}/{name}/{m}", m) for m in metrics),
+            table.add_row(escape(label), *(_cell(row, f"{prefix}/{name}/{m}", m) for m in metrics),
                           style=None if prefix == "privacy" else "dim")  # fmt: skip
     return table
 
@@ -145,13 +153,13 @@ def scores_of(row: Row) -> dict[str, str]:
 
 def images_of(row: Row) -> list[str]:
     """Those of them that rebuild images."""
-    return [name for name in attacks_of(row) if f"picture/{name}" in row]
+    return [name for name in attacks_of(row) if row.get(f"picture/{name}")]
 
 
 def print_rows(rows: Sequence[Row], store: Store) -> None:
     """Many runs, one line each; the arrows say which way is more private. What all rows share stands above them."""
     if not rows:
-        console().print(f"no finished run under {store.root}; make one with: splitpriv run")
+        console().print(f"no finished run under {escape(str(store.root))}; make one with: splitpriv run")
         return
     context = (
         "study",
@@ -170,20 +178,20 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
     shared = [name for name in context if len({line[name] for line in told}) == 1]
     varying = [name for name in context if name not in shared]
     title = " · ".join(f"{name} {told[0][name]}" for name in shared if told[0][name])
-    table = Table(title=title, title_justify="left", pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", pad_edge=False)
     metrics = [m for m in PRIVACY if any(f"privacy/worst/{m}" in row for row in rows)]
     who = ("suite", "worst") if any("suite" in row for row in rows) else ("worst",)
     for column in ("verdict", "chain", *varying):
         table.add_column(column, overflow="fold")
     inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
-    told_by = {name: next(m for m in ("advantage", "map", "accuracy") if any(f"privacy/{name}/{m}" in r for r in rows))
-               for name in inferred}  # fmt: skip
+    told_by = {name: m for name in inferred for m in ("accuracy", "map", "advantage")  # the last that there is
+               if any(f"privacy/{name}/{m}" in r for r in rows)}  # fmt: skip
     headlines = " or ".join(dict.fromkeys(map(_headline, rows)))
     images = ("MSE undefended", "MSE of mean image") if metrics else ()
     whose = {"suite": "suite's ", "worst": "worst " if len(who) > 1 else ""}
     for column in (headlines, *(f"{whose[name]}{PRIVACY[m].heading}" for name in who for m in metrics), *images,
                    *(f"{name} {metric} ↓" for name, metric in told_by.items()), "flags"):  # fmt: skip
-        table.add_column(column, justify="right")
+        table.add_column(escape(column), justify="right")
     table.add_column("key", no_wrap=True)
     for row, line in zip(rows, told, strict=True):
         worth, value = find(f"utility/{_headline(row)}"), row.get(f"utility/{_headline(row)}")
@@ -192,8 +200,8 @@ def print_rows(rows: Sequence[Row], store: Store) -> None:
         cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
         for name, metric in told_by.items():
             cells.append(_cell(row, f"privacy/{name}/{metric}", metric))
-        shared_cells = (*(line[name] for name in varying), *cells)
-        table.add_row(_verdict(row), row["chain"], *shared_cells, str(len(row["flags"])), row["key"])
+        shared_cells = (*(escape(line[name]) for name in varying), *cells)
+        table.add_row(_verdict(row), escape(row["chain"]), *shared_cells, str(len(row["flags"])), escape(row["key"]))
     console().print(table)
     console().print(
         "[dim]suite: what the suite answers; else the worst case over the attacks, per image, an oracle; ↑ higher or "
@@ -215,8 +223,13 @@ def _context(row: Row, name: str) -> str:
     return ",".join(attacks_of(row)) if name == "attacks" else str(row.get(name, ""))
 
 
+def _told(row: Row, key: str, form: str) -> str:
+    return "unknown" if row.get(key) is None else format(row[key], form)
+
+
 def _cell(row: Row, key: str, metric: str) -> str:
-    return PRIVACY[metric].text(row[key]) if row.get(key) is not None else ""
+    value = row.get(key)
+    return "" if value is None else PRIVACY[metric].text(value) if metric in PRIVACY else f"{value:.4g}"
 
 
 def print_csv(rows: Sequence[Row]) -> None:
@@ -225,13 +238,13 @@ def print_csv(rows: Sequence[Row]) -> None:
 
 
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
-    """The same into any open file."""
-    plain = [{**{k: v for k, v in row.items() if not isinstance(v, list | dict)},
-              "flags": "; ".join(flag.text for flag in flags_of(row))} for row in rows]  # fmt: skip
-    columns = list(dict.fromkeys(key for row in plain for key in row))
-    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(plain)
+    """The same into any open file; no cell is a formula."""
+    flat = [{**{k: v for k, v in row.items() if not isinstance(v, list | dict)},
+             "flags": "; ".join(flag.text for flag in flags_of(row))} for row in rows]  # fmt: skip
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(map(plain.cell, columns))
+    writer.writerows([plain.cell(row.get(column, "")) for column in columns] for row in flat)
 
 
 def print_plan(states: Sequence[tuple[Stage, State]], key: str, row: State) -> None:

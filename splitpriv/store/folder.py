@@ -116,7 +116,9 @@ class Store:
         found, wrong = self.read_rows()
         if wrong:
             named = "; ".join(f"{name} {why}" for name, why in list(wrong.items())[:NAMED])
-            more = f"; and {len(wrong) - NAMED} more, which `splitpriv store verify` names" if len(wrong) > NAMED else ""
+            more = (
+                f"; and {len(wrong) - NAMED} more, which `splitpriv store verify` names" if len(wrong) > NAMED else ""
+            )
             _say_once(f"left out {len(wrong)} of {len(found) + len(wrong)} rows in {self.root / 'rows'}: {named}{more}")
         return [row for row in found if all(rows.equals(row.get(k), v) for k, v in (where or {}).items())]
 
@@ -149,4 +151,3 @@ def _alone(path: Path, label: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-

@@ -23,6 +23,7 @@ TEXTS = ("key", "chain", "dataset", "backbone", "split", "task", "optim", "proto
 WHOLE = ("seed", "attack_seed", "victims")
 NUMBERS = ("protocol.attacked", "protocol.limit.victims", "optim.epochs")  # of which readers compute
 LISTS = ("fit", "stages")  # of texts
+MAY_LACK = ("text", "a number", "a setting", "a path within the store")  # null: not known
 FLAG = ("kind", "subject", "text", "remedy")
 
 
@@ -84,7 +85,7 @@ def fault(found: Row, name: str) -> str | None:
         return f"lacks {' and '.join(missing)}"
     for key, value in found.items():
         wanted = _wanted(key)
-        if wanted and value is not None and not wanted[1](value):
+        if wanted and not wanted[1](value) and not (value is None and wanted[0] in MAY_LACK):
             return f"{key[:80]} is not {wanted[0]}"
     if found["key"] != name or plain.line(name) != name:
         return f"its key {found['key'][:80]!r} is not its name"

@@ -93,7 +93,10 @@ def test_a_file_that_did_not_change_is_hashed_once(tmp_path: Path, monkeypatch: 
 
 
 def test_no_bit_of_a_row_flips_unseen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store, row = Store(tmp_path), {"key": "k", "chain": "none", "seed": 0, "privacy/worst/mse": 0.0125, "flags": ["ü"], "stages": []}
+    store, row = (
+        Store(tmp_path),
+        {"key": "k", "chain": "none", "seed": 0, "privacy/worst/mse": 0.0125, "flags": ["ü"], "stages": []},
+    )
     path = store.add_row(row)
     whole = path.read_bytes()
     unseen = 0

@@ -73,7 +73,9 @@ TYPES = {"seed": "0", "chain": 1, "dataset": [], "victims": 1.5, "flags": "x", "
 def test_a_row_with_an_entry_of_another_kind_is_none(key: str) -> None:
     assert rows.fault(GOOD, "good") is None
     assert key in str(rows.fault({**GOOD, key: TYPES[key]}, "good"))
-    assert rows.fault({**GOOD, "flags": [{"kind": "x"}]}, "good") and rows.fault({**GOOD, "flags": ["x"]}, "good") is None
+    assert (
+        rows.fault({**GOOD, "flags": [{"kind": "x"}]}, "good") and rows.fault({**GOOD, "flags": ["x"]}, "good") is None
+    )
 
 
 def test_numbers_that_json_lacks_are_null_in_the_file_and_come_back(tmp_path: Path) -> None:
