@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     begun = any(path.is_dir() for path in store.root.glob("*"))  # there are stages or tables to be told of
     rows = selection.rows() if begun and not args.where else selection.some("dashboard")
     out = args.out or store.root / "dashboard.html"
-    text = build.page(*build.collect(rows, store, selection.tables()))
+    text = build.page(*build.whole(rows, store, selection.tables()))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, text)
     print(f"dashboard: {out} ({len(rows)} runs, {len(text.encode()) / 1e6:.1f} MB)")

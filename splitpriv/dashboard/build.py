@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from splitpriv import __version__
+from splitpriv import __version__, plain
 from splitpriv.dashboard import thumbs
 from splitpriv.dashboard.facts import facts
 from splitpriv.dashboard.status import status
@@ -28,6 +28,7 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("core.js", "state.js", "query.js", "plot.js", "parts.js", "overview.js", "runs.js", "compare.js", "run.js",
            "tables.js", "status.js", "app.js")  # fmt: skip
 VENDOR = ("plotly-basic.min.js", "htm-preact.min.js")
+LEFT_OUT = 50  # files that are no rows, by name
 LIMIT = 9_600_000  # bytes of a page
 POINTS = 150  # of a curve; longer ones are thinned
 BINS = 160  # of a histogram; the page joins them to about 40 over the range that it shows
@@ -49,12 +50,24 @@ def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> 
     measured = {row["key"]: _measured(row, store) for row in rows}
     edges = _edges(rows, measured)
     runs = [_run(row, measured[row["key"]], edges, strips, store) for row in rows]
+    _, wrong = store.read_rows()
     data = {
-        "version": __version__, "made": datetime.now(UTC).isoformat(timespec="seconds"), "store": str(store.root),
+        "version": __version__, "made": now(), "store": store.root.name, "left_out": sorted(wrong.items())[:LEFT_OUT],
         "runs": runs, "edges": {f"{d}/{m}": e for (d, m), e in edges.items()}, "facts": facts(),
-        "tables": [_table(table) for table in tables], "status": status(store),
+        "tables": [_table(table) for table in tables],
     }  # fmt: skip
-    return plain(data), strips
+    return strict(data), strips
+
+
+def whole(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> tuple[dict[str, Any], thumbs.Strips]:
+    """The same with how far the store is: all that a page needs which no server refreshes."""
+    data, strips = collect(rows, store, tables)
+    return {**data, "status": strict(status(store))}, strips
+
+
+def now() -> str:
+    """The time, for people and programs."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def group_of(row: Row) -> str:
@@ -114,8 +127,8 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
     finished = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds") if path.exists() else ""
     curves = {k: _thin(list(range(1, len(v) + 1)), v) for k, v in row.items() if is_curve(k, v)}
     return {
-        "row": {**{k: v for k, v in row.items() if k not in curves and k != "trajectory"},
-                "verdict": verdict(row), "flags": [flag.record() for flag in doubts_of(row)]}, "finished": finished,
+        "row": plain.finite({**{k: v for k, v in row.items() if k not in curves and k != "trajectory"},
+                "verdict": verdict(row), "flags": [flag.record() for flag in doubts_of(row)]}), "finished": finished,
         "group": group_of(row), "attacks": attacks_of(row), "shown": attacks, "curves": curves,
         "trajectory": _trajectory(row.get("trajectory") or []),
     }  # fmt: skip
@@ -166,17 +179,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def plain(value: Any) -> Any:
-    """The same data in strict JSON: numbers that are not finite become words."""
+def strict(value: Any) -> Any:
+    """The same data in strict JSON, null for numbers that are not finite, without any absolute path."""
+    if isinstance(value, str):
+        return plain.placeless(value)
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [strict(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ---- page ----------------------------------------------------------------------------------------------------------
@@ -185,8 +198,8 @@ def plain(value: Any) -> Any:
 @cache
 def scripts() -> tuple[tuple[str, str], ...]:
     """Every script of the page and its hash; the page runs these and nothing else."""
-    vendor = [(ASSETS / "vendor" / name).read_text() for name in VENDOR]
-    own = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
+    vendor = [(ASSETS / "vendor" / name).read_text(encoding="utf-8") for name in VENDOR]
+    own = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     codes = [*vendor, f'(() => {{\n"use strict";\n{own}\n}})();\n']
     return tuple((code, _hash(code)) for code in (code.replace("</script", "<\\/script") for code in codes))
 
@@ -202,7 +215,7 @@ def page(data: Mapping[str, Any] | None, strips: thumbs.Strips | None, limit: in
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True)
     ).get_template("page.html.j2")
-    style = (ASSETS / "style.css").read_text()
+    style = (ASSETS / "style.css").read_text(encoding="utf-8")
     base = {"scripts": scripts(), "style": style, "live": data is None, "data": "", "smaller": 0, "strips": {}}
     if data is None or strips is None:
         return template.render(base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,16 +20,29 @@ def status(store: Store) -> dict[str, Any]:
     """Counts of every stage, what runs, what failed with its traceback, what was interrupted, and the sweeps."""
     stages: dict[str, dict[str, int]] = {}
     told: dict[str, list[dict[str, Any]]] = {"running": [], "failed": [], "interrupted": []}
-    for folder in sorted(p for p in store.root.glob("*") if p.is_dir() and p.name not in ("rows", "multirun")):
-        homes = [p for p in sorted(folder.iterdir()) if p.is_dir() and KEY.fullmatch(p.name)]
-        for home in homes:
-            kind, more = _stage(store, folder.name, home)
+    for folder in (p for p in _inside(store.root) if p.is_dir() and p.name not in ("rows", "multirun")):
+        for home, stamp in _homes(folder):
+            kind, more = ("done", {}) if (home, stamp) in _done else _stage(store, folder.name, home)
+            if kind == "done":
+                _done.add((home, stamp))
             counts = stages.setdefault(folder.name, {"done": 0, "running": 0, "failed": 0, "interrupted": 0})
             counts[kind] += 1
             if kind != "done":
                 told[kind].append({"stage": folder.name, "key": home.name, **more})
-    rows = len(list((store.root / "rows").glob("*.json")))
-    return {"stages": stages, **told, "rows": rows, "sweeps": sweeps(store.root / "multirun")}
+    return {"stages": stages, **told, "sweeps": sweeps(store.root / "multirun")}
+
+
+_done: set[tuple[Path, int]] = set()  # stages that were finished when their folders had these times
+
+
+def _homes(folder: Path) -> list[tuple[Path, int]]:
+    """The folders of a kind of stage, and when a file came to each or went."""
+    try:
+        with os.scandir(folder) as inside:
+            found = [(e.name, e.stat().st_mtime_ns) for e in inside if KEY.fullmatch(e.name) and e.is_dir()]
+    except OSError:
+        return []
+    return [(folder / name, stamp) for name, stamp in sorted(found)]
 
 
 def _stage(store: Store, stage: str, home: Path) -> tuple[str, dict[str, Any]]:
@@ -39,7 +53,7 @@ def _stage(store: Store, stage: str, home: Path) -> tuple[str, dict[str, Any]]:
     if state == "failed" and not held:
         return "failed", {"traceback": _read(home / "failed"), "at": _time(home / "failed")}
     notes = _notes(home / "curve.json")
-    more = {"at": max((_time(p) for p in home.iterdir()), default=_time(home)), "epochs": len(notes)}
+    more = {"at": max((_time(p) for p in _inside(home)), default=_time(home)), "epochs": len(notes)}
     return ("running" if held else "interrupted"), {**more, "last": notes[-1] if notes else {}}
 
 
@@ -59,19 +73,41 @@ def is_held(path: Path) -> bool:
     return False
 
 
+_over: dict[Path, tuple[Any, dict[str, Any]]] = {}  # sweeps at which nobody works, and the times of their folders
+
+
+def _times(home: Path) -> list[tuple[str, int]]:
+    try:
+        with os.scandir(home) as inside:
+            return sorted((entry.name, entry.stat(follow_symlinks=False).st_mtime_ns) for entry in inside)
+    except OSError:
+        return []
+
+
 def sweeps(folder: Path) -> list[dict[str, Any]]:
     """Every sweep, newest first: what it was told, each of its points and that point's state."""
     found = []
-    for home in sorted((p for p in folder.glob("*") if SWEEP.fullmatch(p.name)), reverse=True):
-        day, hour, minute, second = SWEEP.fullmatch(home.name).groups()  # type: ignore[union-attr]
-        alive = is_held(home / sweeping.LOCK)
-        about = _json(home / sweeping.POINTS, {})
-        plan = about.pop("points", [])
-        begun = {int(p.name): p for p in home.iterdir() if p.name.isdecimal()}
+    for home in reversed(_inside(folder)):
+        if not (name := SWEEP.fullmatch(home.name)):
+            continue
+        day, hour, minute, second = name.groups()
+        alive, stamp = is_held(home / sweeping.LOCK), _times(home)
+        if not alive and _over.get(home, (None,))[0] == stamp:
+            found.append(_over[home][1])
+            continue
+        about = _record(home / sweeping.POINTS)
+        plan = [point if isinstance(point, dict) else {} for point in _list(about.pop("points", []))]
+        begun = {int(p.name) for p in _inside(home) if p.name.isdecimal()}
         points = [{**(plan[i] if i < len(plan) else {}), "number": i, **_point(home / str(i), alive)}
                   for i in sorted({*range(len(plan)), *begun})]  # fmt: skip
+        for point in points:
+            for key in ("overrides", "problems"):
+                if key in point:
+                    point[key] = [str(text) for text in _list(point[key])]
         found.append({**about, "name": home.name, "begun": f"{day} {hour}:{minute}:{second}", "alive": alive,
                       "points": points})  # fmt: skip
+        if not alive and all(point["state"] != "running" for point in points):
+            _over[home] = stamp, found[-1]
     return found
 
 
@@ -82,7 +118,7 @@ def _point(home: Path, alive: bool) -> dict[str, Any]:
         left = _json(home / sweeping.FAILED, [])
         return {"state": "failed", **(left if isinstance(left, dict) else {"problems": left})}
     if (home / sweeping.DONE).exists():
-        return {"state": "done", **_json(home / sweeping.DONE, {})}
+        return {"state": "done", **_record(home / sweeping.DONE)}
     if held:
         return {"state": "running"}
     if alive and not (home / sweeping.LOCK).exists():
@@ -92,21 +128,37 @@ def _point(home: Path, alive: bool) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")[-20000:]
+        return path.read_text(encoding="utf-8", errors="replace")[-20000:]
     except OSError:
         return ""
 
 
 def _json(path: Path, otherwise: Any) -> Any:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return otherwise
 
 
+def _record(path: Path) -> dict[str, Any]:
+    found = _json(path, {})
+    return found if isinstance(found, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds, in order; nothing where it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
 def _notes(path: Path) -> list[dict[str, Any]]:
-    found = _json(path, [])
-    return [note for note in found if isinstance(note, dict)] if isinstance(found, list) else []
+    return [note for note in _list(_json(path, [])) if isinstance(note, dict)]
 
 
 def _time(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 from splitpriv.measure import pictures
 from splitpriv.metrics import PRIVACY
 
+SCORES = "scores.safetensors"  # in a measure stage
 Tiles = np.ndarray  # (N, H, W, 3) uint8
 
 # Side of the longer edge in pixels and WebP's quality, from the best to the smallest.
@@ -88,25 +89,24 @@ def encode(name: str, tiles: Tiles, rung: int) -> bytes:
 
 def measured(home: Path) -> dict[str, Any] | None:
     """What a finished measure stage has to show: its tiles and per-victim scores; None where the store lacks it."""
-    return _measured(home) if (home / "scores.safetensors").exists() else None
+    return _measured(home, *_stamp(home)) if (home / SCORES).is_file() else None
 
 
-@cache
-def _measured(home: Path) -> dict[str, Any] | None:
-    from safetensors.numpy import load_file
+def _stamp(home: Path) -> tuple[int, ...]:
+    """What changes when a stage is built again."""
+    return tuple((home / name).stat().st_mtime_ns for name in (SCORES, pictures.FILE) if (home / name).is_file())
 
-    try:
-        scores = {k: v.astype(np.float64) for k, v in load_file(home / "scores.safetensors").items() if v.ndim == 1}
-    except (OSError, ValueError):
+
+@lru_cache(maxsize=4096)
+def _measured(home: Path, *stamp: int) -> dict[str, Any] | None:
+    scores = pictures.read_scores(home / SCORES)
+    if not scores:
         return None
     matched = scores.pop("valid", None)  # victims that can be found at all
     known = [m for m in dict.fromkeys([*PRIVACY, *scores]) if m in scores]  # the file's order is the alphabet's
     scores = {m: scores[m] if matched is None else np.where(matched > 0, scores[m], np.nan) for m in known}
     found: dict[str, Any] = {"scores": scores, "extremes": picked(scores)}
-    try:
-        shown = pictures.read(home)
-    except (OSError, ValueError, KeyError):
-        shown = None
+    shown = pictures.read(home)
     if shown is None:
         return found
     fixed, rest = shown.at("fixed"), shown.at(*pictures.EXTREMES)

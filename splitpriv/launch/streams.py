@@ -1,13 +1,18 @@
-"""Standard output that is closed, full, or left by its reader: what was computed stands, and the place is named."""
+"""Standard output that is closed, full, left by its reader or lacks a letter: what was computed stands, and is told."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from splitpriv.store import say
+
+# What stands for a letter that the encoding of the stream lacks; any other is spelt out.
+SPELT = {"↑": "^", "↓": "v", "·": "-", "−": "-", "–": "-", "≥": ">=", "≤": "<=", "×": "x", "±": "+/-", "…": "...",
+         "σ": "sigma", "ε": "eps", "²": "2", "“": '"', "”": '"', "’": "'", "→": "->", "•": "*"}  # fmt: skip
 
 _lost: list[str] = []  # why something could not be printed, in this process
 
@@ -24,11 +29,31 @@ def ready() -> None:
             setattr(sys, name, open(fd, "r" if fd == 0 else "w", closefd=False))  # noqa: SIM115
             if fd == 1:
                 _lose("is closed")
+    _tolerate()
+
+
+def _tolerate() -> None:
+    """Let both streams spell what their encoding lacks, whatever PYTHONIOENCODING or the system make of them."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", SPELLING) != SPELLING and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=SPELLING)
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(SPELT.get(c) or c.encode("unicode_escape").decode() for c in letters), error.end
+
+
+SPELLING = "splitpriv.spell"
+codecs.register_error(SPELLING, _spell)
 
 
 @contextmanager
 def shown() -> Iterator[None]:
     """Print within the block: a reader that has left, such as `head`, is fine; anything else is said, once."""
+    _tolerate()  # in a worker of a sweep, too
     try:
         yield
         sys.stdout.flush()

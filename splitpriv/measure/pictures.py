@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.numpy import load_file, save
 
-from splitpriv.store import write_atomic
+from splitpriv.store import say, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,16 +60,45 @@ class Shown:
 
 
 def read(home: Path) -> Shown | None:
-    """What a measure stage shows; None where it shows nothing, or where the store travels without it."""
-    if not (home / FILE).exists():
+    """What a measure stage shows; None where it shows nothing, or where the store travels without it.
+
+    Of a file that is damaged, a line says that it is left out: no reader stops for a picture.
+    """
+    if not (home / FILE).is_file():
         return None
+    try:
+        return _read(home)
+    except Exception as error:  # whatever a damaged file makes of its reader
+        say(f"measure/{home.name}: {FILE} is damaged ({error}); left out, and the run that made it makes it again")
+        return None
+
+
+def _read(home: Path) -> Shown:
     stored = load_file(home / FILE)
     x, images = stored["x"], stored["images"]
+    for array in (x, images):
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape != x.shape or not array.size:
+            raise ValueError(f"{array.dtype} {array.shape} are no images")
     if "place" not in stored:  # before the extremes were stored: eight fixed victims, with neither number nor score
         apart = (x.astype(np.float64) - images) / 255
         return Shown(x, images, ["fixed"] * len(x), [], {"mse": np.square(apart).reshape(len(x), -1).mean(1)})
     place, index = [PLACES[code] for code in stored["place"]], stored["index"].tolist()
-    return Shown(x, images, place, index, {k[7:]: v for k, v in stored.items() if k.startswith("scores/")})
+    scores = {k[7:]: v for k, v in stored.items() if k.startswith("scores/")}
+    if "mse" not in scores or any(np.shape(part) != (len(x),) for part in (place, index, *scores.values())):
+        raise ValueError("its parts do not fit together")
+    return Shown(x, images, place, index, scores)
+
+
+def read_scores(path: Path) -> dict[str, np.ndarray]:
+    """Scores per victim, metric -> (victims,), of a measure stage; none where a line says that it is damaged."""
+    try:
+        found = {k: v.astype(np.float64) for k, v in load_file(path).items() if v.ndim == 1}
+        if len({len(v) for v in found.values()}) > 1:
+            raise ValueError("its parts do not fit together")
+        return found
+    except Exception as error:  # whatever a damaged file makes of its reader
+        say(f"{path.parent.parent.name}/{path.parent.name}: {path.name} is damaged ({error}); left out")
+        return {}
 
 
 def extremes(order: Sequence[int]) -> dict[str, list[int]]:

@@ -35,8 +35,9 @@ class Filter:
         if self.sign in ("=", "!="):
             return equals(value, self.wanted) == (self.sign == "=")
         limit = as_number(self.wanted)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return limit is not None and is_number and ORDERS[self.sign](value, limit)
+        if limit is None or not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return ORDERS[self.sign](value, limit)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def console() -> Console:
 
 
 class _Console(Console):
-    def render_str(self, text: str, **form: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **form: Any) -> Text:
         """Text as it stands, with what a terminal would act on spelt out; `escape` keeps names from being markup."""
         return super().render_str(plain.inert(text), **form)
 
@@ -146,8 +146,8 @@ def settings_of(row: Row, attack: str) -> dict[str, Any]:
 
 def scores_of(row: Row) -> dict[str, str]:
     """Where in the store each attack's scores per victim lie; `clean/<attack>` is that attack on clean x."""
-    files = {key[7:]: path for key, path in row.items() if key.startswith("scores/")}
-    pictures = {key[8:]: path for key, path in row.items() if key.startswith("picture/")}
+    files = {key[7:]: path for key, path in row.items() if key.startswith("scores/") and path}
+    pictures = {key[8:]: path for key, path in row.items() if key.startswith("picture/") and path}
     return files or {name: f"{path.rpartition('/')[0]}/scores.safetensors" for name, path in pictures.items()}  # older
 
 

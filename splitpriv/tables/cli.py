@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from splitpriv import plain
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _show(args: argparse.Namespace) -> int:
         return 0  # the dashboard shows whole tables, as they ship
     folder = store.root / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f"{args.name}-{args.scale}.json", json.dumps(sheet.record(args.name)))
+    write_atomic(folder / f"{args.name}-{args.scale}.json", plain.dumps(sheet.record(args.name)))
     return 0
 
 

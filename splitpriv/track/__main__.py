@@ -25,6 +25,8 @@ def main() -> None:
     store = Store(order["root"])
     home = store.root / "track" / order["name"]
     tracker: Tracker = build(order["node"], f"track.{order['name']}")()
+    if tracker.is_off():
+        return
     with FileLock(home / f"{order['run_id']}.lock"):  # the same command may run twice at a time
         if not (home / f"{order['run_id']}.done").exists():
             _record(tracker, order["run_id"], order["head"], store, home, over)

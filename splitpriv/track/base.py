@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from splitpriv.measure.pictures import Shown, read
+from splitpriv.measure.pictures import Shown, read, read_scores
 from splitpriv.metrics import GROUPS
 from splitpriv.report.terminal import scores_of
 from splitpriv.store import Row, Store
@@ -26,6 +27,10 @@ class Tracker:
 
     def __init__(self, *, patience: NonNegative) -> None:
         self.patience = patience
+
+    def is_off(self) -> bool:
+        """Whether its user has switched it off elsewhere; nothing is recorded then, and may be later."""
+        return False
 
     def run_id(self, key: str, alone: bool) -> str:
         """The name under which the run with this key is recorded; `alone`: it is no point of a sweep of ours."""
@@ -56,7 +61,7 @@ class Tracker:
 def trajectory(head: Row, store: Store) -> list[dict[str, Any]]:
     """The notes of every epoch trained so far: a beginning of the finished row's `trajectory`."""
     notes: list[dict[str, Any]] = []
-    for key in head["fit"]:
+    for key in head.get("fit", []):
         home = store.home("fit", key)
         done = (home / "done").exists()  # asked first, so that what is read afterwards is whole
         path = home / "curve.json"
@@ -74,12 +79,12 @@ def _read(path: Path, stamp: int) -> Any:
 
 def curves(row: Row) -> Iterator[tuple[str, int, dict[str, float]]]:
     """(name, step, values) of every point of every learning curve: each phase of the fit, then each attack."""
-    for step, note in enumerate(row["trajectory"]):
+    for step, note in enumerate(row.get("trajectory", [])):
         values = {k: v for k, v in note.items() if isinstance(v, int | float) and k not in ("phase", "epoch")}
-        yield f"fit/{note['phase']}", step, values
-    found = [key.split("/") for key, value in row.items() if key.startswith("attack/") and _is_curve(value)]
-    for name in dict.fromkeys(parts[1] for parts in found):
-        lines = {parts[2]: row["/".join(parts)] for parts in found if parts[1] == name}
+        yield f"fit/{note.get('phase', '')}", step, values
+    found = [key.split("/", 2) for key, value in row.items() if key.startswith("attack/") and _is_curve(value)]
+    for name in dict.fromkeys(parts[1] for parts in found if len(parts) == 3):
+        lines = {parts[2]: row["/".join(parts)] for parts in found if parts[1] == name and len(parts) == 3}
         for step in range(max(map(len, lines.values()))):
             yield f"attack/{name}", step, {k: line[step] for k, line in lines.items() if step < len(line)}
 
@@ -98,35 +103,45 @@ def settings(row: Row) -> dict[str, Any]:
             node = tree
             for part in path:
                 node = node.setdefault(part, {})
-            node[last] = value
+                if not isinstance(node, dict):  # a setting that holds others, which no config of ours has
+                    break
+            else:
+                node[last] = value
     return tree
 
 
 def numbers(row: Row) -> dict[str, float]:
-    """The scalar results of a row: utility, privacy, floors, bounds, cost."""
+    """The scalar results of a row: utility, privacy, floors, bounds, cost, as far as they are finite."""
     groups = {*GROUPS, "defense"} - {"ceiling"}  # another run's
-    return {k: v for k, v in row.items() if k.split("/")[0] in groups and "/" in k and isinstance(v, int | float)}
+    found = {k: v for k, v in row.items() if k.split("/")[0] in groups and "/" in k and isinstance(v, int | float)}
+    return {k: v for k, v in found.items() if math.isfinite(v)}
+
+
+def name_of(row: Row) -> str:
+    """What a record of a run is called: a study's row says what sets it apart."""
+    return " ".join(str(part) for part in (row["chain"], row.get("way"), f"seed {row['seed']}") if part)
 
 
 def pictures(row: Row, store: Store) -> dict[str, Shown]:
     """What every attack that rebuilds images shows; attacks whose files are not in this store are left out."""
-    shown = {key[8:]: read((store.root / path).parent) for key, path in row.items() if key.startswith("picture/")}
+    shown = {key[8:]: read((store.root / path).parent) for key, path in row.items()
+             if key.startswith("picture/") and path}  # fmt: skip
     return {name: each for name, each in shown.items() if each}
 
 
 def victims(row: Row, store: Store) -> tuple[list[str], list[list[Any]]]:
-    """Scores of every attack on every victim as a table: attack, victim, and one column per metric."""
-    from safetensors.numpy import load_file
+    """Scores of every attack on every victim as a table: attack, victim, and one column per metric.
 
+    A score that is not finite is None there; attacks whose scores cannot be read have no lines.
+    """
     columns: dict[str, None] = {}
     lines: list[dict[str, Any]] = []
     for name, path in scores_of(row).items():
-        scores = load_file(store.root / path)
+        scores = read_scores(store.root / path) if (store.root / path).is_file() else {}
         columns |= dict.fromkeys(scores)
-        count = max(map(len, scores.values()))
         lines += [
-            {"attack": name, "victim": i, **{k: float(v[i]) for k, v in scores.items() if i < len(v)}}
-            for i in range(count)
+            {"attack": name, "victim": i, **{k: float(v[i]) for k, v in scores.items() if math.isfinite(v[i])}}
+            for i in range(max(map(len, scores.values()), default=0))
         ]
     header = ["attack", "victim", *columns]
     return header, [[line.get(column) for column in header] for line in lines]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from splitpriv import plain
 from splitpriv.report.terminal import write_csv
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, curves
@@ -20,9 +21,16 @@ class Csv(Tracker):
         return sent
 
     def complete(self, row: Row, store: Store) -> None:
-        with (self.home / f"{row['key']}.csv").open("w", newline="") as file:
+        with (self.home / f"{row['key']}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["curve", "step", "name", "value"])
-            writer.writerows([curve, step, k, v] for curve, step, values in curves(row) for k, v in values.items())
-        with FileLock(self.home / "rows.lock"), (self.home / "rows.csv").open("w", newline="") as file:
+            writer.writerows(
+                [plain.cell(curve), step, plain.cell(k), v]
+                for curve, step, values in curves(row)
+                for k, v in values.items()
+            )
+        with (
+            FileLock(self.home / "rows.lock"),
+            (self.home / "rows.csv").open("w", newline="", encoding="utf-8") as file,
+        ):
             write_csv(store.rows(), file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import splitpriv
 from splitpriv.config import Config
 from splitpriv.store import Row, Store
 from splitpriv.targets import build
@@ -18,6 +20,15 @@ from splitpriv.track.base import Tracker
 
 if TYPE_CHECKING:
     from splitpriv.run.prepare import Prepared
+
+
+# Neither the working folder nor that of our own sources is where a tracker's process looks for modules: a wandb.py or a
+# torch.py may lie there. It is our package that it takes from its place.
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import splitpriv; del sys.path[0]; "
+    "from splitpriv.track.__main__ import main; main()"
+)
+PLACE = Path(splitpriv.__file__).parents[1]
 
 
 @contextmanager
@@ -93,7 +104,7 @@ class _Process:
                 f"track {self.name}: still at work after {self.patience:g} s; "
                 f"it goes on in the background (see {self.log})"
             )
-        last = (self.log.read_text().strip().splitlines() or ["no message"])[-1]
+        last = (self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"])[-1]
         return f"track {self.name}: failed, the run is safe: {last} (see {self.log})" if code else None
 
 
@@ -106,8 +117,8 @@ def _start(name: str, tracker: Tracker, node: Config, head: Row, store: Store, w
     home.mkdir(parents=True, exist_ok=True)
     with (home / f"{run_id}.log").open("w") as log:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "splitpriv.track"], stdin=subprocess.PIPE, stdout=log, stderr=log,
-            start_new_session=True,
+            [sys.executable, "-P", "-c", START, str(PLACE)], stdin=subprocess.PIPE, stdout=log, stderr=log,
+            start_new_session=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},
         )  # fmt: skip
     process = _Process(name, tracker.patience, popen, home / f"{run_id}.log")
     order = {"name": name, "node": node, "run_id": run_id, "root": str(store.root), "head": head}

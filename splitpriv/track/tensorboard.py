@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from pathlib import Path
 from typing import Any
 
+from splitpriv import plain
 from splitpriv.measure.flags import flags_of
 from splitpriv.measure.pictures import grid
 from splitpriv.store import Row, Store
@@ -27,7 +27,7 @@ class TensorBoard(Tracker):
             raise UserError("track: tensorboard is not installed; pip install 'splitpriv[tensorboard]'") from error
         self.writer = EventFileWriter(str(home / run_id))
         if not sent:
-            self._text("config", f"```json\n{json.dumps(settings(head), indent=1)}\n```")
+            self._text("config", f"```json\n{plain.dumps(settings(head), indent=1)}\n```")
         return sent
 
     def add(self, index: int, curve: str, step: int, values: dict[str, float]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import netrc
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,21 @@ from typing import Any, Literal
 
 import numpy as np
 
+from splitpriv import plain
 from splitpriv.measure.flags import flags_of
 from splitpriv.measure.pictures import tiles
 from splitpriv.measure.verdict import verdict
 from splitpriv.store import Row, Store
-from splitpriv.track.base import Tracker, numbers, pictures, settings, victims
+from splitpriv.track.base import Tracker, name_of, numbers, pictures, settings, victims
 from splitpriv.types import NonNegative, UserError
 
 
 class Wandb(Tracker):
     """Weights & Biases: the run's id is the row's key, so a sweep merges nothing and a repeated command adds nothing.
 
-    `mode` auto is online where a key is set and offline otherwise (`wandb sync` sends it later). Inside a W&B sweep the
-    agent's own run is continued, so that its search sees the results.
+    `mode` auto is W&B's own (WANDB_MODE, `wandb offline`, its settings files), and offline where W&B knows no key
+    (`wandb sync` sends it later). Where W&B is disabled, nothing is recorded, whatever `mode` is. Inside a W&B sweep
+    the agent's own run is continued, so that its search sees the results.
     """
 
     live = True
@@ -34,6 +36,9 @@ class Wandb(Tracker):
     ) -> None:
         super().__init__(patience=patience)
         self.project, self.entity, self.mode = project, entity, mode
+
+    def is_off(self) -> bool:
+        return str(_settings().mode) == "disabled"
 
     def run_id(self, key: str, alone: bool) -> str:
         agent = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
@@ -45,11 +50,11 @@ class Wandb(Tracker):
         offline = self.chosen_mode() == "offline"
         if offline:
             _drop_unfinished(run_id, home)
-        tags = [*head["chain"].split("+"), head["dataset"], head["backbone"]]
+        tags = [*head["chain"].split("+"), *(str(head[k]) for k in ("study", "dataset", "backbone") if head.get(k))]
         self.run = self.open(
-            home, run_id, name=f"{head['chain']} seed {head['seed']}", job_type="run", config=settings(head),
+            home, run_id, name=name_of(head), job_type="run", config=plain.finite(settings(head)),
             group="-".join(str(head[k]) for k in ("study", "dataset", "backbone", "cut", "chain") if k in head),
-            tags=[tag[:64] for tag in dict.fromkeys(tags)],
+            tags=[tag[:64] for tag in dict.fromkeys(tags) if tag],
         )  # fmt: skip
         self.defined: set[str] = set()
         self.count = sent if offline else int(self.run.starting_step)  # a server knows best what it has
@@ -60,7 +65,8 @@ class Wandb(Tracker):
             self.defined.add(curve)
             self.run.define_metric(f"{curve}/step", hidden=True)
             self.run.define_metric(f"{curve}/*", step_metric=f"{curve}/step")
-        point = {f"{curve}/{name}": value for name, value in values.items()} | {f"{curve}/step": step}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # the row says which were not
+        point = {f"{curve}/{name}": value for name, value in finite.items()} | {f"{curve}/step": step}
         self.run.log(point, step=index, commit=True)
         self.count = index + 1
 
@@ -75,7 +81,8 @@ class Wandb(Tracker):
         final["scores"] = wandb.Table(columns=header, data=lines)
         final["flags"] = wandb.Table(columns=["flag", "to clear it"], data=[[f.text, f.remedy] for f in flags_of(row)])
         self.run.log(final, step=self.count, commit=True)
-        told = {"verdict": verdict(row), "flag_count": len(row["flags"]), "commit": row["commit"]}
+        told = {"verdict": verdict(row), "flag_count": len(flags_of(row)), "commit": row.get("commit"),
+                plain.NOT_FINITE: plain.finite(row).get(plain.NOT_FINITE, {})}  # fmt: skip
         self.run.summary.update({**numbers(row), **told})
 
     def end(self, finished: bool) -> None:
@@ -87,23 +94,24 @@ class Wandb(Tracker):
         return _wandb().init(project=self.project, entity=self.entity, id=run_id, resume="allow", dir=str(home),
                              mode=self.chosen_mode(), settings=quiet, **about)  # fmt: skip
 
-    def chosen_mode(self) -> Literal["online", "offline"]:
-        """Online where a key is set, unless told otherwise."""
+    def chosen_mode(self) -> Literal["online", "offline", "disabled"]:
+        """What W&B says, unless told otherwise; offline where it was told nothing and knows no key."""
+        if self.is_off():
+            return "disabled"
         if self.mode != "auto":
             return self.mode
-        if os.environ.get("WANDB_MODE") in ("online", "offline"):
-            return "online" if os.environ["WANDB_MODE"] == "online" else "offline"
-        try:
-            known = netrc.netrc().authenticators("api.wandb.ai") is not None
-        except (OSError, netrc.NetrcParseError):
-            known = False
-        return "online" if known or os.environ.get("WANDB_API_KEY") else "offline"
+        told = _settings()
+        if str(told.mode) in ("offline", "dryrun"):
+            return "offline"
+        return "online" if "mode" in told.model_fields_set or _has_key(told) else "offline"
 
     def report(self, rows: Sequence[Row], home: Path, picture: Path, drawn: Mapping[str, Any], by: str) -> str:
         """A run that compares those of `rows` that were `drawn` (the numbers of `curves.draw`); its id.
 
         It holds a native scatter on the same axes, the rendered picture and the table, `by` among its columns.
         """
+        if self.is_off():
+            raise UserError("track: W&B is disabled, so there is no report; see WANDB_MODE, or run `wandb enabled`")
         wandb = _wandb()
         x, y = drawn["x"], drawn["y"]
         keys = sorted(key for point in drawn["points"] for key in point["keys"])
@@ -119,6 +127,8 @@ class Wandb(Tracker):
 
 
 def _told(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -129,6 +139,30 @@ def _drop_unfinished(run_id: str, home: Path) -> None:
     for path in home.glob(f"wandb/offline-run-*/run-{run_id}.wandb"):
         if path.stat().st_mtime_ns > closed:
             shutil.rmtree(path.parent)
+
+
+def _settings() -> Any:
+    """What W&B makes of its environment, its settings files and its defaults."""
+    _wandb()
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().settings
+
+
+def _has_key(told: Any) -> bool:
+    """Whether W&B finds credentials for its server, without asking anybody."""
+    from wandb.errors import AuthenticationError
+
+    try:
+        from wandb.sdk.lib import wbauth
+    except ImportError:  # an older one
+        return _wandb().api.api_key is not None
+    try:
+        return wbauth.authenticate_session(
+            host=told.base_url, source="splitpriv", prompt=False, update_session=False
+        ) is not None  # fmt: skip
+    except AuthenticationError:  # one that W&B will refuse, and say why
+        return True
 
 
 def _wandb() -> Any:

@@ -68,7 +68,7 @@ def address(store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "dashboard.html"
     table = {"name": "t1", "title": "Table <1>", "columns": ["method", "MSE"], "rows": [["<b>cem</b>", "0.02"]],
              "notes": ["a note"]}  # fmt: skip
-    path.write_text(build.page(*build.collect(store.rows(), store, [table])))
+    path.write_text(build.page(*build.whole(store.rows(), store, [table])))
     return path.as_uri()
 
 
@@ -260,7 +260,7 @@ def test_a_small_laptop_needs_no_sideways_scrolling(tab: Any, address: str, stor
 
 def test_the_served_page_shows_new_runs_as_they_finish(tab: Any, tmp_path: Path) -> None:
     store = synthetic.make(tmp_path, 3)
-    server = serve.serve(Selection(store, {}), 0)
+    server = serve.serve(Selection(store), 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         opened(tab, f"http://127.0.0.1:{server.server_address[1]}/", "/runs")
@@ -285,7 +285,7 @@ def test_five_hundred_runs_open_quickly(tab: Any, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(thumbs, "measured", measured)
     path = tmp_path / "page.html"
-    path.write_text(build.page(*build.collect(store.rows(), store)))
+    path.write_text(build.page(*build.whole(store.rows(), store)))
     opened(tab, path.as_uri())
     took = int(tab.evaluate("document.body.dataset.took"))
     tab.wait_for_selector(".plot .scatterlayer .point")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import base64
 import gzip
+import http.client
 import io
 import json
 import re
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -67,7 +72,7 @@ class Scripts(HTMLParser):
 
 def test_every_row_is_in_the_page_with_all_its_entries(store: Store) -> None:
     rows = store.rows()
-    data = unpacked(build.page(*build.collect(rows, store)))
+    data = unpacked(build.page(*build.whole(rows, store)))
     assert [run["row"]["key"] for run in data["runs"]] == [row["key"] for row in rows]
     for row, run in zip(rows, data["runs"], strict=True):
         assert run["row"] == {k: v for k, v in row.items() if k not in run["curves"] and k != "trajectory"}
@@ -78,7 +83,7 @@ def test_every_row_is_in_the_page_with_all_its_entries(store: Store) -> None:
 
 
 def test_a_page_reaches_for_nothing_outside_itself(store: Store) -> None:
-    text = build.page(*build.collect(store.rows(), store))
+    text = build.page(*build.whole(store.rows(), store))
     tags = Scripts(text).tags
     assert not [attrs for _, attrs in tags if any(k in attrs for k in ("src", "srcset", "action", "background"))]
     assert all(str(attrs["href"]).startswith("data:") for tag, attrs in tags if "href" in attrs)
@@ -89,7 +94,7 @@ def test_a_page_reaches_for_nothing_outside_itself(store: Store) -> None:
 
 
 def test_the_policy_lets_run_the_page_s_own_scripts_and_no_other(store: Store) -> None:
-    text = build.page(*build.collect(store.rows(), store))
+    text = build.page(*build.whole(store.rows(), store))
     allowed = set(re.findall(r"'(sha256-[^']+)'", text))
     found = [code for (_, attrs), code in zip([t for t in Scripts(text).tags if t[0] == "script"],
                                               Scripts(text).codes, strict=True) if "type" not in attrs]  # fmt: skip
@@ -104,8 +109,8 @@ def test_text_of_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> None:
     row = store.rows()[0]
     hostile = {"chain": synthetic.NASTY, "flags": ["</script><script>x</script>"], synthetic.NASTY: "<!-- <b>"}
     table = {"name": "<b>", "title": synthetic.NASTY, "columns": ["<i>"], "rows": [["</table>"]], "notes": "<u>"}
-    text = build.page(*build.collect([{**row, **hostile}], store, [table]))
-    plain = build.page(*build.collect([row], store))
+    text = build.page(*build.whole([{**row, **hostile}], store, [table]))
+    plain = build.page(*build.whole([row], store))
     assert [tag for tag, _ in Scripts(text).tags] == [tag for tag, _ in Scripts(plain).tags]
     assert "alert(1)" not in text
     assert "onerror" not in text.split("<script>")[0]
@@ -146,7 +151,7 @@ def test_five_hundred_runs_stay_below_ten_megabytes(runs: int, tmp_path: Path, m
 
 
 def test_pictures_shrink_until_they_fit_and_the_page_says_so(store: Store) -> None:
-    data, strips = build.collect(store.rows(), store)
+    data, strips = build.whole(store.rows(), store)
     whole = build.page(data, strips)
     limit = len(whole.encode()) - 60_000
     small = build.page(data, strips, limit)
@@ -179,11 +184,11 @@ def test_rows_without_their_stages_and_with_odd_entries_are_shown(tmp_path: Path
            "privacy/probe/advantage": 0.3, "privacy/probe/auc": 0.7, "picture/decoder": "../../grid.png"}  # fmt: skip
     data, strips = build.collect([odd], store)
     found = unpacked(build.page(data, strips))["runs"][0]
-    assert found["row"]["utility/accuracy"] == "NaN"
-    assert found["row"]["bound/x"] == "Infinity"
+    assert found["row"]["utility/accuracy"] is None and found["row"]["bound/x"] is None
+    assert found["row"]["not_finite"] == {"utility/accuracy": "nan", "bound/x": "inf"}
     assert found["attacks"] == ["decoder", "rmle", "probe"]
     assert found["shown"] == {}
-    assert unpacked(build.page(*build.collect([], store)))["runs"] == []
+    assert unpacked(build.page(*build.whole([], store)))["runs"] == []
 
 
 def test_pictures_outside_the_store_are_not_read(store: Store, tmp_path: Path) -> None:
@@ -249,42 +254,117 @@ def test_the_command_writes_one_file(store: Store, tmp_path: Path, capsys: pytes
         dashboard.run(asked(here, "--serve", "--port", "99999"))
 
 
-def test_the_server_is_local_and_sends_what_changed(tmp_path: Path) -> None:
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Store, serve.Server]]:
     store = synthetic.make(tmp_path, 2)
-    server = serve.serve(Selection(store, {}), 0)
+    server = serve.serve(Selection(store), 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    host, port = server.server_address[:2]
-    assert host == "127.0.0.1"
-    base = f"http://127.0.0.1:{port}"
+    yield store, server
+    server.shutdown()
+    server.server_close()
 
-    def get(path: str, **headers: str) -> tuple[int, bytes, Any]:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(base + path, headers=headers), timeout=20) as answer:
-                return answer.status, answer.read(), answer.headers
-        except urllib.error.HTTPError as error:
-            return error.code, error.read(), error.headers
 
+def get(server: serve.Server, path: str, **headers: str) -> tuple[int, bytes, Any]:
+    request = urllib.request.Request(f"http://127.0.0.1:{server.server_address[1]}{path}", headers=headers)
     try:
-        assert get("/")[1].startswith(b"<!doctype html>")
-        code, body, headers = get("/data.json")
-        data = json.loads(gzip.decompress(body))
-        assert (code, len(data["runs"])) == (200, 2)
-        assert get("/data.json", **{"If-None-Match": headers["ETag"]})[0] == 304
-        strip = data["runs"][0]["shown"]["decoder"]["fixed"]["images"]
-        assert Image.open(io.BytesIO(get(f"/strip/{strip}.webp")[1])).size == (8 * 32, 32)
-        store.add_row({**store.rows()[0], "key": "0123456789abcdef"})
-        code, body, _ = get("/data.json", **{"If-None-Match": headers["ETag"]})
-        assert (code, len(json.loads(gzip.decompress(body))["runs"])) == (200, 3)
-        assert get("/strip/../../etc/passwd")[0] == 404
-        assert get("/rows/0123456789abcdef.json")[0] == 404
-        assert get("/", Host="evil.example")[0] == 403  # another site's name that points here
-        (store.root / "rows" / "bad.json").write_text("{")
-        code, body, _ = get("/data.json")
-        assert code == 500
-        assert "is no row" in json.loads(body)["error"]
-    finally:
-        server.shutdown()
-        server.server_close()
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def test_the_server_is_local_and_sends_what_changed(
+    served: tuple[Store, serve.Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, server = served
+    assert server.server_address[0] == "127.0.0.1"
+    assert get(server, "/")[1].startswith(b"<!doctype html>")
+    code, body, headers = get(server, "/data.json")
+    data = json.loads(gzip.decompress(body))
+    assert (code, len(data["runs"])) == (200, 2) and "status" not in data
+    assert get(server, "/data.json", **{"If-None-Match": headers["ETag"]})[0] == 304
+    strip = data["runs"][0]["shown"]["decoder"]["fixed"]["images"]
+    assert Image.open(io.BytesIO(get(server, f"/strip/{strip}.webp")[1])).size == (8 * 32, 32)
+    code, body, told = get(server, "/status.json")
+    assert json.loads(gzip.decompress(body))["status"]["stages"]["measure"]["done"] == 4
+    store.home("fit", "beefbeef").mkdir(parents=True)
+    assert get(server, "/data.json", **{"If-None-Match": headers["ETag"]})[0] == 304  # its runs are the same
+    assert get(server, "/status.json", **{"If-None-Match": told["ETag"]})[0] == 200
+    store.add_row({**store.rows()[0], "key": "0123456789abcdef"})
+    (store.root / "rows" / "bad.json").write_text("{")
+    code, body, _ = get(server, "/data.json", **{"If-None-Match": headers["ETag"]})
+    data = json.loads(gzip.decompress(body))
+    assert (code, len(data["runs"])) == (200, 3) and data["left_out"][0][0] == "bad.json"
+    assert "left out 1 of 4 rows" in capsys.readouterr().err
+    for path in ("/strip/../../etc/passwd", "/rows/0123456789abcdef.json", "//data.json", "/data.json/.."):
+        assert get(server, path)[0] == 404
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1:1", "127.0.0.1:{port}.evil.example", ""])
+def test_the_server_answers_to_its_own_name_alone(host: str, served: tuple[Store, serve.Server]) -> None:
+    """Another name is another site's that points here."""
+    _, server = served
+    assert get(server, "/data.json", Host=host.format(port=server.server_address[1]))[0] == 403
+    assert get(server, "/data.json", Host=f"localhost:{server.server_address[1]}")[0] == 200
+
+
+def test_the_server_hangs_up_on_who_is_idle_and_on_too_many(
+    served: tuple[Store, serve.Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, server = served
+    monkeypatch.setattr(serve, "LONGEST", 0.4)
+    idle = [socket.create_connection(server.server_address[:2], timeout=9) for _ in range(serve.CONNECTIONS)]
+    one_more = socket.create_connection(server.server_address[:2], timeout=9)
+    with suppress(ConnectionResetError):
+        assert one_more.recv(9) == b""  # at once
+    for connection in idle:
+        with suppress(ConnectionResetError):
+            assert connection.recv(9) == b""
+        connection.close()
+    end = time.monotonic() + 9
+    while not _answers(server):
+        assert time.monotonic() < end
+    assert server.RequestHandlerClass.timeout == serve.IDLE
+
+
+def _answers(server: serve.Server) -> bool:
+    try:
+        return get(server, "/")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_an_unchanged_store_is_served_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = synthetic.make(tmp_path, 2)
+    live, made = serve.Live(Selection(store)), []
+    real = build.collect
+    monkeypatch.setattr(build, "collect", lambda *told: (made.append(told), real(*told))[1])
+    first = live.data()
+    assert live.data() is first and len(made) == 1
+    for change in (lambda: store.add_row({**store.rows()[0], "key": "f" * 8}),
+                   lambda: (tmp_path / "measure" / "dddddddd0").mkdir(),
+                   lambda: (tmp_path / "rows" / ("f" * 8 + ".json")).unlink()):  # fmt: skip
+        before = len(made)
+        change()
+        live.data()
+        live.data()
+        assert len(made) == before + 1
+
+
+def test_the_page_holds_no_absolute_path(tmp_path: Path) -> None:
+    store = synthetic.make(tmp_path, 1, shown=False)
+    synthetic.trouble(store)
+    failed = store.home("attack", "badbadbadbadbad0") / "failed"
+    failed.write_text(
+        '  File "/opt/lib/site-packages/torch/nn.py", line 1\nOSError: paths.data=~me/data, C:\\me\\x, /a'
+    )
+    row = {**store.rows()[0], "dataset.root": "/home/me/my images", "dataset.pattern": "https://a.b/c"}
+    data, _ = build.whole([row], store)
+    text = json.dumps(data)
+    assert not [part for part in ("/opt", "/home", "~me", "C:", str(tmp_path), tmp_path.parent.name) if part in text]
+    assert data["runs"][0]["row"]["dataset.root"] == "…/my images"
+    assert data["runs"][0]["row"]["dataset.pattern"] == "https://a.b/c"
+    assert data["status"]["failed"][0]["traceback"].startswith('  File "…/nn.py", line 1\n')
 
 
 def test_every_asset_is_in_the_package_with_its_licence() -> None:

@@ -29,6 +29,7 @@ from splitpriv.run.prepare import prepare
 from splitpriv.run.row import head as head_of
 from splitpriv.store import Row, Store
 from splitpriv.track import base
+from splitpriv.track.csv import Csv
 from splitpriv.types import UserError
 
 made, done, no_account = recorded.made, recorded.done, recorded.no_account  # fixtures
@@ -133,6 +134,28 @@ def test_a_tracker_s_process_imports_no_torch() -> None:
     modules = ", ".join(f"splitpriv.track.{name}" for name in ("__main__", "csv", "tensorboard", "wandb"))
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_tracker_s_process_imports_nothing_from_the_working_folder(
+    done: tuple[Row, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "csv", "torch", "wandb", "filelock", "splitpriv"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('from the working folder')")
+    monkeypatch.chdir(tmp_path)
+    row, store = done
+    assert track.record(row, tiny("track=[csv]")["track"], store) == []
+    assert (store.root / "track" / "csv" / "rows.csv").exists()
+
+
+def test_rows_of_a_study_are_tracked(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    row = {"key": "k", "study": "s", "way": "=w", "chain": "mid", "seed": 0, "flags": [], "utility/r2": 0.5}
+    store.add_row(row)
+    tracker = Csv(patience=1)
+    tracker.begin("k", row, tmp_path, 0)
+    tracker.complete(row, store)
+    (told,) = csv.DictReader((tmp_path / "rows.csv").open())
+    assert told["study"] == "s" and told["way"] == "'=w"
 
 
 def test_a_tracked_run_is_assembled_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

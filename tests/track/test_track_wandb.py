@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -64,14 +65,85 @@ def test_only_what_was_closed_is_kept_for_a_resumed_run(tmp_path: Path) -> None:
     ("mode", "environment", "chosen"),
     [("auto", {}, "offline"), ("auto", {"WANDB_API_KEY": "x"}, "online"), ("online", {}, "online"),
      ("offline", {"WANDB_API_KEY": "x"}, "offline"),
-     ("auto", {"WANDB_API_KEY": "x", "WANDB_MODE": "offline"}, "offline")],
+     ("auto", {"WANDB_API_KEY": "x", "WANDB_MODE": "offline"}, "offline"),
+     ("auto", {"WANDB_API_KEY": "x", "WANDB_MODE": "dryrun"}, "offline"), ("auto", {"WANDB_MODE": "online"}, "online"),
+     ("auto", {"WANDB_API_KEY": "x", "WANDB_MODE": "disabled"}, "disabled"),
+     ("online", {"WANDB_API_KEY": "x", "WANDB_MODE": "disabled"}, "disabled")],
 )  # fmt: skip
-def test_offline_unless_a_key_is_set(
+def test_w_and_b_itself_is_asked_for_its_mode_and_its_key(
     mode: Any, environment: dict[str, str], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked_anew(monkeypatch)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Wandb(project="p", entity=None, mode=mode, patience=1).chosen_mode() == chosen
+    tracker = Wandb(project="p", entity=None, mode=mode, patience=1)
+    assert tracker.chosen_mode() == chosen and tracker.is_off() is (chosen == "disabled")
+
+
+def test_what_w_and_b_keeps_in_files_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb_setup = asked_anew(monkeypatch)
+    tracker = Wandb(project="p", entity=None, mode="auto", patience=1)
+    host = wandb_setup.singleton().settings.base_url.partition("//")[2]
+    (tmp_path / "netrc").write_text(f"machine {host}\n login user\n password {'a' * 40}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert tracker.chosen_mode() == "online"
+    monkeypatch.setattr(wandb_setup, "_singleton", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nmode = disabled\n")  # as `wandb disabled` leaves it
+    assert tracker.is_off()
+
+
+def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """W&B reads its environment and files once per process; a tracker has one of its own."""
+    wandb_setup = pytest.importorskip("wandb.sdk.wandb_setup")
+    monkeypatch.setattr(wandb_setup, "_singleton", None)
+    return wandb_setup
+
+
+def test_where_w_and_b_is_disabled_nothing_is_recorded(
+    done: tuple[Row, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    row, store = done
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    assert track.record(row, tiny("track=[wandb]", "track.wandb.mode=online")["track"], store) == []
+    assert not list(store.root.glob("track/wandb/*.done")) and not (store.root / "track/wandb/wandb").exists()
+
+
+class Recorder:
+    """What a W&B run is told."""
+
+    starting_step = 0
+
+    def __init__(self) -> None:
+        self.logged: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+
+    def define_metric(self, *_: Any, **__: Any) -> None: ...
+
+    def log(self, point: dict[str, Any], **_: Any) -> None:
+        self.logged.append(point)
+
+
+def test_a_study_s_row_and_numbers_that_are_not_finite_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    asked_anew(monkeypatch)
+    run, about = Recorder(), {}
+    monkeypatch.setattr(Wandb, "open", lambda self, home, run_id, **told: (about.update(told), run)[1])
+    row: Row = {"key": "k", "study": "tabular", "way": "lambda 1", "chain": "mid", "seed": 0, "dataset": "people",
+                "utility/accuracy": 0.5, "privacy/map/accuracy": math.nan, "flags": []}  # fmt: skip
+    tracker = Wandb(project="p", entity=None, mode="online", patience=1)
+    tracker.begin("k", row, tmp_path, 0)
+    assert about["name"] == "mid lambda 1 seed 0" and about["tags"] == ["mid", "tabular", "people"]
+    tracker.add(0, "fit/fit", 0, {"task": math.inf, "lr": 0.1})
+    assert run.logged == [{"fit/fit/lr": 0.1, "fit/fit/step": 0}]
+    tracker.complete(row, Store(tmp_path))
+    assert run.summary["not_finite"] == {"privacy/map/accuracy": "nan"} and run.summary["utility/accuracy"] == 0.5
+    assert "privacy/map/accuracy" not in run.summary
 
 
 def test_only_a_single_run_continues_an_agent_s(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ function App() {
       ${choice.brushed.length ? html`<span class="chip">Brushed: <b>${plural(choice.brushed.length, "run")}</b>, and only these are shown <button class="quiet" onClick=${() => choose({ brushed: [] })} title="Escape">show all</button></span>` : ""}
       ${choice.tray.length ? html`<${Tray} />` : ""}</div>` : ""}
     <main id="main" tabindex="-1">${DATA.runs.length || ["tables", "status"].includes(choice.page) ? html`<${View} />` : html`<p class="empty">No run is finished yet. <a href=${linkTo("status")}>Status</a> shows what is being built.</p>`}</main>
-    <footer class="faint small">splitpriv ${DATA.version} · ${plural(DATA.runs.length, "run")} of ${DATA.store} · ${when(DATA.made)}${SMALLER ? ` · ${plural(SMALLER, "strip")} of pictures made smaller to keep this file small; --serve shows all at full size` : ""}</footer>
+    <footer class="faint small">splitpriv ${DATA.version} · ${plural(DATA.runs.length, "run")} of ${DATA.store} · ${when(DATA.made)}${DATA.left_out.length ? html` · <a href=${linkTo("status")}>${plural(DATA.left_out.length, "file")} left out</a>` : ""}${SMALLER ? ` · ${plural(SMALLER, "strip")} of pictures made smaller to keep this file small; --serve shows all at full size` : ""}</footer>
     ${help ? html`<${Help} close=${() => setHelp(false)} />` : ""}`;
 }
 
@@ -86,7 +86,17 @@ function setTheme(theme, keep = true) {
 
 // ---- live refresh ----
 
-let tag = "";
+const tags = {};
+
+/** What the server has at a path, or null where that is what we have already. */
+async function ask(path) {
+  const answer = await fetch(path, { headers: tags[path] ? { "If-None-Match": tags[path] } : {}, cache: "no-store" });
+  if (answer.status === 304) return null;
+  const found = await answer.json();
+  if (answer.status !== 200) throw new Error(found.error || `error ${answer.status}`);
+  tags[path] = answer.headers.get("ETag") || "";
+  return found;
+}
 
 async function refresh() {
   const tell = (text, bad = false) => {
@@ -94,17 +104,17 @@ async function refresh() {
     if (node) { node.textContent = text; node.classList.toggle("bad", bad); }
   };
   try {
-    const answer = await fetch("/data.json", { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
-    if (answer.status === 200) {
-      tag = answer.headers.get("ETag") || "";
-      accept(await answer.json());
+    const [data, state] = await Promise.all([ask("/data.json"), ask("/status.json")]);
+    if (data) {
+      accept(data);
       choice = { ...choice, brushed: choice.brushed.filter((k) => BY_KEY.has(k)), tray: choice.tray.filter((k) => BY_KEY.has(k)) };
-      listeners.forEach((f) => f());
-      tell("● live");
-    } else if (answer.status === 304) tell("● live");
-    else tell((await answer.json()).error || `error ${answer.status}`, true);
-  } catch {
-    tell("○ the server has ended", true);
+    }
+    if (state) DATA = { ...DATA, ...state };
+    if (data || state) listeners.forEach((f) => f());
+    tell("● live");
+  } catch (error) {
+    for (const path of Object.keys(tags)) delete tags[path]; // what was sent beside it is lost
+    tell(error instanceof TypeError ? "○ the server has ended" : error.message, true);
   }
 }
 

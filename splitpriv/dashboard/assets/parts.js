@@ -99,7 +99,7 @@ function Histogram({ metric, dataset, series, marks = [] }) {
   const drawn = marks.filter((m) => isNumber(m.value));
   const shapes = drawn.map((m) => ({ type: "line", x0: m.value, x1: m.value, yref: "paper", y0: 0, y1: 1, line: { color: css("--faint"), width: 1.5, dash: "dash" } }));
   const notes = drawn.map((m) => ({ x: m.value, yref: "paper", y: 1, yanchor: "bottom", text: inert(m.label), showarrow: false, font: { size: 11, color: css("--faint") } }));
-  const said = (found) => (yesNo ? `yes ${show(found.counts[1] / Math.max(1, found.n), key)}` : `median ${show(found.median, key)}, middle 90 % ${show(found.low, key)} to ${show(found.high, key)}`);
+  const said = (found) => (!found.n ? "no finite score" : yesNo ? `yes ${show(found.counts[1] / Math.max(1, found.n), key)}` : `median ${show(found.median, key)}, middle 90 % ${show(found.low, key)} to ${show(found.high, key)}`);
   const m = metricOf(key);
   return html`<figure class="chart"><figcaption>${labelOf(key).split(" · ")[0]} per victim</figcaption>
     <${Plot} traces=${traces} height=${210} bar=${false} label=${`Histogram of ${m.label} per victim`} layout=${{ xaxis: { title: { text: inert(m.label) }, ...(yesNo ? { type: "category" } : m.digits === "%" ? { tickformat: ".0%" } : {}) }, yaxis: { tickformat: ".0%", rangemode: "tozero" }, shapes, annotations: notes, margin: { l: 10, r: 10, t: 20, b: 10 } }} />

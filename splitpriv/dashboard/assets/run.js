@@ -111,7 +111,8 @@ function Everything({ run }) {
     const name = key.includes("/") ? `${head}/` : head;
     groups.set(name, [...(groups.get(name) || []), [key, value]]);
   }
-  const json = () => JSON.stringify(run.row, null, 1);
+  const nulls = Object.fromEntries(Object.entries(run.odd).filter(([, word]) => typeof word === "string").map(([key]) => [key, null]));
+  const json = () => JSON.stringify(Object.keys(run.odd).length ? { ...run.row, ...nulls, not_finite: run.odd } : run.row, null, 1);
   return html`<h2>Everything in its row</h2><p class="row"><button onClick=${() => download(`${run.key}.json`, json(), "application/json")}>Download JSON</button>
     <button onClick=${() => navigator.clipboard?.writeText(json()).then(() => announce("Copied."), () => announce("The browser does not allow copying here."))}>Copy JSON</button><span class="faint small">without its curves, which are drawn above</span></p>
     <div class="everything">${[...groups].map(([name, entries]) => html`<details key=${name} open=${["run", "defense"].includes(name)}><summary>${name} <span class="faint small">${entries.length}</span></summary>

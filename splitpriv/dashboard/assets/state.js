@@ -11,10 +11,13 @@ async function unpack(text) {
 }
 
 function accept(data) {
-  DATA = data;
+  DATA = { ...data, status: data.status || DATA?.status };
   BY_KEY.clear();
   for (const run of data.runs) {
     run.key = String(run.row.key);
+    run.odd = run.row.not_finite || {}; // numbers that JSON lacks: null, and what they are in words
+    delete run.row.not_finite;
+    for (const [key, word] of Object.entries(run.odd)) if (typeof word === "string") run.row[key] = word;
     run.flags = run.row.flags; // {kind, subject, text, remedy}
     run.defenses = defensesOf(run);
     run.words = [run.row.chain, run.key, ...FACETS_OF(run), ...run.attacks, ...flagLines(run)].join(" ").toLowerCase();
