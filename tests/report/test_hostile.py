@@ -25,17 +25,21 @@ from splitpriv.types import UserError
 
 ACTIVE = "\x1b[31m\x1b]0;x\x07\u202e[bold red]=1+1</script>\ud800$\\frac"
 VALUES: list[Any] = [
-    None, True, -1, 10**15, math.nan, math.inf, 1e308, "", "x", ACTIVE, [], [1, math.nan], ["x"], {}, {"a": {"b": [ACTIVE]}},
+    None, True, -1, 10**15, math.nan, math.inf, 1e308, "", "x", ACTIVE, [], [1, math.nan], ["x"], {},
+    {"a": {"b": [ACTIVE]}},
 ]  # fmt: skip
-ODD: Row = {"attack/x": [1, 2], "privacy/x/auc": 0.5, "privacy/x/mse": None, "picture/x": "measure/0/grid.png", "flags": [],
-            ACTIVE: ACTIVE, "bound/x": math.inf, "ceiling": "../../x", "chance/accuracy": 7.0, "a.b": 1, "a.b.c": 2}  # fmt: skip
+ODD: Row = {"attack/x": [1, 2], "privacy/x/auc": 0.5, "privacy/x/mse": None, "picture/x": "measure/0/grid.png",
+            "flags": [],
+            ACTIVE: ACTIVE, "bound/x": math.inf, "ceiling": "../../x", "chance/accuracy": 7.0, "a.b": 1,
+            "a.b.c": 2}  # fmt: skip
 
 
 def row(key: str, **more: Any) -> Row:
     return {
-        "key": key, "ceiling": "k0", "chain": "none", "seed": 0, "attack_seed": 0, "dataset": "d", "backbone": "b", "cut": 1,
-        "protocol": "strict", "headline": "accuracy", "victims": 128, "utility/accuracy": 0.9, "privacy/worst/mse": 0.02,
-        "privacy/a/mse": 0.02, "floor/mean_image/mse": 0.1, "picture/a": "measure/0a/grid.png", "optim.epochs": 3,
+        "key": key, "ceiling": "k0", "chain": "none", "seed": 0, "attack_seed": 0, "dataset": "d", "backbone": "b",
+        "cut": 1, "protocol": "strict", "headline": "accuracy", "victims": 128, "utility/accuracy": 0.9,
+        "privacy/worst/mse": 0.02, "privacy/a/mse": 0.02, "floor/mean_image/mse": 0.1,
+        "picture/a": "measure/0a/grid.png", "optim.epochs": 3,
         "scores/a": "measure/0a/scores.safetensors", "attack.a.epochs": 4, "attack/a/train": [0.5, 0.4], "flags": ["x"],
         "fit": ["f"], "stages": ["fit/f"], "trajectory": [{"phase": "fit", "epoch": 0, "task": 0.5}], "commit": None,
         "study": "s", "way": "w", "runtime.device": "cpu", "protocol.limit.victims": 100, "binds/image": "a", **more,
@@ -127,7 +131,8 @@ def stage(home: Path) -> None:
 
 
 DAMAGES = {
-    "empty": lambda path: path.write_bytes(b""), "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "noise": lambda path: path.write_bytes(bytes(range(256))), "folder": lambda path: (path.unlink(), path.mkdir()),
     "other": lambda path: save_file({"x": np.ones(3), "images": np.ones(3), "mse": np.ones(2), "a": np.ones(3)}, path),
 }  # fmt: skip
@@ -172,8 +177,9 @@ def test_damaged_sweeps_and_tables_are_left_out(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize(
     ("words", "keys"),
-    [(["s=5e-2"], "b"), (["s=0.050"], "b"), (["seed=1.0"], "b"), (["seed!=1"], "ac"), (["s>=0.05"], "bc"), (["s<0.05"], "a"),
-     (["s>0.01", "s<1e-1"], "b"), (["on=true"], "a"), (["on=null"], "bc"), (["chain=x=y"], "c"), (["s<=inf"], "abc")],
+    [(["s=5e-2"], "b"), (["s=0.050"], "b"), (["seed=1.0"], "b"), (["seed!=1"], "ac"), (["s>=0.05"], "bc"),
+     (["s<0.05"], "a"),     (["s>0.01", "s<1e-1"], "b"), (["on=true"], "a"), (["on=null"], "bc"),
+     (["chain=x=y"], "c"), (["s<=inf"], "abc")],
 )  # fmt: skip
 def test_filters_compare_numbers_as_numbers(words: list[str], keys: str, tmp_path: Path) -> None:
     store = Store(tmp_path)
