@@ -250,12 +250,14 @@ def test_the_keyboard_reaches_everything(tab: Any, address: str) -> None:
     assert tab.evaluate(unnamed) == 0
 
 
-def test_a_small_laptop_needs_no_sideways_scrolling(tab: Any, address: str, store: Store) -> None:
-    tab.set_viewport_size({"width": 1024, "height": 640})
-    for place in ("/overview", "/runs", f"/run/{store.rows()[3]['key']}", "/status"):
+@pytest.mark.parametrize("width", [1024, 390])
+def test_a_laptop_and_a_telephone_need_no_sideways_scrolling(width: int, tab: Any, address: str, store: Store) -> None:
+    tab.set_viewport_size({"width": width, "height": 640})
+    one, two = (row["key"] for row in store.rows()[3:5])
+    for place in ("/overview", "/runs", f"/run/{one}", f"/compare?tray={one}.{two}", "/tables", "/status"):
         opened(tab, address, place)
         tab.wait_for_timeout(150)
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 1024, place
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, place
 
 
 def test_the_served_page_shows_new_runs_as_they_finish(tab: Any, tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ VALUES: list[Any] = [
     None, True, -1, 10**15, math.nan, math.inf, 1e308, "", "x", ACTIVE, [], [1, math.nan], ["x"], {},
     {"a": {"b": [ACTIVE]}},
 ]  # fmt: skip
-ODD: Row = {"attack/x": [1, 2], "privacy/x/auc": 0.5, "privacy/x/mse": None, "picture/x": "measure/0/grid.png",
-            "flags": [],
-            ACTIVE: ACTIVE, "bound/x": math.inf, "ceiling": "../../x", "chance/accuracy": 7.0, "a.b": 1,
-            "a.b.c": 2}  # fmt: skip
+ODD: Row = {
+    "attack/x": [1, 2], "privacy/x/auc": 0.5, "privacy/x/mse": None, "picture/x": "measure/0/grid.png", "flags": [],
+    ACTIVE: ACTIVE, "bound/x": math.inf, "ceiling": "../../x", "chance/accuracy": 7.0, "a.b": 1, "a.b.c": 2,
+}  # fmt: skip
 
 
 def row(key: str, **more: Any) -> Row:
