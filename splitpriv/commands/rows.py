@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print finished runs as a table, CSV or JSON."""
-    from splitpriv.report import terminal
+    from splitpriv.report import csv, terminal
     from splitpriv.report.select import select
 
     selection = select(args.where, args.overrides)
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps([plain.finite(row) for row in found], indent=1, allow_nan=False))
     elif args.format == "csv":
-        terminal.print_csv(found)
+        csv.print_csv(found)
     else:
         terminal.print_rows(found, store)
     return 0

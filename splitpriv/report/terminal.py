@@ -1,11 +1,10 @@
-"""Rows for people: tables on the terminal, CSV."""
+"""Rows for people: tables on the terminal."""
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -230,21 +229,6 @@ def _told(row: Row, key: str, form: str) -> str:
 def _cell(row: Row, key: str, metric: str) -> str:
     value = row.get(key)
     return "" if value is None else PRIVACY[metric].text(value) if metric in PRIVACY else f"{value:.4g}"
-
-
-def print_csv(rows: Sequence[Row]) -> None:
-    """Every key of every row, flags by their lines; curves and other lists are left to the JSON."""
-    write_csv(rows, sys.stdout)
-
-
-def write_csv(rows: Sequence[Row], file: TextIO) -> None:
-    """The same into any open file; no cell is a formula."""
-    flat = [{**{k: v for k, v in row.items() if not isinstance(v, list | dict)},
-             "flags": "; ".join(flag.text for flag in flags_of(row))} for row in rows]  # fmt: skip
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(map(plain.cell, columns))
-    writer.writerows([plain.cell(row.get(column, "")) for column in columns] for row in flat)
 
 
 def print_plan(states: Sequence[tuple[Stage, State]], key: str, row: State) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from splitpriv import plain
-from splitpriv.report.terminal import write_csv
+from splitpriv.report.csv import write_csv
 from splitpriv.store import Row, Store
 from splitpriv.track.base import Tracker, curves
 

@@ -18,6 +18,7 @@ from splitpriv.dashboard import build
 from splitpriv.launch import streams
 from splitpriv.measure import pictures
 from splitpriv.report import curves, frontier, terminal
+from splitpriv.report.csv import write_csv
 from splitpriv.report.select import Selection, filters
 from splitpriv.store import Row, Store
 from splitpriv.track import base
@@ -51,7 +52,7 @@ def readers(store: Store) -> str:
     selection, out = Selection(store), io.StringIO()
     rows = selection.rows()
     terminal.print_rows(rows, store)
-    terminal.write_csv(rows, out)
+    write_csv(rows, out)
     assert len(list(csv.reader(io.StringIO(out.getvalue())))) == len(rows) + 1
     for each in rows:
         terminal.print_row(each, store)
@@ -98,7 +99,7 @@ def test_entries_of_no_known_kind_stop_no_reader(tmp_path: Path, capsys: pytest.
 
 def test_a_formula_in_a_name_is_no_formula_in_a_csv() -> None:
     out = io.StringIO()
-    terminal.write_csv([row("k", chain="=1+1", **{"@x": "-2+3", "seed": -1})], out)
+    write_csv([row("k", chain="=1+1", **{"@x": "-2+3", "seed": -1})], out)
     (line,) = csv.DictReader(io.StringIO(out.getvalue()))
     assert (line["chain"], line["'@x"], line["seed"]) == ("'=1+1", "'-2+3", "-1")
 
