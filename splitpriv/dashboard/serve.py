@@ -137,6 +137,7 @@ class Server(ThreadingHTTPServer):
     """A thread per connection, of which there are not too many, none idle or endless."""
 
     daemon_threads = True
+    request_queue_size = CONNECTIONS
 
     def __init__(self, selection: Selection, port: int) -> None:
         self.room = threading.BoundedSemaphore(CONNECTIONS)
