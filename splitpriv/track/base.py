@@ -98,7 +98,7 @@ def settings(row: Row) -> dict[str, Any]:
     named = ("key", "chain", "seed", "attack_seed", "setting", "precision")
     tree: dict[str, Any] = {name: row[name] for name in named if name in row}
     for key, value in row.items():
-        if "." in key and "/" not in key:
+        if "." in key and "/" not in key and not key.startswith("runtime."):  # where, which is known at the end
             *path, last = key.split(".")
             node = tree
             for part in path:
