@@ -19,7 +19,7 @@ LIMIT = 64_000_000  # bytes of a row; the longest of ours has a few
 FRESH = 1_000_000_000  # nanoseconds
 REQUIRED = ("key", "chain", "seed")
 TEXTS = ("key", "chain", "dataset", "backbone", "split", "task", "optim", "protocol", "knowledge", "monitor", "setting",
-         "precision", "headline", "ceiling", "study", "way", "verdict", "commit")  # fmt: skip
+         "precision", "headline", "ceiling", "study", "way", "verdict", "commit", "suite")  # fmt: skip
 WHOLE = ("seed", "attack_seed", "victims")
 NUMBERS = ("protocol.attacked", "protocol.limit.victims", "optim.epochs")  # of which readers compute
 LISTS = ("fit", "stages")  # of texts
