@@ -43,7 +43,8 @@ def row(key: str, **more: Any) -> Row:
         "picture/a": "measure/0a/grid.png", "optim.epochs": 3,
         "scores/a": "measure/0a/scores.safetensors", "attack.a.epochs": 4, "attack/a/train": [0.5, 0.4], "flags": ["x"],
         "fit": ["f"], "stages": ["fit/f"], "trajectory": [{"phase": "fit", "epoch": 0, "task": 0.5}], "commit": None,
-        "study": "s", "way": "w", "suite": "a-1", "suite/b/mse": 0.03, "privacy/suite/mse": 0.02, "runtime.device": "cpu", "protocol.limit.victims": 100, "binds/image": "a", **more,
+        "study": "s", "way": "w", "suite": "a-1", "suite/b/mse": 0.03,
+        "privacy/suite/mse": 0.02, "runtime.device": "cpu", "protocol.limit.victims": 100, "binds/image": "a", **more,
     }  # fmt: skip
 
 
