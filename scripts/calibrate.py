@@ -20,8 +20,8 @@ from splitpriv.types import UserError
 LIBRARY = ("dataset=library", "defense=[noise]", "protocol.attacked=512")
 WORLDS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "gaussian": (("dataset=gaussian", "backbone=linear", "split.at=linear", "defense=[noise]"), (0.03, 0.1, 0.3)),
-    "library, tiny": ((*LIBRARY, "backbone=tiny", "split=middle"), (1.0, 3.0, 6.0)),
-    "library, vgg11": ((*LIBRARY, "backbone=vgg11", "split=cem"), (0.3, 1.0, 2.0)),
+    "library, tiny": ((*LIBRARY, "backbone=tiny", "split=middle"), (2.0, 4.0, 8.0)),
+    "library, vgg11": ((*LIBRARY, "backbone=vgg11", "split=cem"), (0.5, 1.0, 2.0)),
 }
 
 
