@@ -35,10 +35,12 @@ def test_on_a_library_it_is_the_best_attack_there_is(sigma: float, draws: int, t
     reconstructor = attack.fit(access, folder(tmp_path / "key"))
     victims = LIBRARY.repeat(60, 1, 1, 1)
     z = edge(victims)
-    error = (reconstructor(z + sigma / draws**0.5 * torch.randn_like(z)) - victims).square().mean()
+    errors = (reconstructor(z + sigma / draws**0.5 * torch.randn_like(z)) - victims).square().flatten(1).mean(1)
     least = library.mmse(LIBRARY, edge(LIBRARY), sigma / draws**0.5, draws=100)
     assert reconstructor.report["width"] == 1
-    assert float(error) == pytest.approx(least.mse, rel=0.05, abs=1e-5)
+    chance = 4 * float(errors.std()) / len(errors) ** 0.5
+    assert float(errors.mean()) == pytest.approx(least.mse, abs=chance + 4 * least.error + 1e-5)
+    assert chance < 0.3 * least.mse + 1e-3
 
 
 def test_elsewhere_the_width_is_chosen_on_images_that_it_does_not_show(tmp_path: Path) -> None:
