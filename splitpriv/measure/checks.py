@@ -35,7 +35,7 @@ class Facts:
 
     `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
     `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known;
-    `suite` says that it is a suite, which has rivals within.
+    `error` is the standard error of its MSE over victims; `suite` says that it is a suite, which has rivals within.
     """
 
     means: Means
@@ -46,6 +46,7 @@ class Facts:
     converged: bool | None = None
     adapts: frozenset[str] = frozenset()
     gain: float | None = None
+    error: float = 0.0
     suite: bool = False
 
     @property
@@ -89,18 +90,22 @@ def doubts(
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])
     flags += [raised("adaptive", name, what=ADAPTIVE[kind], attacks=more) for name, kind in unmet]
-    flags += [
-        raised("bound", name, bound=bound, value=value)
-        for bound, value in (bounds or {}).items()
-        if bound.endswith(("_mse", "_mmse"))
-        for name in mse
-        if mse[name] < value - SIGNIFICANT * (bounds or {}).get(f"{bound}_error", 0.0)
-        and attacks[name].draws == 1  # the bounds are on one release
-    ]
+    flags += _beaten(attacks, mse, bounds or {})
     flags += [*_twins(attacks, mse), *_boxes(attacks, mse)]
     if len(attacks) == 1 and not any(f.suite for f in attacks.values()):
         flags.append(raised("alone", attacks=more))
     return flags
+
+
+def _beaten(attacks: Mapping[str, Facts], mse: Means, bounds: Means) -> Iterator[Flag]:
+    """Attacks that do better than a bound by more than the chance of victims and draws explains."""
+    for bound, value in bounds.items():
+        if not bound.endswith(("_mse", "_mmse")):
+            continue
+        for name, found in mse.items():
+            chance = math.hypot(attacks[name].error, bounds.get(f"{bound}_error", 0.0))
+            if found < value - SIGNIFICANT * chance and attacks[name].draws == 1:  # the bounds are on one release
+                yield raised("bound", name, bound=bound, value=value)
 
 
 def _odd(release: Means, silent: bool) -> Iterator[Flag]:

@@ -66,7 +66,7 @@ def make_row(
         name: checks.Facts(
             means[name], cfg["attack"][name], attack.requires, attack.draws, attack.eot,
             reports[name].get("converged"), attack.adapts, reports[name].get("gain_from_twice_aux"),
-            attack.suite is not None,
+            _error(per_image.get(name, {})), attack.suite is not None,
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip
@@ -143,6 +143,12 @@ def computed(store: Store, plan: Plan) -> tuple[Row, list[Flag]]:
         if len(found) > 1:
             flags.append(raised("mixed", f"runtime.{what}", places=where[f"runtime.{what}"]))
     return {"stages": ["/".join(stage) for stage in stages], **where}, flags
+
+
+def _error(scores: Mapping[str, Any]) -> float:
+    """The standard error of a mean MSE over victims, from that of each."""
+    mse = scores.get("mse")
+    return float(mse.double().std() / len(mse) ** 0.5) if mse is not None and len(mse) > 1 else 0.0
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -126,3 +127,5 @@ def test_a_bound_that_was_averaged_is_beaten_by_more_than_its_error() -> None:
     bounds = {"library_mmse": 0.0205, "library_mmse_error": 0.0001}
     assert [flag.kind for flag in doubts(FINE, **FLOORS, bounds=bounds)] == ["bound"]
     assert doubts(FINE, **FLOORS, bounds={**bounds, "library_mmse_error": 0.001}) == []
+    few = {"decoder": BLACK, "rmle": dataclasses.replace(WHITE, error=0.001)}  # its own mean is of few victims
+    assert doubts(few, **FLOORS, bounds=bounds) == []
