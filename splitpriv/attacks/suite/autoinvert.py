@@ -37,7 +37,7 @@ class Tier:
 
 
 TIERS: Mapping[str, Tier] = {
-    "quick": Tier(("plain",), Length(128, 480), Length(64, 288), 32, 50, 0, Length(0, 0)),
+    "quick": Tier(("plain",), Length(128, 384), Length(64, 192), 32, 50, 0, Length(0, 0)),
     "standard": Tier(("wide", "unet"), Length(512, 4096), Length(192, 2048), 64, 200, 1280, Length(192, 1024)),
     "plus": Tier(("wide", "unet"), Length(512, 16384), Length(192, 8192), 64, 800, 5120, Length(192, 4096)),
 }
