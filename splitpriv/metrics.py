@@ -123,6 +123,11 @@ FAIRNESS = {
     "equalised_odds": Metric("gap of equalised odds", "%", "lower"),
     "equal_opportunity": Metric("gap of equal opportunity", "%", "lower"),
 }
+DUPLICATES = {
+    "exact": Metric("images that are in the other split, too", "0", "lower", exact=True),
+    "near": Metric("images that look like one of the other split", "0", "lower", exact=True),
+    "moved": Metric("images moved so that copies are on one side", "0", None, exact=True),
+}
 # By the first part of a row's key; the last part names the metric.
 GROUPS: Mapping[str, Mapping[str, Metric]] = {
     **dict.fromkeys(("privacy", "ceiling", "clean", "floor", "suite"), PRIVACY),
@@ -131,6 +136,7 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
     "bound": BOUND,
     "information": INFORMATION,
     "fairness": FAIRNESS,
+    "duplicates": DUPLICATES,
 }
 
 

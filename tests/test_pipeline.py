@@ -62,7 +62,8 @@ def test_another_attack_reuses_the_fit_and_the_first_attack(tmp_path: Path, monk
 def test_preview_says_what_is_there_and_builds_nothing(tmp_path: Path) -> None:
     store, prepared = Store(tmp_path / "s"), prepare(tiny())
     states, row = preview(prepared, store)
-    assert [str(stage) for stage, _ in states] == ["fit fit", "measure utility", "attack decoder", "measure decoder"]
+    wanted = ["measure copies", "fit fit", "measure utility", "attack decoder", "measure decoder"]
+    assert [str(stage) for stage, _ in states] == wanted
     assert {state for _, state in states} == {row} == {"missing"}
     assert not store.root.exists()
     pipeline.execute(prepared, store)
@@ -75,6 +76,7 @@ def test_stages_come_in_order_and_are_told_apart() -> None:
     plan = dataclasses.replace(prepare(tiny()).plan, clean={"decoder": ("k1", "k2")})
     told = [(str(s), s.kind, s.key) for s in plan.stages()]
     assert told == [
+        ("measure copies", "measure", plan.copies),
         ("fit fit", "fit", plan.fits[0]), ("measure utility", "measure", plan.utility),
         ("attack decoder", "attack", plan.attacks["decoder"]), ("measure decoder", "measure", plan.scores["decoder"]),
         ("attack decoder on clean x", "attack", "k1"), ("measure decoder on clean x", "measure", "k2"),
@@ -249,7 +251,8 @@ def test_a_stage_that_failed_is_told_and_retried(tmp_path: Path, monkeypatch: py
             execute(cfg, store)
     states = {str(stage): state for stage, state in preview(prepare(cfg), store)[0]}
     assert states == {
-        "fit fit": "cached", "measure utility": "cached", "attack decoder": "failed", "measure decoder": "missing",
+        "measure copies": "cached", "fit fit": "cached", "measure utility": "cached", "attack decoder": "failed",
+        "measure decoder": "missing",
     }  # fmt: skip
     assert "ForbiddenError" in (store.home("attack", prepare(cfg).plan.attacks["decoder"]) / "failed").read_text()
     execute(cfg, store)

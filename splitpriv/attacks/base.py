@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -123,6 +123,7 @@ class Attack:
 
     version: ClassVar[int] = 1
     added: ClassVar[Mapping[str, Any]] = {}  # as `Defense.added`
+    rounds: ClassVar[int] = 0  # how many times it can try `harder`
     requires: frozenset[Right] = frozenset()
     recovers: ClassVar[Recovered] = "image"
     observe: Observed = "release"
@@ -139,6 +140,10 @@ class Attack:
         them), mask (it knows what is kept)."""
         seen = {"draws"} if self.observe == "release" else {"draws", "answers"}
         return frozenset(seen if self.draws > 1 else ())
+
+    def harder(self, turn: int) -> Sequence[Attack]:
+        """The same with more effort, in several ways; `turn` counts from 1 to `rounds`."""
+        return ()
 
     def fit(self, access: Access, home: Path) -> Reconstructor:
         """Prepare the attack; `home` is a folder where an interrupted fit finds its last epoch again."""

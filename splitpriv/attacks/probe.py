@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,8 @@ from splitpriv.nets import probes
 from splitpriv.store import state
 from splitpriv.types import Count, Fraction, NonNegative, Positive, Rate, Shape, UserError, Whole
 
+Kind = Literal["mlp", "cnn"]
+
 
 class Probe(Attack):
     """Attribute inference from releases: logistic regression, an MLP, or a CNN on the release as a map.
@@ -43,10 +46,11 @@ class Probe(Attack):
     where selection has nothing to look at, and when the loss stops being a number.
     """
 
+    rounds = 3
     requires: frozenset[Right] = frozenset({"query", "aux"})
     recovers: ClassVar[Recovered] = "attribute"
 
-    def __init__(self, *, attribute: str, kind: Literal["mlp", "cnn"], hidden: list[Count], width: Count,
+    def __init__(self, *, attribute: str, kind: Kind, hidden: list[Count], width: Count,
                  balanced: bool, pretrain: Whole, epochs: Whole, batch: Count, lr: Positive, min_lr: NonNegative,
                  rates: list[Positive], weight_decay: NonNegative, held: Rate, patience: Count | None, select: Select,
                  tolerance: Fraction, standardise: bool, draws: Count) -> None:  # fmt: skip
@@ -56,6 +60,13 @@ class Probe(Attack):
         self.pretrain, self.epochs, self.batch, self.weight_decay = pretrain, epochs, batch, weight_decay
         self.lr, self.min_lr, self.rates, self.standardise, self.draws = lr, min_lr, rates, standardise, draws
         self.stop = Stop(held, patience, select, tolerance)
+
+    def harder(self, turn: int) -> list[Probe]:
+        """Both kinds of net for 2^turn times as many epochs; none where no loss is held out that could choose."""
+        stronger = [copy(self) for _ in get_args(Kind)] if self.stop.held else []
+        for attack, kind in zip(stronger, get_args(Kind), strict=False):
+            attack.kind, attack.epochs, attack.pretrain = kind, self.epochs * 2**turn, self.pretrain * 2**turn
+        return stronger
 
     def fit(self, access: Access, home: Path) -> Learned:
         if self.pretrain and access.shape != access.spec.image:

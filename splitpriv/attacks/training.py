@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv import host, progress
-from splitpriv.attacks.base import Access, Reconstructor, even, flat
+from splitpriv.attacks.base import Access, Attack, Reconstructor, even, flat
 from splitpriv.store import state
 from splitpriv.types import Shape, UserError
 
+ENOUGH = 0.02  # relative gain of twice the effort below which there is no need for more
 Select = Literal["best", "last"]
 Curve = dict[str, list[float]]
 DECAYED = 0.1  # share of its height below which a rate hides no further gain
@@ -148,6 +149,26 @@ def inner_home(home: Path, name: str) -> Path:
     inner = home / name / home.name
     inner.mkdir(parents=True, exist_ok=True)
     return inner
+
+
+def hardest(attack: Attack, access: Access, home: Path) -> Reconstructor:
+    """The attack with as much effort as helps: `harder` and harder until that lowers its held-out loss by less than
+    ENOUGH, the best by that loss kept. Its report tells how many `rounds` that took.
+    """
+    best = attack.fit(access, home)
+    for turn in range(1, attack.rounds + 1):
+        before = _least(best)
+        for i, stronger in enumerate(attack.harder(turn)):
+            found = stronger.fit(access, inner_home(home, f"round{turn}_{i}"))
+            best = found if _least(found) < _least(best) else best
+        best.report["rounds"] = turn
+        if not _least(best) < before * (1 - ENOUGH):
+            break
+    return best
+
+
+def _least(found: Reconstructor) -> float:
+    return min(found.report.get("held") or [math.inf])
 
 
 class Learned(Reconstructor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from splitpriv.measure.flags import KINDS
+from splitpriv.measure.kinds import KINDS
 from splitpriv.metrics import GROUPS
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ class Split:
         return replace(self, images=images, y=self.y.to(device), ids=self.ids.to(device), attributes=attributes)
 
 
+Duplicates = Literal["group", "flag"]
 Signal = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> what a device sends of them, before its noise
 
 
@@ -60,6 +62,8 @@ class Dataset:
     spec: Spec
     version: int = 1
     reading: Reading | None = None  # of files that people bring
+    duplicates: Duplicates = "flag"  # what becomes of copies on several sides unless the protocol says it
+    unkeyed: ClassVar[tuple[str, ...]] = ()  # settings of which keys hold the `content` instead
     crop: int = 0  # padding of the random crop, pixels
     flip: bool = False
     rotation: float = 0.0  # degrees either way
@@ -68,6 +72,14 @@ class Dataset:
     def origin(self) -> str:
         """Whose images these are: two data sets of one origin show the same ones, whatever they make of them."""
         return type(self).__name__
+
+    def content(self, root: Path) -> int | str:
+        """What keys hold of the files under `root`: nothing more than the version where their content is verified."""
+        return self.version
+
+    def label(self, y: int) -> str:
+        """What class `y` is called."""
+        return str(y)
 
     def pools(self, root: Path) -> dict[str, Split]:
         """Read the published pools "train" and "test" from under `root`; raise UserError if they are not there."""

@@ -60,8 +60,11 @@ class Census:
         return {**facts, "kinds": dict(sorted(self.kinds.items()))}
 
 
-def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, int]]:
-    """(size, time of change) of every file; UserError that names those missing, and those that are no files."""
+def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, int, int]]:
+    """(size, time of change of content, and of anything) of every file.
+
+    UserError names those missing, and those that are no files.
+    """
     found, missing, special = [], [], []
     for path in paths:
         try:
@@ -71,7 +74,7 @@ def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, in
             continue
         if not stat.S_ISREG(status.st_mode):
             special.append(path)
-        found.append((status.st_size, status.st_mtime_ns))
+        found.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     problems = [
         f"{key}: {some(paths)} {'is' if len(paths) == 1 else 'are'} {what}; {remedy}"
         for what, paths in (("missing", missing), ("no regular file, but a folder, a device or a pipe", special))

@@ -13,7 +13,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from splitpriv.data import from_table, from_tree
+from splitpriv.data import contents, from_table, from_tree
 from splitpriv.data.arrange import arrange
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import Census, decoded, stat_all
@@ -51,6 +51,9 @@ class Images(Dataset):
     `max_entries` files and folders are refused.
     """
 
+    version = 2
+    duplicates = "group"
+    unkeyed = ("path",)
     reading: Reading
 
     def __init__(
@@ -100,20 +103,21 @@ class Images(Dataset):
         shape = (size, size) if isinstance(size, int) else size
         private = {name: len(values) for name, values in self.values.items()}
         self.spec = Spec((channels, *shape), len(self.classes), private, (0.5,) * channels, (0.25,) * channels)
-        self.version = self._fingerprint()
+        stat_all(found.files, "dataset.path", REMEDY)
 
     @property
     def origin(self) -> str:
         return str(self.path)
 
-    def _fingerprint(self) -> int:
-        """Changes with the files and their labels, so that results of other content are not reused."""
+    def label(self, y: int) -> str:
+        return shown(self.classes[y])
+
+    def content(self, root: Path) -> str:
+        """Changes with what the files hold and with their labels, whatever they are called and wherever they lie."""
         found = self.found
-        sizes = [size for size, _ in stat_all(found.files, "dataset.path", REMEDY)]
-        names = [path.relative_to(self.path.parent).as_posix() if path.is_relative_to(self.path.parent) else str(path)
-                 for path in found.files]  # fmt: skip
-        content = [2, names, sizes, found.labels, found.columns, found.train]
-        return int(hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12], 16)
+        held = contents.hashes(found.files, root, key="dataset.path", remedy=REMEDY)
+        told = [held, found.labels, found.columns, found.train]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def pools(self, root: Path) -> dict[str, Split]:
         found = self.found

@@ -23,10 +23,13 @@ class Knowledge:
 
     version: ClassVar[int] = 1
     roles: ClassVar[tuple[Role, ...]] = ("aux", "victims")  # the splits that decide what aux and victims are
-    content: int = 1  # changes with files that it reads itself
 
     def __init__(self, *, size: Count | None) -> None:
         self.size = size
+
+    def content(self, root: Path) -> int | str:
+        """Changes with the files that it reads itself."""
+        return 1
 
     def validate(self, dataset: Dataset) -> None:
         """Raise UserError where this cannot serve against `dataset`; called before data is read."""
@@ -113,7 +116,9 @@ class OtherSet(Knowledge):
         super().__init__(size=size)
         with blame(".source"):
             self.source = source()
-        self.content = self.source.version
+
+    def content(self, root: Path) -> int | str:
+        return self.source.content(root)
 
     def validate(self, dataset: Dataset) -> None:
         if self.source.origin == dataset.origin:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,6 +43,17 @@ class Mapped(Split):
         if keep_images:
             return Mapped(self.array, self.rows, self.y.to(device), self.ids.to(device), attributes)
         return Split(self.images.to(device), self.y.to(device), self.ids.to(device), attributes)
+
+
+def joined(parts: Sequence[Split]) -> Split:
+    """The images of several splits of one data set, one split after the other."""
+    first = parts[0]
+    y, ids = torch.cat([part.y for part in parts]), torch.cat([part.ids for part in parts])
+    attributes = {name: torch.cat([part.attributes[name] for part in parts]) for name in first.attributes}
+    mapped = [part for part in parts if isinstance(part, Mapped)]
+    if isinstance(first, Mapped) and len(mapped) == len(parts):
+        return Mapped(first.array, torch.cat([part.rows for part in mapped]), y, ids, attributes)
+    return Split(torch.cat([part.images for part in parts]), y, ids, attributes)
 
 
 def hold_out(count: int, share: float, seed: int) -> tuple[Tensor, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from splitpriv.data.base import Split
+from splitpriv.data import copies
+from splitpriv.data.base import Duplicates, Split
 from splitpriv.types import Count, Fraction, Rate, UserError, Whole
 
 Role = Literal["train", "val", "aux", "victims"]
@@ -25,7 +26,12 @@ class Protocol:
     `limit` keeps the first so many of a split (None: all). No image may play two parts unless `overlap` says so, as
     published protocols at times do. `attacked` victims have their releases attacked (None: all); `select` keeps the
     target of the last epoch, or that of the best accuracy on val among the epochs past the share `select_after`.
+
+    `duplicates` says what becomes of images that are in several splits under other names, or look like one that is:
+    "group" moves each family to one side, "flag" leaves and tells them; None: as the data set has it.
     """
+
+    added: ClassVar[Mapping[str, Any]] = {"duplicates": None}
 
     def __init__(
         self,
@@ -38,13 +44,18 @@ class Protocol:
         attacked: Count | None,
         select: Literal["last", "best"],
         select_after: Rate,
+        duplicates: Duplicates | None,
     ) -> None:
         self.slices = {role: slices[role] for role in ROLES if role in slices}
         self.shuffle, self.seed, self.overlap, self.limit = shuffle, seed, overlap, dict(limit)
-        self.attacked, self.select, self.select_after = attacked, select, select_after
+        self.attacked, self.select, self.select_after, self.duplicates = attacked, select, select_after, duplicates
         problems = [
             f"protocol.slices: lacks {role}; add {role}: [pool, from, to]" for role in ROLES if role not in slices
         ]
+        if overlap and duplicates == "group":
+            problems.append(
+                "protocol.duplicates: group keeps images on one side, and overlap=true shares them; drop one"
+            )
         for role, (_, start, stop) in self.slices.items():
             if not start < stop:
                 problems.append(f"protocol.slices.{role}: from {start} to {stop} is empty; let from be below to")
@@ -75,6 +86,26 @@ class Protocol:
                 if torch.isin(chosen[a].ids, chosen[b].ids).any():
                     raise UserError(_shared(a, b))
         return chosen
+
+    def groups(self, usual: Duplicates) -> bool:
+        """Whether copies are brought to one side, of a data set that asks for `usual`."""
+        return not self.overlap and (self.duplicates or usual) == "group"
+
+    def parted(self, splits: Mapping[str, Split], usual: Duplicates) -> tuple[dict[str, Split], int]:
+        """`splits` without copies on several sides, and how many images moved; `usual` is what the data set asks for.
+
+        Raise UserError where that leaves a split empty.
+        """
+        if not self.groups(usual):
+            return dict(splits), 0
+        found, moved = copies.parted(splits)
+        empty = [role for role, split in found.items() if not len(split)]
+        if empty:
+            raise UserError(
+                f"protocol.duplicates: once copies are on one side, nothing is left for {' and '.join(empty)}; bring "
+                "more images that differ, or set protocol.duplicates=flag"
+            )
+        return found, moved
 
     def _order(self, pool: Pool, count: int) -> Tensor:
         """A seeded order of a pool, from numpy's legacy generator: its stream is the same under every version."""

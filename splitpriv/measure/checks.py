@@ -17,6 +17,7 @@ STILL = 1e-3  # share of its size by which a release varies over images, below w
 SCALES = (1e-3, 1e3)  # sizes of a release within which attacks find their way
 SAME = 1e-4  # relative difference of two releases that is rounding
 STARVED = 0.05  # share of the error that twice the aux would take away, above which there is too little of it
+SURE = 1.96  # standard errors of a 95 % interval
 ADAPTIVE = {
     "draws": "how to average repeated releases (draws > 1)",
     "answers": "how to average repeated answers (draws > 1)",
@@ -135,10 +136,18 @@ def binding(attacks: Mapping[str, Any], means: Mapping[str, Means]) -> dict[str,
     return {what: name for what, (_, name) in best.items()}
 
 
-def above_ceiling(name: str, mse: float, undefended: float, settings: Mapping[str, Any]) -> list[Flag]:
-    """The flag of an attack with these settings that does better against the chain than against no defence."""
-    better = mse < undefended * (1 - MARGIN)
-    return [raised("ceiling", name, longer=remedies.longer(name, settings))] if better else []
+def above_ceiling(name: str, row: Mapping[str, Any], settings: Mapping[str, Any], victims: int) -> Iterator[Flag]:
+    """Flags of an attack with these settings that does better against the chain (privacy/...) than against no defence
+    (ceiling/...), or on x itself (clean/...); shares by more than they vary over so many victims.
+    """
+    for group, kind in (("ceiling", "ceiling"), ("clean", "clean")):
+        for key, sign in STRENGTH.values():
+            reached, least = (row.get(f"{where}/{name}/{key}") for where in ("privacy", group))
+            if reached is None or least is None:
+                continue
+            noise = MARGIN * least if sign < 0 else SURE * math.sqrt(max(least * (1 - least), 0) / victims)
+            if sign * (reached - least) > noise:
+                yield raised(kind, name, longer=remedies.longer(name, settings))
 
 
 def _longer(name: str, facts: Facts) -> str:

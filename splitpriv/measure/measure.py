@@ -17,6 +17,7 @@ from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.metrics import PRIVACY
 from splitpriv.stats.bounds import cem_bound
+from splitpriv.stats.classification import balanced_accuracy
 from splitpriv.stats.ssim import Padding, ssim
 from splitpriv.store.proof import is_published
 from splitpriv.types import Count, Spec, UserError, blame
@@ -83,19 +84,28 @@ class Measure:
 
 @torch.no_grad()
 def utility(model: Defended, split: Split, *, draws: int, batch: int) -> dict[str, float]:
-    """Accuracy and cross-entropy (nats) of `model` on `split`, in evaluation mode, averaged over `draws` releases."""
-    sums = []
+    """Accuracy, balanced accuracy (mean recall over the classes that occur) and cross-entropy (nats) of `model` on
+    `split`, in evaluation mode, averaged over `draws` releases.
+    """
+    sums, guesses, truth = [], [], []
     with evaluating(model):
         for start in range(0, len(split), batch):
             part = slice(start, start + batch)
             x, y = split.x(part), split.y[part]
             for _ in range(draws):
                 logits = model(x)
-                right = (logits.argmax(1) == y).float().sum()
+                guesses.append(logits.argmax(1))
+                truth.append(y)
+                right = (guesses[-1] == y).float().sum()
                 sums.append(torch.stack([right, F.cross_entropy(logits, y, reduction="sum")]))
     values = host.to_host(torch.stack(sums))
     count = len(split) * draws
-    return {"accuracy": sum(values[::2]) / count, "cross_entropy": sum(values[1::2]) / count}
+    guess, wanted = torch.cat(guesses).cpu(), torch.cat(truth).cpu()
+    return {
+        "accuracy": sum(values[::2]) / count,
+        "balanced_accuracy": balanced_accuracy(guess, wanted, logits.shape[1]),
+        "cross_entropy": sum(values[1::2]) / count,
+    }
 
 
 @contextlib.contextmanager

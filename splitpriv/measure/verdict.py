@@ -68,10 +68,11 @@ def _utility(row: Row) -> Iterator[Flag]:
     chance, wanted = row.get(f"chance/{name}", reference.get("chance")), reference.get("printed")
     if not isinstance(value, int | float) or not math.isfinite(value):
         return
-    tested = max(row.get("victims") or 1, row.get("protocol.limit.victims") or 1)
+    tested = row.get("tested") or max(row.get("victims") or 1, row.get("protocol.limit.victims") or 1)
     longer = f"optim.epochs={2 * row['optim.epochs']}" if isinstance(row.get("optim.epochs"), int) else ""
     if chance is not None and value <= chance + Z * math.sqrt(max(0, chance * (1 - chance)) / tested):
-        yield raised("chance", name, value=value, chance=chance, longer=longer)
+        blind = "the most frequent class" if name == "accuracy" else "chance"
+        yield raised("chance", name, value=value, chance=chance, blind=blind, longer=longer)
     elif wanted is not None and value < FAR * wanted:
         yield raised("far", name, value=value, wanted=wanted, longer=longer)
 

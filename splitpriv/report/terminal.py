@@ -49,10 +49,10 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
         twin = store.row(other) if other and other != row["key"] else None
         ceilings = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
         flags = flags_of(row)
-        for name in images_of(row):
-            ours, undefended = row.get(f"privacy/{name}/mse"), ceilings.get(f"ceiling/{name}/mse")
-            if ours is not None and undefended:
-                flags += above_ceiling(name, ours, undefended, settings_of(row, name))
+        known = {(flag.kind, flag.subject) for flag in flags}
+        for name in attacks_of(row):
+            found = above_ceiling(name, {**row, **ceilings}, settings_of(row, name), row.get("victims") or 1)
+            flags += [flag for flag in found if (flag.kind, flag.subject) not in known]
         for place in ("runtime.device", "runtime.threads"):
             ours, theirs = row.get(place), (twin or {}).get(place)
             if ours and theirs and ours != theirs:
@@ -74,7 +74,7 @@ def print_row(row: Row, store: Store) -> None:
     out.print(
         f"\n{_verdict(row)} [bold]{escape(row['chain'])}[/]  {escape(_context(row, 'dataset'))} · "
         f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))} · seed {row['seed']} · "
-        f"{escape(_headline(row))} [bold]{_told(row, f'utility/{_headline(row)}', '.2%')}[/] · "
+        f"{escape(_headline(row))} [bold]{_told(row, f'utility/{_headline(row)}', '.2%')}[/]{_beside(row)} · "
         f"edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
         f"{_told(row, 'cost/release_bytes', ',.0f')} bytes released · key {escape(row['key'])}"
     )
@@ -216,6 +216,14 @@ def _verdict(row: Row) -> str:
 def _headline(row: Row) -> str:
     """The name of the number that says what the service is worth."""
     return str(row.get("headline", "accuracy"))
+
+
+def _beside(row: Row) -> str:
+    """What to hold the headline against, where the row says it."""
+    told = {"balanced": row.get("utility/balanced_accuracy")} if _headline(row) == "accuracy" else {}
+    told["most frequent class" if told else "chance"] = row.get(f"chance/{_headline(row)}")
+    words = ", ".join(f"{name} {value:.2%}" for name, value in told.items() if isinstance(value, float))
+    return f" ({words})" if words else ""
 
 
 def _context(row: Row, name: str) -> str:

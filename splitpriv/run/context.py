@@ -40,6 +40,8 @@ class Run:
     device: torch.device
     given: Mapping[str, Split] | None = None  # splits instead of those that the protocol makes, on the device
 
+    moved = 0  # images, so that copies are on one side
+
     def __post_init__(self) -> None:
         self.cfg, self.parts, self.plan = self.prepared.cfg, self.prepared.parts, self.prepared.plan
 
@@ -49,7 +51,7 @@ class Run:
         if self.given is not None:
             return self.given
         pools = self.parts.dataset.pools(Path(self.cfg["paths"]["data"]))
-        splits = self.parts.protocol.split(pools)
+        splits, self.moved = self.parts.protocol.parted(self.parts.protocol.split(pools), self.parts.dataset.duplicates)
         pixels = math.prod(self.parts.dataset.spec.image) * sum(map(len, splits.values()))
         large = pixels > 2**32  # bytes, at one a pixel
         return {name: split.to(self.device, keep_images=large) for name, split in splits.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from splitpriv.measure import samples
 from splitpriv.run import stages
 from splitpriv.run.context import Run
 from splitpriv.run.plan import Stage
@@ -30,6 +31,9 @@ def execute(prepared: Prepared, store: Store) -> Row:
     if prepared.parts.dataset.reading:
         for line in prepared.parts.dataset.reading.lines(most=8):
             say(f"data: {line}")
+    shared = read_json(run.kept("measure", plan.copies, partial(stages.copies, run)) / "facts.json")
+    for flag in samples.copies(shared, prepared.cfg["protocol"]["overlap"]):
+        say(f"data: {flag.text}")
     _ = run.model  # the row tells of every fit, also where all that follows from them is cached
     facts = read_json(run.kept("measure", plan.utility, partial(stages.utility, run)) / "facts.json")
     homes = {name: run.kept("attack", key, partial(stages.attack, run, name)) for name, key in plan.attacks.items()}
@@ -37,6 +41,6 @@ def execute(prepared: Prepared, store: Store) -> Row:
     for name, (attack, scores) in plan.clean.items():
         run.kept("attack", attack, partial(stages.attack, run, name, clean=True))
         scored[f"clean/{name}"] = run.kept("measure", scores, partial(stages.score, run, name, clean=True))
-    row = make_row(prepared, store, facts, homes, scored)
+    row = make_row(prepared, store, facts, shared, homes, scored)
     store.add_row(row)
     return row

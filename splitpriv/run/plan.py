@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from splitpriv.config import Config
-from splitpriv.data.base import Dataset
 from splitpriv.run.parts import WHOLE, Parts
 from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase
 
 Kind = Literal["fit", "prior", "attack", "measure"]
+
+
+SHARED = ("slices", "shuffle", "seed", "overlap", "limit", "duplicates")  # what a protocol says of who has an image
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,15 @@ class Plan:
     scores: Mapping[str, str]
     clean: Mapping[str, tuple[str, str]]  # (attack, scores) of the same attack where the device sends x itself
     images: str  # of the adversary's images, for what depends on them alone
-    priors: Mapping[str, str]  # what an attack learns from them, by the attack's name
+    copies: str  # of what the splits share
+    priors: Mapping[str, str]  # what an attack learns from the adversary's images, by the attack's name
     row: str
     ceiling: str  # the row of the same run without its chain
 
     def stages(self) -> list[Stage]:
         """Every stage, in the order in which a run needs them."""
         return [
+            Stage("measure", "copies", self.copies),
             *(Stage("fit", phase.name, key) for phase, key in zip(self.phases, self.fits, strict=True)),
             Stage("measure", "utility", self.utility),
             *(Stage("prior", name, key) for name, key in self.priors.items()),
@@ -66,25 +71,32 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
 
     Attacks and measures hang on the fit without its monitor, which changes no weight: they are shared, too.
     """
-    start, *fits = _fit_keys(cfg, parts.phases, parts.dataset)
+    shared = {name: cfg["protocol"].get(name) for name in SHARED}
+    if parts.protocol.groups(parts.dataset.duplicates):  # who has an image then depends on all that others have
+        cfg = {**cfg, "protocol": {**cfg["protocol"], "together": shared}}
+    root = Path(cfg["paths"]["data"])
+    held, known = parts.dataset.content(root), parts.knowledge.content(root)
+    start, *fits = _fit_keys(cfg, parts.phases, held)
     quiet = {**cfg, "monitor": {}}
-    seeds = _fit_keys(quiet, parts.phases, parts.dataset)[1:]
-    bare = _fit_keys({**quiet, "defense": {}}, WHOLE, parts.dataset)[-1]
-    known = parts.knowledge.content
-    utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1], known)
+    seeds = _fit_keys(quiet, parts.phases, held)[1:]
+    bare = _fit_keys({**quiet, "defense": {}}, WHOLE, held)[-1]
     clean: dict[str, tuple[str, str]] = {}
     seen = {k: cfg[k] for k in ("dataset", "knowledge", "attack_seed")}
-    content = [parts.dataset.version, parts.knowledge.content]
+    content = [held, known]
     images = fingerprint(images=seen, content=content, protocol=_played(cfg, *parts.knowledge.roles))
+    copies = fingerprint(copies=cfg["dataset"], content=content, knowledge=cfg["knowledge"], protocol=shared)
     priors = {name: prior_key(images, attack.learns) for name, attack in parts.attacks.items() if attack.learns}
     for name, attack in parts.attacks.items():
         if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
+            effort = {"effort": attack.rounds} if attack.rounds else {}
             key = fingerprint(clean=seen, content=content,
                               attack=cfg["attack"][name], protocol=_played(cfg, *parts.knowledge.roles),
-                              task=cfg["task"])  # fmt: skip
+                              task=cfg["task"], **effort)  # fmt: skip
             clean[name] = key, fingerprint(attack=key, measure=cfg["measure"])
-    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, images, priors, row,
-                _run_keys(cfg, bare, bare, known)[-1])  # fmt: skip
+    above = {name: scores for name, (_, scores) in clean.items() if parts.attacks[name].rounds}
+    utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1], known, above)
+    return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, images, copies, priors,
+                row, _run_keys(cfg, bare, bare, known, above)[-1])  # fmt: skip
 
 
 def prior_key(images: str, what: Mapping[str, Any]) -> str:
@@ -92,11 +104,11 @@ def prior_key(images: str, what: Mapping[str, Any]) -> str:
     return fingerprint(images=images, what=what)
 
 
-def _fit_keys(cfg: Config, phases: tuple[Phase, ...], dataset: Dataset) -> list[str]:
+def _fit_keys(cfg: Config, phases: tuple[Phase, ...], content: int | str) -> list[str]:
     """The key of the untrained network, then that of every phase."""
     keys = [
         fingerprint(
-            data={**cfg["dataset"], "content": dataset.version}, backbone=cfg["backbone"], split=cfg["split"],
+            data={**cfg["dataset"], "content": content}, backbone=cfg["backbone"], split=cfg["split"],
             task=cfg["task"], protocol=_played(cfg, "train", "val"), seed=cfg["seed"],
             precision=cfg["runtime"]["precision"],
         )
@@ -117,7 +129,9 @@ def _played(cfg: Config, *roles: str) -> Config:
     return {**{k: v for k, v in protocol.items() if k not in others}, **chosen}
 
 
-def _run_keys(cfg: Config, target: str, fit: str, content: int) -> tuple[str, dict[str, str], dict[str, str], str]:
+def _run_keys(
+    cfg: Config, target: str, fit: str, content: int | str, above: Config
+) -> tuple[str, dict[str, str], dict[str, str], str]:
     """Keys of utility, attacks, scores and row of the weights called `target`, trained in the stage called `fit`."""
     protocol = {**_played(cfg, "aux", "victims"), "knowledge": cfg["knowledge"], "content": content}
     measured = cfg["measure"]
@@ -126,5 +140,6 @@ def _run_keys(cfg: Config, target: str, fit: str, content: int) -> tuple[str, di
         for name, node in listed(cfg["attack"])
     }
     scores = {name: fingerprint(attack=key, measure=measured) for name, key in attacks.items()}
+    tried = {"clean": above} if above else {}  # whose effort came later than keys
     utility = fingerprint(fit=target, measure=measured, protocol=protocol)
-    return utility, attacks, scores, fingerprint(fit=fit, scores=scores, measure=measured)
+    return utility, attacks, scores, fingerprint(fit=fit, scores=scores, measure=measured, **tried)

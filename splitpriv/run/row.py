@@ -8,15 +8,13 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from splitpriv import __version__
 from splitpriv.attacks.base import Attack
 from splitpriv.config import flatten
-from splitpriv.data.base import Split
-from splitpriv.measure import checks, measure, verdict
+from splitpriv.measure import checks, measure, samples, verdict
 from splitpriv.measure.flags import Flag, raised
 from splitpriv.run.plan import Plan
 from splitpriv.run.prepare import Prepared
@@ -54,7 +52,12 @@ def head(prepared: Prepared) -> Row:
 
 
 def make_row(
-    prepared: Prepared, store: Store, facts: Mapping[str, Any], homes: Mapping[str, Path], scored: Mapping[str, Path]
+    prepared: Prepared,
+    store: Store,
+    facts: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    homes: Mapping[str, Path],
+    scored: Mapping[str, Path],
 ) -> Row:
     """The flat record of a run: config, utility, privacy per attack and in the worst case, floors, cost, flags."""
     cfg, parts, plan = prepared.cfg, prepared.parts, prepared.plan
@@ -75,10 +78,13 @@ def make_row(
     utility = {k[8:]: v for k, v in plain.items() if k.startswith("utility/")}
     bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
     release = {k[8:]: v for k, v in plain.items() if k.startswith("release/")}
-    flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=facts["overlaps"], utility=utility,
+    overlaps = {pair.replace("-", " and "): counts["named"] for pair, counts in shared["pairs"].items()}
+    flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=overlaps, utility=utility,
                           declared=verdict.official(cfg["choices"]["protocol"], cfg["protocol"]["overlap"]),
                           adaptive=facts["adaptive"], bounds=bounds, release=release)  # fmt: skip
     flags += [raised("pull", name, **words) for name, words in facts.get("doubts", {}).items()]
+    flags += samples.copies(shared, cfg["protocol"]["overlap"])
+    flags += samples.gaps(facts.get("gaps", {}), cfg["protocol"]["limit"])
     suite = _suite(parts.attacks, reports)
     members = _members(scored[suite] / MEMBERS) if suite else {}
     if suite:
@@ -101,8 +107,13 @@ def make_row(
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
         **{f"picture/{name}": f"measure/{plan.scores[name]}/grid.png" for name in images},
         **{f"data/{k}": v for k, v in (parts.dataset.reading.facts() if parts.dataset.reading else {}).items()},
-        "headline": parts.task.headline, "victims": facts["victims"], "trajectory": curves, **where, **provenance(),
+        **{f"duplicates/{pair}/{k}": counts[k] for pair, counts in shared["pairs"].items() for k in ("exact", "near")},
+        "duplicates/moved": shared["moved"],
+        "headline": parts.task.headline, "victims": facts["victims"], "tested": facts.get("tested"),
+        "trajectory": curves, **where, **provenance(),
     }  # fmt: skip
+    above = [checks.above_ceiling(name, row, cfg["attack"][name], facts["victims"]) for name in parts.attacks]
+    flags += [flag for found in above for flag in found]
     flags = [*verdict.implied(row | {"verdict": None}), *flags, *mixed]
     return {**row, "verdict": verdict.weigh(flags), "flags": [flag.record() for flag in flags]}
 
@@ -134,7 +145,7 @@ def computed(store: Store, plan: Plan) -> tuple[Row, list[Flag]]:
     that differ in a late digit, which an optimisation over many steps may carry forward to an early one.
     """
     stages = [(stage.kind, stage.key) for stage in plan.stages()]
-    made = [store.made(*stage) for stage in stages]
+    made = [store.made(*stage) for stage in stages if stage[1] != plan.copies]  # counts are the same anywhere
     flags: list[Flag] = []
     where: Row = {}
     for what in ("device", "threads"):
@@ -164,10 +175,3 @@ def provenance() -> dict[str, str | None]:
     versions = {f"version/{name}": metadata.version(name) for name in ("torch", "torchvision", "pytorch-lightning")}
     own = {"version/splitpriv": __version__, "version/python": platform.python_version()}
     return {**own, **versions, "commit": commit or None}
-
-
-def overlaps(splits: Mapping[str, Split]) -> dict[str, int]:
-    """How many images two splits share, for the pairs of a protocol that allows it."""
-    ids = {name: set(split.ids.tolist()) for name, split in splits.items()}
-    shared = {f"{a} and {b}": len(ids[a] & ids[b]) for a, b in combinations(ids, 2)}
-    return {pair: count for pair, count in shared.items() if count}

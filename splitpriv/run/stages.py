@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splitpriv.measure import measure, pictures, traits
+from splitpriv.attacks.training import hardest
+from splitpriv.measure import measure, pictures, samples, traits
 from splitpriv.measure.audit import first_noise
 from splitpriv.measure.cost import cost
 from splitpriv.measure.oddities import oddities
 from splitpriv.run.context import Run
-from splitpriv.run.row import MEMBERS, overlaps, read_json
+from splitpriv.run.row import MEMBERS, read_json
 from splitpriv.store import write_atomic
 from splitpriv.store.state import load_tensors, save_tensors, seed_epoch
 from splitpriv.types import blame
@@ -24,15 +25,22 @@ RECOVERED = "reconstructions.safetensors"
 LOOKED_AT = 64  # images whose releases are looked at for what misleads attacks
 
 
+def copies(run: Run, home: Path) -> None:
+    """What the splits share, before anything is trained on them."""
+    write_atomic(home / "facts.json", json.dumps({**samples.shared(run.known), "moved": run.moved}))
+
+
 def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
-    """Fit one attack and recover what it can of every victim from its release, or from x itself where `clean`."""
+    """Fit one attack and recover what it can of every victim from its release, or from x itself where `clean`, then
+    with as much effort as helps: that is the ceiling of all releases.
+    """
     attack = run.parts.attacks[name]
     key = run.plan.clean[name][0] if clean else run.plan.attacks[name]
     run.require_finite()
     access = run.exposed(attack) if clean else run.access(attack)
     seed_epoch(key, -1)
     with blame(f"attack.{name}"):
-        reconstructor = attack.fit(access, home)
+        reconstructor = hardest(attack, access, home) if clean else attack.fit(access, home)
         releases = access.intercept(attack.draws)
         seed_epoch(key, -2)
         with torch.no_grad():
@@ -96,6 +104,7 @@ def utility(run: Run, home: Path) -> None:
     seed_epoch(run.plan.utility, -1)
     found = run.parts.task.utility(model, run.splits, draws=settings.draws, batch=settings.batch)
     floors = measure.floors(run.known["aux"].images, run.victims.x(slice(None)), **_similarity(run))
+    gaps = run.parts.task.gaps(run.splits, spec)
     audit = settings.auditor
     with blame("measure.audit"):
         audited = audit.facts(model, run.splits, spec) if audit else {}
@@ -119,7 +128,8 @@ def utility(run: Run, home: Path) -> None:
         **{f"defense/{n}/{k}": v for n, pull in pulls.items() for k, v in pull.facts.items()},
         "doubts": {n: pull.doubt for n, pull in pulls.items() if pull.doubt},
         "adaptive": {name: sorted(d.adaptive) for name, d in model.defenses()},
-        "overlaps": overlaps(run.known),
         "victims": len(run.victims),
+        "tested": run.parts.task.tested(run.splits),
+        "gaps": {split: [run.parts.dataset.label(i) for i in missing] for split, missing in gaps.items()},
     }
     write_atomic(home / "facts.json", json.dumps(facts))

@@ -11,6 +11,12 @@ import torch
 from torch import Tensor
 
 
+def blind(truth: Tensor) -> dict[str, float]:
+    """The accuracies of the best answer that is always the same: the value that is most frequent in `truth`."""
+    counts = truth.unique(return_counts=True)[1]
+    return {"accuracy": float(counts.max()) / len(truth), "balanced_accuracy": 1 / len(counts)}
+
+
 def balanced_accuracy(guess: Tensor, truth: Tensor, values: int) -> float:
     """The mean recall over the values that occur in `truth`; 1 / values for a guess that does not look."""
     count = torch.bincount(truth, minlength=values)

@@ -31,6 +31,7 @@ def _canonical(value: Any) -> Any:
             plain["_version_"] = getattr(target, "version", 1)
             if not target.__module__.startswith(OURS):
                 plain["_source_"] = source(target)
+            plain = {k: v for k, v in plain.items() if k not in getattr(target, "unkeyed", ())}
             before = getattr(target, "added", {})  # settings that came later, at the value that changes nothing
             plain = {k: v for k, v in plain.items() if k not in before or v != _canonical(before[k])}
         return plain

@@ -42,3 +42,11 @@ class Task:
     def chance(self, splits: Mapping[str, Split]) -> dict[str, float]:
         """What whoever never looks at a release would reach in the same numbers, where that is known."""
         return {}
+
+    def tested(self, splits: Mapping[str, Split]) -> int:
+        """From how many images the headline is a mean."""
+        return len(splits["victims"])
+
+    def gaps(self, splits: Mapping[str, Split], spec: Spec) -> dict[str, list[int]]:
+        """The classes of which a split has no image though it should, by split: train, victims."""
+        return {}

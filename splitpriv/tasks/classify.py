@@ -10,12 +10,15 @@ from torch import Tensor
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.measure.measure import utility
+from splitpriv.stats.classification import blind
 from splitpriv.tasks.base import Task
-from splitpriv.types import Rate, Step
+from splitpriv.types import Rate, Spec, Step
 
 
 class Classify(Task):
-    """Cross-entropy on the labels, with smoothed targets if `smoothing` > 0; judged by accuracy on the victims."""
+    """Cross-entropy on the labels, with smoothed targets if `smoothing` > 0; judged by accuracy on the victims, beside
+    which stands balanced accuracy: where one class is nearly all, whoever always answers it is accurate.
+    """
 
     def __init__(self, *, smoothing: Rate) -> None:
         self.smoothing = smoothing
@@ -29,6 +32,8 @@ class Classify(Task):
         return utility(model, splits["victims"], draws=draws, batch=batch)
 
     def chance(self, splits: Mapping[str, Split]) -> dict[str, float]:
-        """The accuracy of whoever always answers the commonest label of the victims."""
-        y = splits["victims"].y
-        return {"accuracy": float(y.unique(return_counts=True)[1].max()) / len(y)}
+        """The accuracies of whoever always answers the commonest label of the victims."""
+        return blind(splits["victims"].y)
+
+    def gaps(self, splits: Mapping[str, Split], spec: Spec) -> dict[str, list[int]]:
+        return {name: sorted(set(range(spec.classes)) - set(splits[name].y.tolist())) for name in ("train", "victims")}

@@ -13,7 +13,8 @@ from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.measure.measure import evaluating
 from splitpriv.nets.reid import BNNeck
-from splitpriv.stats.ranking import ranking
+from splitpriv.stats.classification import balanced_accuracy, blind
+from splitpriv.stats.ranking import chance, ranking
 from splitpriv.stats.triplets import batch_hard, identity_batches
 from splitpriv.tasks.base import Task
 from splitpriv.types import Count, NonNegative, Positive, Rate, Spec, Step, UserError
@@ -68,26 +69,41 @@ class ReID(Task):
 
     @torch.no_grad()
     def utility(self, model: Defended, splits: Mapping[str, Split], *, draws: int, batch: int) -> dict[str, float]:
-        """mAP, rank-1 and rank-5 in [0, 1] over the victims' queries, and accuracy on val's identities.
+        """mAP, rank-1 and rank-5 in [0, 1] over the victims' queries, and the accuracies on val's identities.
 
         Each of `draws` releases is embedded and ranked by itself. Raises UserError where no query has a match.
         """
         victims, val = splits["victims"], splits["val"]
         sums: list[Tensor] = []
-        right = []
+        guesses = []
         with evaluating(model):
             for _ in range(draws):
                 found = self._rank(self._embed(model, victims, batch), victims)
                 valid = found.pop("valid")
                 sums.append(torch.stack([valid.sum(), *(values[valid].sum() for values in found.values())]))
-                right += [(model(val.x(part)).argmax(1) == val.y[part]).float().sum() for part in _parts(val, batch)]
+                guesses += [model(val.x(part)).argmax(1) for part in _parts(val, batch)]
         queries, *totals = host.to_host(torch.stack(sums).double().sum(0))
         if not queries:
             raise UserError(
                 "protocol.limit.victims: no query has its identity in the gallery on another camera; take more victims"
             )
         means = {name: total / queries for name, total in zip(("map", "rank1", "rank5"), totals, strict=True)}
-        return {**means, "accuracy": sum(host.to_host(torch.stack(right))) / (len(val) * draws)}
+        guess, truth = torch.cat(guesses).cpu(), val.y.cpu().repeat(draws)
+        right = float((guess == truth).double().mean())
+        return {**means, "accuracy": right, "balanced_accuracy": balanced_accuracy(guess, truth, int(val.y.max()) + 1)}
+
+    def chance(self, splits: Mapping[str, Split]) -> dict[str, float]:
+        """What an order that says nothing gives, and the accuracies of always answering val's commonest identity."""
+        who, camera = _sides(splits["victims"])
+        found = chance(*who, *camera, same=False)
+        valid = found.pop("valid")
+        means = {"map" if k == "ap" else k: float(values[valid].double().mean()) for k, values in found.items()}
+        return {**means, **blind(splits["val"].y)}
+
+    def tested(self, splits: Mapping[str, Split]) -> int:
+        """How many queries have a match."""
+        who, camera = _sides(splits["victims"])
+        return int(chance(*who, *camera, same=False)["valid"].sum())
 
     def _embed(self, model: Defended, split: Split, batch: int) -> Tensor:
         head: BNNeck = model.net.cloud[-1]  # type: ignore[assignment]
@@ -96,9 +112,14 @@ class ReID(Task):
 
     def _rank(self, embedded: Tensor, victims: Split) -> dict[str, Tensor]:
         gallery = victims.attributes["gallery"] == 1
-        identity, camera = victims.attributes["identity"], victims.attributes["camera"]
-        sides = [(t[~gallery], t[gallery]) for t in (embedded, identity, camera)]
-        return ranking(*sides[0], *sides[1], *sides[2], same=False)
+        who, camera = _sides(victims)
+        return ranking(embedded[~gallery], embedded[gallery], *who, *camera, same=False)
+
+
+def _sides(victims: Split) -> list[tuple[Tensor, Tensor]]:
+    """Identity and camera, each of the queries and of the gallery."""
+    gallery = victims.attributes["gallery"] == 1
+    return [(t[~gallery], t[gallery]) for t in (victims.attributes["identity"], victims.attributes["camera"])]
 
 
 def _parts(split: Split, batch: int) -> list[slice]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from splitpriv.attacks import probe
 from splitpriv.attacks.probe import Probe
+from splitpriv.attacks.training import hardest
 from splitpriv.nets import probes
 from splitpriv.store.state import load_tensors
 from splitpriv.types import Shape, UserError
@@ -170,3 +171,16 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     wild = attack()
     with pytest.raises(UserError, match=r"^\.lr: the loss became nan"):
         wild.fit(holding(wild, noise=lambda z: z * torch.nan), tmp_path)
+
+
+def test_a_ceiling_is_tried_for_harder_until_that_no_longer_helps(tmp_path: Path) -> None:
+    short = attack(epochs=1, lr=0.003)
+    weak = short.fit(holding(short), folder(tmp_path / "weak" / "key"))
+    strong = hardest(short, holding(short), folder(tmp_path / "strong" / "key"))
+    assert min(strong.report["held"]) < 0.9 * min(weak.report["held"]) and strong.report["rounds"] > 1
+    assert hit(strong, VICTIMS, TRUTH % 2) > hit(weak, VICTIMS, TRUTH % 2)
+    kinds = {(it.kind, it.epochs, it.pretrain) for it in attack(pretrain=2).harder(2)}
+    assert kinds == {("mlp", 32, 8), ("cnn", 32, 8)} and short.epochs == 1
+    blind = attack(held=0.0, select="last")
+    assert blind.harder(1) == []
+    assert "rounds" in hardest(blind, holding(blind), folder(tmp_path / "blind" / "key")).report

@@ -90,9 +90,9 @@ def test_the_cache_is_used_until_a_file_changes(folder, tmp_path, monkeypatch):
     again = images(folder, seed=0).pools(tmp_path)
     assert len(count) == 8
     assert torch.equal(first["train"].images, again["train"].images)
-    version = images(folder).version
+    content = images(folder).content(tmp_path)
     Image.new("RGB", (31, 31), COLOURS["cat"]).save(folder / "cat" / "new.png")
-    assert images(folder).version != version
+    assert images(folder).content(tmp_path) != content
     images(folder).pools(tmp_path)
     assert len(count) == 17
     for path in (tmp_path / ".cache").glob("*.npy"):  # killed while writing, or damaged since
@@ -172,3 +172,15 @@ def test_wrong_folders_and_tables_name_the_key(folder, table, tmp_path):
         table.write_text(text)
         with pytest.raises(UserError, match=words):
             images(table)
+
+
+def test_what_an_image_is_called_and_where_it_lies_is_not_what_it_is(folder, tmp_path):
+    content = images(folder).content(tmp_path)
+    assert images(folder.rename(tmp_path / "elsewhere")).content(tmp_path) == content
+    first = sorted((tmp_path / "elsewhere" / "cat").iterdir())[0]
+    first.rename(first.with_name(f"0{first.name}"))
+    assert images(tmp_path / "elsewhere").content(tmp_path) == content
+    renamed = first.with_name(f"0{first.name}")
+    held = renamed.read_bytes()
+    renamed.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))  # as long as it was
+    assert images(tmp_path / "elsewhere").content(tmp_path) != content

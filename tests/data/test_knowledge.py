@@ -107,7 +107,7 @@ def test_a_source_of_other_images_is_taken_either_way(one: list[str], two: list[
         other, own = OtherSet(size=None, source=partial(_dataset, *source)), _dataset(*attacked)
         other.validate(own)  # raises nothing
         assert other.source.origin != own.origin
-        assert other.content == other.source.version
+        assert other.content(Path()) == other.source.version
 
 
 def test_two_folders_are_two_sets_of_images(tmp_path: Path) -> None:

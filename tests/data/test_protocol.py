@@ -31,7 +31,7 @@ POOLS = {"train": pool(0, 100), "test": pool(100, 40)}
 def protocol(**changes):
     settings = {
         "slices": STRICT, "shuffle": True, "seed": 0, "overlap": False, "attacked": None, "select": "last",
-        "select_after": 0.0, "limit": dict.fromkeys(ROLES),
+        "select_after": 0.0, "limit": dict.fromkeys(ROLES), "duplicates": None,
     }  # fmt: skip
     return Protocol(**{**settings, **changes})
 
@@ -134,3 +134,31 @@ def test_a_dataset_has_a_spec_before_it_is_read_and_its_pools_keep_to_it(path, t
                 for name, v in split.attributes.items()} == dict.fromkeys(data.spec.attributes, True)  # fmt: skip
     ids = torch.cat([split.ids for split in pools.values()])
     assert len(ids.unique()) == len(ids)
+
+
+def test_copies_come_to_one_side_where_they_are_asked_to():
+    random = torch.Generator().manual_seed(0)
+    x = (torch.rand(30, 3, 8, 8, generator=random) * 255).byte().repeat(3, 1, 1, 1)
+    ids = torch.arange(90)
+    pools = {"train": Split(x[:70], ids[:70] % 2, ids[:70]), "test": Split(x[70:], ids[70:] % 2, ids[70:])}
+
+    def pictures(splits):
+        return [{image.numpy().tobytes() for image in split.images} for split in splits.values()]
+
+    for settings, usual, apart in (
+        ({}, "flag", False), ({}, "group", True), ({"duplicates": "group"}, "flag", True),
+        ({"duplicates": "flag"}, "group", False), ({"overlap": True}, "group", False),
+    ):  # fmt: skip
+        it = protocol(**settings)
+        splits, moved = it.parted(it.split(pools), usual)
+        assert (len(set.union(*pictures(splits))) == sum(map(len, pictures(splits)))) is apart is bool(moved)
+        assert sum(map(len, splits.values())) == 90
+
+
+def test_copies_that_leave_nothing_are_refused():
+    same = {name: replace(pool, images=torch.zeros_like(pool.images)) for name, pool in POOLS.items()}
+    it = protocol()
+    with pytest.raises(UserError, match=r"protocol\.duplicates: once copies are on one side, nothing is left for"):
+        it.parted(it.split(same), "group")
+    with pytest.raises(UserError, match=r"protocol\.duplicates: group keeps .* overlap=true"):
+        protocol(overlap=True, duplicates="group")

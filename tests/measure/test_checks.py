@@ -76,10 +76,19 @@ def test_twins_differ_in_one_setting_only():
 
 
 def test_an_attack_above_its_ceiling() -> None:
-    (flag,) = above_ceiling("decoder", 0.01, 0.05, {"base.epochs": 4, "net.width": 8})
+    settings = {"base.epochs": 4, "net.width": 8}
+    (flag,) = above_ceiling("decoder", {"privacy/decoder/mse": 0.01, "ceiling/decoder/mse": 0.05}, settings, 100)
     assert flag.text == "decoder: better than on the undefended network" and flag.subject == "decoder"
     assert flag.remedy == "attack.decoder.base.epochs=8"
-    assert above_ceiling("decoder", 0.0499, 0.05, {}) == []
+    assert not [*above_ceiling("decoder", {"privacy/decoder/mse": 0.0499, "ceiling/decoder/mse": 0.05}, {}, 100)]
+
+
+@pytest.mark.parametrize(("group", "kind"), [("ceiling", "ceiling"), ("clean", "clean")])
+def test_a_share_above_its_ceiling_by_more_than_chance(group: str, kind: str) -> None:
+    row = {"privacy/probe/balanced_accuracy": 0.75, f"{group}/probe/balanced_accuracy": 0.7}
+    (flag,) = above_ceiling("probe", row, {"epochs": 50}, 1000)
+    assert (flag.kind, flag.remedy) == (kind, "attack.probe.epochs=100")
+    assert not [*above_ceiling("probe", row, {}, 100)] and not [*above_ceiling("reid", row, {}, 1000)]
 
 
 # ---- what clears them ----------------------------------------------------------------------------------------------

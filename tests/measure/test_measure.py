@@ -141,6 +141,16 @@ def test_utility_in_closed_form_and_averaged_over_draws():
     assert found["cross_entropy"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_balanced_accuracy_does_not_fall_for_the_most_frequent_class() -> None:
+    class Same(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(x), -1)
+
+    y = torch.tensor([0] * 18 + [1, 2])
+    found = measure.utility(Same(), Split(torch.zeros(20, 1, 2, 2), y, y), draws=2, batch=8)  # type: ignore[arg-type]
+    assert found["accuracy"] == pytest.approx(0.9) and found["balanced_accuracy"] == pytest.approx(1 / 3)
+
+
 def test_evaluation_leaves_buffers_and_modes_as_they_were():
     model = defended(noise=Noise()).train()
     model.net.edge[0].eval()

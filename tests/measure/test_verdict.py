@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from splitpriv.measure.flags import KINDS, raised
+from splitpriv.measure.flags import raised
+from splitpriv.measure.kinds import KINDS
 from splitpriv.measure.verdict import doubts_of, official, verdict
 from splitpriv.store import Row
 
@@ -36,6 +37,8 @@ def test_a_row_without_doubts_is_sound() -> None:
         ({"utility/accuracy": 0.11}, "chance", "optim.epochs=16"),
         ({"utility/accuracy": 0.29}, "far", "optim.epochs=16"),
         ({"dataset": "images", "chance/accuracy": 0.7, "utility/accuracy": 0.71}, "chance", "optim.epochs=16"),
+        ({"chance/accuracy": 0.95, "tested": 24, "utility/accuracy": 0.9667}, "chance", "optim.epochs=16"),
+        ({"headline": "map", "chance/map": 0.2, "utility/map": 0.21, "tested": 100}, "chance", "optim.epochs=16"),
         ({"privacy/decoder/mse": 0.0599}, "blind", ""),
         ({"protocol.overlap": True}, "allowed", "protocol=strict"),
     ],
@@ -44,6 +47,13 @@ def test_what_voids_a_row(changed: dict[str, Any], kind: str, remedy: str) -> No
     row = {**SOUND, **changed}
     (flag,) = doubts_of(row)
     assert (flag.kind, flag.remedy, verdict(row)) == (kind, remedy, "void")
+
+
+def test_chance_is_an_interval_on_the_images_that_were_tested() -> None:
+    sharp = {"chance/accuracy": 0.95, "utility/accuracy": 0.9667}
+    assert kinds(**sharp, tested=10_000) == [] and kinds(**sharp, tested=600) == ["chance"]
+    flag = doubts_of({**SOUND, **sharp, "tested": 600})[0]
+    assert flag.text == "accuracy 96.7% is no better than the most frequent class (95.0%)"
 
 
 def test_what_does_not() -> None:

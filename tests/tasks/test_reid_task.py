@@ -90,6 +90,10 @@ def test_utility_ranks_the_victims_queries_in_their_gallery_by_the_neck() -> Non
     assert found["rank5"] == pytest.approx(float(expected["rank5"].mean()))
     assert found["accuracy"] == pytest.approx(float((neck.fc(z).argmax(1) == victims.y).float().mean()))
     assert 0.2 < found["map"] < 1
+    splits = {"victims": victims, "val": victims}
+    floor = task.chance(splits)
+    assert floor.keys() <= found.keys() and floor["accuracy"] == floor["balanced_accuracy"] == pytest.approx(1 / 6)
+    assert 0 < floor["map"] < found["map"] and task.tested(splits) == int(asks.sum()) and not task.gaps(splits, SPEC)
     assert task.utility(target, {"victims": victims, "val": victims}, draws=3, batch=50) == pytest.approx(found)
 
 
