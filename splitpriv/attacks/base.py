@@ -110,6 +110,9 @@ class Reconstructor(nn.Module):
         """What it recovers from `releases`, under ""; a suite adds what each of its members recovers, by name."""
         return {"": self(releases)}
 
+    def tidy(self) -> None:
+        """Remove files that only an attack which was cut short would need; called once all is written."""
+
 
 class Attack:
     """Never sees a victim's image, and never asks which defence is on.

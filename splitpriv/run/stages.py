@@ -55,6 +55,7 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
                 found["gallery"] = torch.cat(gallery)
     save_tensors(home / RECOVERED, found)
     write_atomic(home / "report.json", json.dumps(reconstructor.report))
+    reconstructor.tidy()
 
 
 def score(run: Run, name: str, home: Path, clean: bool = False) -> None:

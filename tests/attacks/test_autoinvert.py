@@ -208,6 +208,7 @@ def test_what_still_falls_or_never_left_the_mean_image_has_not_settled(tmp_path,
 def test_a_row_names_the_suite_and_lists_its_members(tmp_path):
     row = execute(tiny("attack=[autoinvert]", "defense=[noise]", decoder=False), Store(tmp_path))
     members = {key.split("/")[1] for key in row if key.startswith("suite/")}
+    assert not [path for name in ("batch", "pool") for path in tmp_path.rglob(f"{name}*.pt")]
     assert row["suite"] == autoinvert.SUITE and {"mean", "decoder", "refine", "search"} <= members
     assert row["privacy/suite/mse"] == row["privacy/autoinvert/mse"]
     assert row["privacy/suite/mse"] == row[f"suite/{row['attack/autoinvert/answer']}/mse"]

@@ -127,6 +127,11 @@ class Suite(Reconstructor):
     def forward(self, releases: Tensor) -> Tensor:
         return self.everything(releases)[""]
 
+    def tidy(self) -> None:
+        for pattern in ("batch*.pt", "fuse/*/pool*.pt"):
+            for path in self.lab.home.glob(pattern):
+                path.unlink()
+
     def _kept(self, releases: Tensor) -> dict[str, Tensor]:
         self._batches += 1
         path = self.lab.home / f"batch{self._batches}.pt"
