@@ -33,7 +33,11 @@ WRONG = [
     ("dataset.crop", 9, "images of 8"),
     ("dataset.size", 5000, "at most 32"),
     ("backbone.width", 10**6, "GiB"),
-    ("attack.decoder.net.width", 10**6, "attack.decoder.net"),
+    (
+        "attack.decoder.net",
+        {"_target_": "splitpriv.nets.decoders.residual", "blocks": 2, "width": 10**6},
+        "net.width: a",
+    ),
     ("protocol.slices", {}, "lacks train"),
     ("attack.x", {"_target_": "splitpriv.commands.cli.main"}, "makes no Attack"),
     ("defense.x", {"_target_": "splitpriv.attacks.rmle.Rmle"}, "makes no Defense"),
