@@ -63,7 +63,7 @@ def launch(points: Sequence[Point], words: Sequence[str], folder: Path) -> list[
         left = failure(folder, i)
         if not left and not (folder / str(i) / DONE).exists():
             left = [f"ended without a result and without a word; look into {folder / str(i)}"]
-        problems += [f"[{' '.join(point.words)}] {problem}" for problem in left]
+        problems += [f"[{point}] {problem}" for problem in left]
     return problems
 
 
