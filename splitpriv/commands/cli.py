@@ -153,6 +153,7 @@ def check(args: argparse.Namespace) -> int:
         return 0
     prepared = search.checked(args.overrides)[0] if args.multirun else _single(args.overrides)
     states, row = pipeline.preview(prepared, Store(prepared.cfg["paths"]["outputs"]))
+    pipeline.say_reading(prepared)
     terminal.print_plan(states, prepared.plan.row, row)
     return 0
 

@@ -31,7 +31,7 @@ def arrange(
 ) -> Arranged:
     """The pools of a listing, counted in `reading`; UserError where they make no sense. See `images.Images`."""
     columns = dict(listing.columns)
-    pool = columns.pop("pool", None)
+    pool = columns.pop("split", None)
     columns = {
         name: column if name == "gallery" else alike(column, letter_case, name, reading)
         for name, column in columns.items()

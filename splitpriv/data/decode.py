@@ -27,6 +27,7 @@ from splitpriv.types import UserError
 
 RESIDENT = 2 << 30  # bytes; larger arrays are memory-mapped
 _CHUNK = 256
+_SYSTEM = {Path(top).stat().st_dev for top in ("/proc", "/sys", "/dev") if os.path.ismount(top)}
 _VERSION = 2  # of the decoding: files decoded by another one are decoded again
 
 
@@ -72,12 +73,15 @@ def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, in
         except (OSError, ValueError):  # ValueError: no path has such a name
             missing.append(path)
             continue
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or status.st_dev in _SYSTEM:
             special.append(path)
         found.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     problems = [
         f"{key}: {some(paths)} {'is' if len(paths) == 1 else 'are'} {what}; {remedy}"
-        for what, paths in (("missing", missing), ("no regular file, but a folder, a device or a pipe", special))
+        for what, paths in (
+            ("missing", missing),
+            ("no regular file, but a folder, a device, a pipe or a file of the system", special),
+        )
         if paths
     ]
     if problems:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from splitpriv.data import tables
 from splitpriv.data.labels import missing
+from splitpriv.data.layouts import pool_words
 from splitpriv.data.reading import Reading, shown, some
 from splitpriv.data.source import Listing, Source
 from splitpriv.types import UserError
@@ -25,12 +26,16 @@ def listing(source: Source, reading: Reading) -> Listing:
     own = {name.casefold(): name for name in OWN}
     columns = {own.get(name.casefold(), name): column for name, column in table.columns.items()}
     reading.layout = f"table of {len(table.lines):,} rows with the columns {some(list(columns))} ({table.said})"
+    if table.nameless:
+        reading.note(f"{table.nameless} columns without a name are left out")
     if source.identities and "identity" not in columns:
         columns["identity"] = columns.pop("label")
     who = source.who if source.who in columns else "identity"
     lines = _complete(columns, table.lines, who, path, reading)
     if "split" in columns:
-        columns["pool"] = source.pools(columns.pop("split"), lines)
+        columns["split"] = source.pools(columns["split"], lines)
+    else:
+        _no_other_split(columns, path)
     files = [path.parent / name for name in columns.pop("file")]
     foreign = [i for i, file in enumerate(files) if "\\" in str(file) and not file.exists()]
     for i in foreign:  # as Windows writes paths
@@ -38,6 +43,17 @@ def listing(source: Source, reading: Reading) -> Listing:
     if foreign:
         reading.note(f"backslashes in {len(foreign):,} paths are read as slashes")
     return Listing(files, columns)
+
+
+def _no_other_split(columns: dict[str, list[str]], path: Path) -> None:
+    """UserError for a column that speaks of pools under another name."""
+    for name, column in columns.items():
+        said = [pool_words(value) for value in set(column)] if name not in OWN else []
+        if len({pool for pool, _ in said}) > 1 and all(pool and not rest for pool, rest in said):
+            raise UserError(
+                f"dataset.path: {shown(path)}, column {shown(name)}, holds {some(sorted(set(column)), 5)}, which are "
+                "names of pools; name it split, or take it out"
+            )
 
 
 def _complete(columns: dict[str, list[str]], lines: list[int], who: str, path: Path, reading: Reading) -> list[int]:

@@ -47,9 +47,9 @@ def listing(source: Source, reading: Reading) -> Listing:
     if source.layout == "auto" and nested_pools((parts[:-1] for parts in inside), shown(where)):
         reading.layout = "pools within class folders"
         said = [str(pool_words(parts[1])[0]) for parts in inside]
-        return _listed(source, where, inside, [p[0] for p in inside], [p[2:-1] for p in inside], said)
+        return _listed(source, reading, where, inside, [p[0] for p in inside], [p[2:-1] for p in inside], said)
     reading.layout = f"class folders in {shown(where.name)}/"
-    return _listed(source, where, inside, [p[0] for p in inside], [p[1:-1] for p in inside])
+    return _listed(source, reading, where, inside, [p[0] for p in inside], [p[1:-1] for p in inside])
 
 
 def _pooled(source: Source, found: Found, where: Path, pools: Mapping[str, str], reading: Reading) -> Listing:
@@ -93,15 +93,19 @@ def _pooled(source: Source, found: Found, where: Path, pools: Mapping[str, str],
             )
         reading.skip("images of a pool without class folders, hence without labels", name, count)
     reading.layout = f"class folders below {', '.join(f'{shown(n)}/ ({p})' for n, p in sorted(pools.items()))}"
-    return _listed(source, where, inside, labels, rest, said)
+    return _listed(source, reading, where, inside, labels, rest, said)
 
 
-def _listed(source: Source, where: Path, inside: list[Parts], labels: list[str], rest: list[Parts],
+def _listed(source: Source, reading: Reading, where: Path, inside: list[Parts], labels: list[str], rest: list[Parts],
             pools: list[str] | None = None) -> Listing:  # fmt: skip
     """The listing of files `inside` a folder; `rest` are the folders between class and file."""
-    columns = {"identity" if source.identities else "label": labels}
+    columns = {source.who: labels}
+    deeper = ["/".join((label, *parts)) for label, parts in zip(labels, rest, strict=True) if parts]
+    if deeper and not source.identities:
+        said = some(sorted(set(deeper)), 3)
+        reading.note(f"{len(deeper):,} images in folders within class folders count as of that class ({said})")
     if pools is not None:
-        columns["pool"] = pools
+        columns["split"] = pools
     cameras = [_CAMERA.search(parts[-1]) for parts in inside]
     if source.identities and all(len(parts) == 1 for parts in rest):
         columns["camera"] = [parts[0] for parts in rest]
@@ -136,11 +140,11 @@ def _named(source: Source, found: Found, reading: Reading) -> Listing:
         raise UserError(f"dataset.pattern: matches none of {len(found.images):,} names, such as "
                         f"{shown('/'.join(found.images[0]))}; correct it")  # fmt: skip
     if pools:
-        columns["pool"] = said
+        columns["split"] = said
     if source.identities and "identity" not in columns:
         columns["identity"] = columns.pop("label")
     if "split" in columns:
-        columns["pool"] = source.pools(columns.pop("split"), list(range(1, len(files) + 1)))
+        columns["split"] = source.pools(columns["split"], list(range(1, len(files) + 1)))
     reading.layout = f"labels from names, by dataset.pattern: {some(list(pattern.groupindex))}"
     return Listing(files, columns)
 
@@ -158,7 +162,7 @@ def _unwrapped(found: Found, where: Path, source: Source, reading: Reading, pool
         tops = {parts[0] for parts in (*found.images, *found.folders)}
         [top, *more] = sorted(tops)
         pool, rest = pool_words(top, source.identities)
-        if more or (rest if pooled else pool):
+        if more or (rest and top.casefold() != where.name.casefold() if pooled else pool):
             break
         below = found.below(top)
         if source.identities and not any(len(parts) > 2 for parts in below.images):

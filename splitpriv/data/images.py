@@ -24,6 +24,7 @@ from splitpriv.data.pixels import Rules
 from splitpriv.data.pools import pools
 from splitpriv.data.reading import Reading, shown
 from splitpriv.data.source import Source
+from splitpriv.data.walk import no_system
 from splitpriv.types import Count, NonNegative, Rate, Spec, UserError, Whole
 
 REMEDY = "replace it, or take it out"
@@ -80,7 +81,7 @@ class Images(Dataset):
         if value_range is not None and not value_range[0] < value_range[1]:
             raise UserError(f".value_range: {list(value_range)} is empty; give the value of black, then that of white")
         self.crop, self.flip, self.rotation = crop, flip, rotation
-        self.path = Path(path).expanduser().absolute()
+        self.path = _place(path)
         colour = (background, background, background) if isinstance(background, int) else background
         self.rules = Rules(size, channels, colour, value_range, max_pixels)
         self.reading = Reading()
@@ -89,7 +90,8 @@ class Images(Dataset):
         found = arrange(read(source, self.reading), identities=identities, letter_case=letter_case,
                         test_share=test_share, seed=seed, reading=self.reading)  # fmt: skip
         self.found, self.classes = found, sorted(set(found.labels))
-        wanted = _wanted(attributes, list(found.columns), found.columns.get("identity") is found.labels, self.path)
+        people = found.columns.get("identity") is found.labels
+        wanted = _wanted(attributes, list(found.columns), people, self.path)
         found.columns = {name: found.columns[name] for name in wanted}
         if len(self.classes) < 2:
             only = f"one class only ({shown(self.classes[0])})" if self.classes else "no images"
@@ -98,7 +100,7 @@ class Images(Dataset):
                 "or a CSV with two or more labels"
             )
         self.values = {name: sorted(set(column)) for name, column in found.columns.items()}
-        if "gallery" in self.values:
+        if people:
             self.values["gallery"] = list(GALLERY)
         shape = (size, size) if isinstance(size, int) else size
         private = {name: len(values) for name, values in self.values.items()}
@@ -130,12 +132,33 @@ class Images(Dataset):
         return pools(images, y, attributes, found.train, found.order)
 
 
+def _place(path: str) -> Path:
+    if not path.strip():
+        raise UserError("dataset.path: is empty; give a folder with a folder per class, or a .csv file")
+    try:
+        place = Path(path).expanduser().absolute()
+        place.stat()
+    except FileNotFoundError:
+        return place
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user who is not there
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"dataset.path: {shown(path)} cannot be read ({reason}); correct it") from error
+    return place
+
+
 def _folder(path: Path) -> bool:
+    if path.is_dir():
+        return True
     if not path.exists() and path.suffix.lower() not in TABLES:
         raise UserError(
             f"dataset.path: {shown(path)} is no folder; give a folder with a folder per class, or a .csv file"
         )
-    return path.is_dir()
+    if path.suffix.lower() not in (*TABLES, ""):
+        raise UserError(
+            f"dataset.path: {shown(path)} is neither a folder nor a table ({', '.join(TABLES)}); unpack or convert it"
+        )
+    no_system(path, "dataset")
+    return False
 
 
 def _wanted(attributes: Sequence[str] | None, names: list[str], people: bool, path: Path) -> list[str]:

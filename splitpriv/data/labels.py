@@ -12,13 +12,14 @@ from splitpriv.types import UserError
 
 LetterCase = Literal["refuse", "ignore", "keep"]
 MISSING = {"", "nan", "<na>", "#n/a", "n/a", "null"}
-TRUTH = {"true", "false", "yes", "no"}
+TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
+_UNSEEN = str.maketrans("", "", "\u200b\u2060\ufeff\u00ad")  # characters without a width
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 
 
 def tidy(value: str) -> str:
     """A value without outer blanks, with single ones inside, its letters composed (Unicode NFC)."""
-    return " ".join(unicodedata.normalize("NFC", value).split())
+    return " ".join(unicodedata.normalize("NFC", value.translate(_UNSEEN)).split())
 
 
 def missing(value: str) -> bool:
@@ -29,18 +30,19 @@ def missing(value: str) -> bool:
 def alike(values: Sequence[str], letter_case: LetterCase, name: str, reading: Reading) -> list[str]:
     """`values` with one spelling for each meaning, the shortest; what was taken as one is noted in `reading`.
 
-    Where all are numbers, equal numbers are one: 1, 1.0 and 01. Blanks do not count, nor does the case of true, false,
-    yes and no. Others that differ by case alone are one where `letter_case` is ignore, two where it is keep, and a
-    UserError where it is refuse.
+    Equal numbers are one: 1, 1.0 and 01; and true, yes and 1, false, no and 0, in any case, where there is nothing
+    else. Blanks and characters without a width do not count. Others that differ by case alone are one where
+    `letter_case` is ignore, two where it is keep, and a UserError where it is refuse.
     """
     tidied = [tidy(value) for value in values]
     kinds = sorted(set(tidied), key=lambda value: (len(value), value))
-    if all(map(_NUMBER.fullmatch, kinds)):
-        meaning = {value: _number(value) for value in kinds}
-    elif letter_case == "ignore" or {value.casefold() for value in kinds} <= TRUTH:
-        meaning = {value: value.casefold() for value in kinds}
+    meaning = {value: _number(value) if _NUMBER.fullmatch(value) else value for value in kinds}
+    truth = {value: TRUTH.get(value.casefold(), meaning[value]) for value in kinds}
+    if set(truth.values()) <= {"0", "1"}:
+        meaning = truth
+    elif letter_case == "ignore":
+        meaning = {value: said.casefold() for value, said in meaning.items()}
     else:
-        meaning = {value: value for value in kinds}
         folded: dict[str, list[str]] = {}
         for value in kinds:
             folded.setdefault(value.casefold(), []).append(value)

@@ -13,16 +13,21 @@ Pool = Literal["train", "val", "test", "query", "gallery"]
 Layout = Literal["auto", "classes"]
 WORDS: dict[str, Pool] = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "vali", "eval", "evaluation", "dev",
-                     "development"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "vali", "eval", "evaluation", "evaluate",
+                     "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing", "tests", "tst", "holdout", "heldout"), "test"),
 }  # fmt: skip
 SOUGHT: dict[str, Pool] = {"query": "query", "queries": "query", "probe": "query", "gallery": "gallery"}
 FILLERS = {"set", "sets", "data", "dataset", "images", "image", "imgs", "img", "pictures", "photos", "frames",
            "samples", "split", "pool", "folder", "files", "part", "subset", "the", "my", "hold", "held", "out",
-           "bounding", "box"}  # fmt: skip
-_GLUED = re.compile(rf"({'|'.join([*WORDS, *SOUGHT])})({'|'.join(FILLERS)})")
-_NUMBERED = re.compile(r"(fold|part|batch|split|chunk|shard|cv|partition|subset|volume|vol)[\W_]*\d+", re.IGNORECASE)
+           "bounding", "box", "dir", "directory"}  # fmt: skip
+_POOLS, _FILLERS = "|".join([*WORDS, *SOUGHT]), "|".join(FILLERS)
+_GLUED = re.compile(rf"(?P<first>{_POOLS})(?:{_FILLERS})|(?:{_FILLERS})(?P<last>{_POOLS})")
+_NUMBERED = re.compile(
+    r"(fold|part|(?:data_)?batch|split|chunk|shard|cv|partition|(?:data|sub)?set|volume|vol)[\W_]*\d+", re.IGNORECASE
+)
+_GLUED_TO = re.compile(rf"(?P<first>{_POOLS})(?P<after>.*)|(?P<before>.*?)(?P<last>{_POOLS})")
+_SHORT = {"tr", "te", "ts", "va", "vl"}
 AS_CLASSES = "set dataset.layout=classes if all of them are classes"
 
 
@@ -34,7 +39,7 @@ def pool_words(name: str, sought: bool = False) -> tuple[Pool | None, str]:
     words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
     if {"hold", "held"} & set(words) and "out" in words:
         words.append("holdout")
-    words = [match[1] if (match := _GLUED.fullmatch(word)) else word for word in words]
+    words = [match["first"] or match["last"] if (match := _GLUED.fullmatch(word)) else word for word in words]
     known = {**WORDS, **SOUGHT} if sought else WORDS
     pools = {known[word] for word in words if word in known}
     rest = " ".join(word for word in words if word not in known and word not in FILLERS)
@@ -55,11 +60,23 @@ def pools_among(names: Sequence[str], where: str, sought: bool = False) -> dict[
                 raise _both(where, list(prefixed), [])
             marked = {name: pool for name, (pool, _) in prefixed.items()}
     if not marked:
+        if alike := _named_like_pools(names):
+            raise _both(where, alike, [name for name in names if name not in alike])
         return {}
     others = [name for name in names if name not in marked]
     if "train" not in marked.values() or (others and len(set(marked.values())) < 2):
         raise _both(where, list(marked), others)
     return beside_queries(marked)
+
+
+def _named_like_pools(names: Sequence[str]) -> list[str]:
+    """Folders such as trainfaces beside testfaces, or tr beside te: may be pools, but no usual spelling."""
+    found = {name: match for name in names if (match := _GLUED_TO.fullmatch(name.casefold()))}
+    pools = {match["first"] or match["last"] for match in found.values()}
+    rest = {match["after"] or match["before"] or "" for match in found.values()}
+    if len(pools) > 1 and len(rest) == 1:
+        return list(found)
+    return list(names) if len(names) > 1 and {name.casefold() for name in names} <= _SHORT else []
 
 
 def numbered(names: Sequence[str], where: str) -> None:

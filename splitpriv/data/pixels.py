@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 Image.init()
 _NO_PICTURE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # recognised, but drawn by other programs or not at all
@@ -17,6 +17,8 @@ ENDINGS = {ending for ending, name in Image.registered_extensions().items() if n
 WHITE = (255, 255, 255)
 _MODE = {1: "L", 3: "RGB"}
 _WHITE_IS_ZERO = 262, 0  # TIFF's PhotometricInterpretation
+_SIGNED = 339, (2,)  # TIFF's SampleFormat
+_STEP = {"L;2": 85, "L;4": 17}  # between the greys of a PNG of 2 and 4 bits, as they are read
 
 
 class RefusedError(ValueError):
@@ -71,6 +73,7 @@ def read(path: Path, rules: Rules) -> tuple[NDArray[np.uint8], Seen]:
             raise RefusedError("max_pixels", wide, "shrink it, or raise the limit")
         kind, stored = f"{file.format} {file.mode}", file.size
         several, inverted = bool(getattr(file, "is_animated", False)), _inverted(file)
+        _corrected(file)
         image, low, high = _shown(ImageOps.exif_transpose(file), rules, str(file.format), inverted)
     return _resized(image, rules.size), Seen(kind, stored, low, high, several)
 
@@ -80,6 +83,17 @@ def _inverted(file: Image.Image) -> bool:
     tag, white = _WHITE_IS_ZERO
     tags: Any = getattr(file, "tag_v2", {})
     return deep(file.mode) and tags.get(tag) == white
+
+
+def _corrected(file: ImageFile.ImageFile) -> None:
+    """What the decoder takes for something else: signed bytes for unsigned, a hidden grey of few bits for one of 8."""
+    tag, signed = _SIGNED
+    tags: Any = getattr(file, "tag_v2", {})
+    if not deep(file.mode) and tags.get(tag, ())[:1] == signed:
+        raise ValueError("a TIFF of signed bytes, which the decoder takes for unsigned ones")
+    hidden, step = file.info.get("transparency"), _STEP.get(str(file.tile[0].args)) if file.tile else None
+    if step and isinstance(hidden, int):
+        file.info["transparency"] = hidden * step
 
 
 def deep(mode: str) -> bool:

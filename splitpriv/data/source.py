@@ -13,7 +13,7 @@ from splitpriv.types import UserError
 
 @dataclass
 class Listing:
-    """Files and what is said of each: columns label, identity, camera, pool, gallery, and any attribute."""
+    """Files and what is said of each: columns label, identity, camera, split, gallery, and any attribute."""
 
     files: list[Path]
     columns: dict[str, list[str]]

@@ -30,6 +30,7 @@ class Table:
     columns: dict[str, list[str]]
     lines: list[int]
     said: str  # encoding and delimiter
+    nameless: int = 0  # columns left out that hold something and have no name
 
 
 def read(path: Path, needs: Sequence[str], key: str, remedy: str) -> Table:
@@ -62,7 +63,10 @@ def read(path: Path, needs: Sequence[str], key: str, remedy: str) -> Table:
     declared = text[:6].lower().removeprefix("sep=")[:1] if text[:4].lower() == "sep=" else ""
     text = text.partition("\n")[2] if declared else text
     delimiter = declared or _delimiter(text, needs)
-    reader, rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), []
+    reader, rows = (
+        csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True),
+        [],
+    )
     try:
         rows = [(reader.line_num + bool(declared), row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -77,7 +81,8 @@ def read(path: Path, needs: Sequence[str], key: str, remedy: str) -> Table:
         raise wrong(f"{some(uneven, 5)} of {len(head)} values")
     columns = {name: [row[i].strip() for _, row in rows[1:]] for i, name in enumerate(head) if name}
     said = f"{encoding.removesuffix('-sig').upper()}, {DELIMITERS.get(delimiter, delimiter)} between values"
-    return Table(columns, [line for line, _ in rows[1:]], said)
+    nameless = sum(not name and any(row[i].strip() for _, row in rows[1:]) for i, name in enumerate(head))
+    return Table(columns, [line for line, _ in rows[1:]], said, nameless)
 
 
 def _delimiter(text: str, needs: Sequence[str]) -> str:

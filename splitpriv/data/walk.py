@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from splitpriv.data.pixels import ENDINGS
@@ -15,6 +16,7 @@ HIDDEN = {"__macosx", "@eadir", "__pycache__", "$recycle.bin", "system volume in
           "desktop.ini"}  # fmt: skip
 SYSTEM = ("/proc", "/sys", "/dev")  # folders of devices and processes, which have no end
 SHARED_MEMORY = "/dev/shm"
+NOWHERE = "a link that leads nowhere"
 Parts = tuple[str, ...]
 
 
@@ -43,7 +45,7 @@ def walk(root: Path, key: str, limit: int, reading: Reading) -> Found:
     circle, and for images that are pipes, devices, sockets or links to nothing.
     """
     found, problems = Found(), list[str]()
-    _no_system(root, key)
+    no_system(root, key)
     visited: set[tuple[int, int]] = set()
     open_folders: list[tuple[Path, Parts, tuple[Path, ...]]] = [(root, (), ())]
     entries = 0
@@ -52,7 +54,8 @@ def walk(root: Path, key: str, limit: int, reading: Reading) -> Found:
         real = Path(os.path.realpath(folder))
         try:
             status = real.stat()
-            listed = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            with os.scandir(folder) as entering:  # no more than the limit is listed, let alone sorted
+                listed = sorted(islice(entering, limit - entries + 1), key=lambda entry: entry.name)
         except OSError as error:
             raise UserError(f"{key}.path: {shown(folder)} cannot be read ({error.strerror}); mend it") from error
         if real in above:
@@ -77,12 +80,16 @@ def walk(root: Path, key: str, limit: int, reading: Reading) -> Found:
             kind = _kind(entry)
             if kind == "a folder":
                 if entry.is_symlink():
-                    _no_system(Path(entry.path), key)
+                    no_system(Path(entry.path), key)
                 found.folders.add(here)
                 within.append((Path(entry.path), here, (*above, real)))
             elif (ending := Path(entry.name).suffix.lower()) in ENDINGS:
                 found.images.append(here)
                 problems += [f"{shown(entry.path)} is {kind}"] if kind != "a file" else []
+            elif kind != "a file" and (kind != NOWHERE or ending):
+                reading.skip(f"entries that are {kind}", "/".join(here))
+            elif kind == NOWHERE:  # a class, perhaps
+                problems.append(f"{shown(entry.path)} is {kind}")
             else:
                 found.others.append(here)
                 what = f"files that end in {shown(ending)}" if ending else "files without an ending"
@@ -104,13 +111,15 @@ def _kind(entry: os.DirEntry[str]) -> str:
     try:
         mode = stat.S_IFMT(entry.stat().st_mode)
     except OSError:
-        return "a link that leads nowhere"
+        return NOWHERE
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(mode, "a device")
 
 
-def _no_system(folder: Path, key: str) -> None:
+def no_system(folder: Path, key: str) -> None:
+    """UserError for what lies where devices and processes are, and may have no end."""
     real = os.path.realpath(folder)
     inside = [top for top in SYSTEM if real == top or real.startswith(f"{top}/")]
     if real == "/" or (inside and real != SHARED_MEMORY and not real.startswith(f"{SHARED_MEMORY}/")):
-        raise UserError(f"{key}.path: {shown(folder)} is {real}, a folder of the system; give a folder of images")
+        what = "a folder" if Path(real).is_dir() else "a file"
+        raise UserError(f"{key}.path: {shown(folder)} is {real}, {what} of the system; give a folder of images")

@@ -20,6 +20,13 @@ def preview(prepared: Prepared, store: Store) -> tuple[list[tuple[Stage, State]]
     return states, "cached" if store.row(plan.row) else "missing"
 
 
+def say_reading(prepared: Prepared) -> None:
+    """What was read of one's own images, and what was not."""
+    reading = prepared.parts.dataset.reading
+    for line in reading.lines(most=8) if reading else ():
+        say(f"data: {line}")
+
+
 def execute(prepared: Prepared, store: Store) -> Row:
     """Make a run's row; stages that are in the store return at once. Raise UserError for a user's mistake."""
     plan = prepared.plan
@@ -28,9 +35,7 @@ def execute(prepared: Prepared, store: Store) -> Row:
         return finished
     run = Run(prepared, store, prepared.parts.runtime.start())
     _ = run.known  # what is wrong with the data shows before anything is trained
-    if prepared.parts.dataset.reading:
-        for line in prepared.parts.dataset.reading.lines(most=8):
-            say(f"data: {line}")
+    say_reading(prepared)
     shared = read_json(run.kept("measure", plan.copies, partial(stages.copies, run)) / "facts.json")
     for flag in samples.copies(shared, prepared.cfg["protocol"]["overlap"]):
         say(f"data: {flag.text}")

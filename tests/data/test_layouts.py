@@ -23,6 +23,7 @@ def below(folder: str, names: tuple[str, ...] = PETS) -> tuple[str, ...]:
         ("TrainingSet", "train"), ("images-train", "train"), ("train2017", "train"), ("val", "val"), ("Valid", "val"),
         ("validation", "val"), ("validation_data", "val"), ("dev", "val"), ("eval", "val"), ("test", "test"),
         ("Testing", "test"), ("test_images", "test"), ("hold-out", "test"), ("holdout", "test"), ("cat", None),
+        ("traindir", "train"), ("imagestest", "test"),
         ("training_shoes", None), ("contest", None), ("trains", None), ("set", None),
     ],
 )  # fmt: skip
@@ -35,7 +36,7 @@ def test_pools_in_the_usual_spellings(name: str, pool: str | None) -> None:
     ("train", "test"),
     [("train", "val"), ("Training", "Validation"), ("TRAIN", "TEST"), ("train", "valid"), ("seg_train", "seg_test"),
      ("train_images", "test_images"), ("mine/train", "mine/eval"), ("train/train", "test/test"),
-     ("archive/data/train", "archive/data/test")],
+     ("archive/data/train", "archive/data/test"), ("seg_train/seg_train", "seg_test/seg_test")],
 )  # fmt: skip
 def test_two_pools_are_never_classes(tmp_path: Path, train: str, test: str) -> None:
     put(tmp_path / "mine", *below(train), *below(test, PETS[:3]))
@@ -55,6 +56,14 @@ def test_a_third_pool_joins_training_and_is_said(tmp_path: Path) -> None:
     assert reading.skipped == {"images in folders beside the pools": 4}
 
 
+def test_folders_within_classes_are_said(tmp_path: Path) -> None:
+    data = own(put(tmp_path / "mine", *below("north"), *below("south")))
+    said = (
+        "8 images in folders within class folders count as of that class (north/cat, north/dog, south/cat and 1 more)"
+    )
+    assert said in data.reading.notes
+
+
 def test_pools_within_classes(tmp_path: Path) -> None:
     put(tmp_path / "mine", *(f"{c}/{p}/{i}.png" for c in ("cat", "dog") for p in ("train", "test") for i in "01"))
     assert own(tmp_path / "mine").reading.counts == {"train": {"cat": 2, "dog": 2}, "test": {"cat": 2, "dog": 2}}
@@ -69,6 +78,9 @@ def test_pools_within_classes(tmp_path: Path) -> None:
         (("cat/0.png", "dog/0.png", "val/0.png"), "holds val beside cat, dog: pools or classes?"),
         (("test/cat/0.png", "val/cat/0.png"), "holds test, val and no training images"),
         (("fold1/a/0.png", "fold2/a/0.png"), "fold1, fold2, which are named like parts of one set"),
+        (("trainfaces/a/0.png", "testfaces/a/0.png"), "holds testfaces, trainfaces and no training images: pools or"),
+        (("tr/a/0.png", "te/a/0.png"), "holds te, tr and no training images: pools or classes?"),
+        (("Set1/0.png", "Set2/0.png"), "named like parts of one set"),
         (("part1/0.png", "part2/0.png"), "named like parts of one set"),
         (("cat_train/0.png", "cat_test/0.png", "dog_train/0.png"), "pools or classes?"),
         (("a/x/train/0.png", "a/x/test/0.png", "b/x/test/0.png"), "pools deep within class folders"),

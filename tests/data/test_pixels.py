@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,27 @@ def test_every_mode_is_its_picture(tmp_path: Path) -> None:
             found = shown(save(tmp_path / name, image), channels)
             assert np.abs(found.astype(int) - RAMP).max() <= most, (name, channels)
     assert set(shown(tmp_path / "1.png").ravel()) == {0, 255}
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_a_hidden_grey_of_few_bits(tmp_path: Path, bits: int) -> None:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    one = {2: b"\x55\x55", 4: b"\x11" * 4, 8: b"\1" * 8, 16: b"\0\1" * 8}[bits]
+    zero = bytes(len(one))
+    (tmp_path / "x.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, bits, 0, 0, 0, 0))
+        + chunk(b"tRNS", b"\0\1") + chunk(b"IDAT", zlib.compress((b"\0" + one + b"\0" + zero) * 4))
+        + chunk(b"IEND", b"")
+    )  # fmt: skip
+    assert shown(tmp_path / "x.png")[0, :2, 0].tolist() == [255, 0]
+
+
+def test_signed_bytes_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.tif", Image.fromarray(RAMP), tiffinfo={339: 2})
+    with pytest.raises(ValueError, match="signed bytes"):
+        shown(path)
 
 
 def test_a_tiff_whose_zero_is_white(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_rows_without_a_label_are_left_out_and_said(root: Path, empty: str) -> N
         (("file,label", "a/0.png,x", 'b/0.png,"y'), "is not a readable CSV: unexpected end of data"),
         (("file,label", "a/0.png,x\0", "b/0.png,y"), "a NUL character in line 2"),
         ((*ROWS, *(f"c/{i}.png,y" for i in range(30))), "and 10 more are missing; replace"),
-        (("file,label,gallery,identity", "a/0.png,x,2,1"), "mine"),
+        (("file,label,subset", "a/0.png,x,train", "b/0.png,y,test"), "subset, holds test, train, which are names of"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_row(root: Path, rows: tuple[str, ...], said: str) -> None:
@@ -81,13 +81,25 @@ def test_other_encodings_are_refused(root: Path) -> None:
     assert "save it as UTF-8" in said
 
 
+def test_columns_that_only_look_like_ours_are_attributes(root: Path) -> None:
+    rows = [",file,label,pool,gallery", "0,a/0.png,x,yes,met", '1,"b/one, two.png", "y",no,tate']
+    data = own(write(root, rows), test_share=0.5)
+    assert data.spec.attributes == {"pool": 2, "gallery": 2}
+    assert data.classes == ["x", "y"]
+    pools = data.pools(root / "cache")
+    assert sorted(int(split.attributes["gallery"]) for split in pools.values()) == [0, 1]
+    assert "1 columns without a name are left out" in data.reading.notes
+
+
 def same(*values: str, letter_case: str = "refuse") -> list[str]:
     return alike(values, letter_case, "label", Reading())  # type: ignore[arg-type]
 
 
 def test_labels_are_what_they_mean() -> None:
     assert same("1", "1.0", " 1", "01", "+1", "2", "-0", "0") == ["1", "1", "1", "1", "1", "2", "0", "0"]
-    assert same("1", "1.0", "one") == ["1", "1.0", "one"]  # not all are numbers
+    assert same("1", "1.0", "one") == ["1", "1", "one"]
+    assert same("1", "True", "no", "0", "yes") == ["1", "1", "0", "0", "1"]
+    assert same("x", "x\u200b", "\ufeffx") == ["x"] * 3
     assert len(set(same("12345678901234567890123456789012345678901", "12345678901234567890123456789012345678902"))) == 2
     assert same("True", "TRUE", "false") == ["TRUE", "TRUE", "false"]
     assert same("grey  cat", " grey cat") == ["grey cat"] * 2

@@ -7,7 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from own import own, put, refusal, write
+from own import SETTINGS, own, put, refusal, write
+
+from splitpriv.data.images import Images
+from splitpriv.types import UserError
 
 PETS = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 
@@ -49,9 +52,32 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str, said: str) -> Non
     assert said in refusal(root)
 
 
-@pytest.mark.parametrize("place", ["/", "/proc", "/proc/self/root", "/sys", "/dev"])
-def test_folders_of_the_system_are_refused(place: str) -> None:
-    assert "a folder of the system" in refusal(Path(place))
+def test_what_is_no_image_is_named_for_what_it_is(tmp_path: Path) -> None:
+    root = put(tmp_path / "mine", *PETS)
+    os.mkfifo(root / "cat/notes.txt")
+    (root / "cat/more.txt").symlink_to("absent")
+    skipped = own(root).reading.skipped
+    assert skipped == {"entries that are a pipe": 1, "entries that are a link that leads nowhere": 1}
+    (root / "cow").symlink_to("absent")
+    assert "cow is a link that leads nowhere; take it out" in refusal(root)
+
+
+@pytest.mark.parametrize("place", ["/", "/proc", "/proc/self/root", "/sys", "/dev", "/proc/kmsg", "/proc/kcore"])
+def test_what_belongs_to_the_system_is_refused(place: str) -> None:
+    assert " of the system" in refusal(Path(place))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("~nobody-of-that-name/x", "cannot be read"), ("a" * 300, "File name too long"), ("a\0b", "embedded null"),
+     (" ", "is empty"), ("itself", "cannot be read"), ("data.zip", "neither a folder nor a table")],
+)  # fmt: skip
+def test_paths_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "itself").symlink_to("itself")
+    (tmp_path / "data.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=f"dataset.path: .*{said}"):
+        Images(path=place, **SETTINGS)
 
 
 def test_more_entries_than_the_limit_are_refused(tmp_path: Path) -> None:
@@ -66,5 +92,9 @@ def test_tables_and_their_files_are_files(tmp_path: Path) -> None:
     root = put(tmp_path, *PETS)
     os.mkfifo(root / "list.csv")
     assert "list.csv is no regular file" in refusal(root / "list.csv")
-    path = write(root, ["file,label", "/dev/zero,cat", "list.csv,dog", "cat/0.png,cat", "cat,dog"], "other.csv")
-    assert "are no regular file, but a folder, a device or a pipe" in refusal(path)
+    path = write(
+        root, ["file,label", "/dev/zero,cat", "list.csv,dog", "/proc/kmsg,cat", "cat/0.png,cat", "cat,dog"], "other.csv"
+    )
+    said = refusal(path)
+    assert "are no regular file, but a folder, a device, a pipe or a file of the system" in said
+    assert "/proc/kmsg" in said
