@@ -37,12 +37,19 @@ def listing(source: Source, reading: Reading) -> Listing:
     else:
         _no_other_split(columns, path)
     files = [path.parent / name for name in columns.pop("file")]
-    foreign = [i for i, file in enumerate(files) if "\\" in str(file) and not file.exists()]
+    foreign = [i for i, file in enumerate(files) if "\\" in str(file) and not _there(file)]
     for i in foreign:  # as Windows writes paths
         files[i] = Path(str(files[i]).replace("\\", "/"))
     if foreign:
         reading.note(f"backslashes in {len(foreign):,} paths are read as slashes")
     return Listing(files, columns)
+
+
+def _there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # no such name can be
+        return False
 
 
 def _no_other_split(columns: dict[str, list[str]], path: Path) -> None:

@@ -90,7 +90,7 @@ class Images(Dataset):
         found = arrange(read(source, self.reading), identities=identities, letter_case=letter_case,
                         test_share=test_share, seed=seed, reading=self.reading)  # fmt: skip
         self.found, self.classes = found, sorted(set(found.labels))
-        people = found.columns.get("identity") is found.labels
+        people = found.columns.get("identity") == found.labels
         wanted = _wanted(attributes, list(found.columns), people, self.path)
         found.columns = {name: found.columns[name] for name in wanted}
         if len(self.classes) < 2:

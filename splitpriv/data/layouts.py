@@ -61,7 +61,7 @@ def pools_among(names: Sequence[str], where: str, sought: bool = False) -> dict[
             marked = {name: pool for name, (pool, _) in prefixed.items()}
     if not marked:
         if alike := _named_like_pools(names):
-            raise _both(where, alike, [name for name in names if name not in alike])
+            raise _both(where, alike, [name for name in names if name not in alike], "")
         return {}
     others = [name for name in names if name not in marked]
     if "train" not in marked.values() or (others and len(set(marked.values())) < 2):
@@ -95,8 +95,10 @@ def beside_queries(pools: dict[str, Pool]) -> dict[str, Pool]:
     return {name: "gallery" if pool == "test" else pool for name, pool in pools.items()}
 
 
-def _both(where: str, marked: Sequence[str], others: Sequence[str]) -> UserError:
-    beside = f" beside {some(others, 5)}" if others else " and no training images"
+def _both(
+    where: str, marked: Sequence[str], others: Sequence[str], alone: str = " and no training images"
+) -> UserError:
+    beside = f" beside {some(others, 5)}" if others else alone
     return UserError(
         f"dataset.path: {where} holds {some(marked, 5)}{beside}: pools or classes? "
         f"Put class folders below train/ and test/, or {AS_CLASSES}"

@@ -38,6 +38,7 @@ def test_folders_say_who_and_by_which_camera(tmp_path: Path) -> None:
     pools = data.pools(tmp_path / "cache")
     assert [len(pools["train"]), len(pools["test"])] == [8, 10]
     assert pools["test"].attributes["gallery"].sum() == 8
+    assert own(root, identities=True, attributes=()).spec.attributes == data.spec.attributes
     assert pools["test"].attributes["camera"].unique().tolist() == [0, 1]
     put(root, "test/ann/c1/9.png")
     assert "1 identities are in training and in the test pool (ann)" in refusal(root, identities=True)

@@ -67,6 +67,7 @@ def test_rows_without_a_label_are_left_out_and_said(root: Path, empty: str) -> N
         (("file,label", ",x"), "column file, has no value in row 2"),
         (("file,label", "a/0.png,x", 'b/0.png,"y'), "is not a readable CSV: unexpected end of data"),
         (("file,label", "a/0.png,x\0", "b/0.png,y"), "a NUL character in line 2"),
+        ((*ROWS, "\\" + "a" * 300 + ".png,y"), "is missing; replace"),
         ((*ROWS, *(f"c/{i}.png,y" for i in range(30))), "and 10 more are missing; replace"),
         (("file,label,subset", "a/0.png,x,train", "b/0.png,y,test"), "subset, holds test, train, which are names of"),
     ],
