@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from splitpriv.data.labels import missing
 from splitpriv.data.layouts import nested_pools, numbered, pool_words, pools_among
 from splitpriv.data.reading import Reading, shown, some
 from splitpriv.data.source import Listing, Source
@@ -122,6 +123,7 @@ def _named(source: Source, found: Found, reading: Reading) -> Listing:
         raise UserError(f"dataset.pattern: is no regular expression ({error}); correct it") from error
     if not {"label", "identity"} & set(pattern.groupindex):
         raise UserError(f"dataset.pattern: has no group {source.who}; write (?P<{source.who}>...) where names say it")
+    who = source.who if source.who in pattern.groupindex else min({"label", "identity"} & set(pattern.groupindex))
     tops = _tops(found)
     pools = pools_among(tops, shown(source.path), source.identities) if source.layout == "auto" else {}
     for folder in sorted(found.folders - {parts[:n] for parts in found.images for n in range(len(parts))}):
@@ -131,6 +133,9 @@ def _named(source: Source, found: Found, reading: Reading) -> Listing:
         match = pattern.search("/".join(parts))
         if not match or (pools and parts[0] not in pools):
             reading.skip("images whose names do not match dataset.pattern", "/".join(parts))
+            continue
+        if missing(match[who] or ""):
+            reading.skip(f"images whose names give no {who}", "/".join(parts))
             continue
         files.append(source.path.joinpath(*parts))
         for name, column in columns.items():

@@ -100,6 +100,8 @@ class Images(Dataset):
                 "or a CSV with two or more labels"
             )
         self.values = {name: sorted(set(column)) for name, column in found.columns.items()}
+        for name in (name for name, values in self.values.items() if len(values) == len(found.files)):
+            self.reading.note(f"every image has a value of its own in {shown(name)}, which counts as an attribute")
         if people:
             self.values["gallery"] = list(GALLERY)
         shape = (size, size) if isinstance(size, int) else size

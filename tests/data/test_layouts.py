@@ -147,6 +147,12 @@ def test_names_can_say_all(tmp_path: Path) -> None:
     assert "dataset.pattern: matches none of 5 names" in refusal(root, pattern="(?P<label>zzz)")
 
 
+def test_a_name_without_a_label_makes_no_class(tmp_path: Path) -> None:
+    data = own(put(tmp_path / "mine", "0_a.png", "1_b.png", "c.png"), pattern=r"(?:(?P<label>\d)_)?[a-z]\.png")
+    assert data.classes == ["0", "1"]
+    assert data.reading.skipped == {"images whose names give no label": 1}
+
+
 def test_a_folder_per_person_however_deep(tmp_path: Path) -> None:
     names = ("actors/faces/Ann/0.png", "actors/faces/Ann/1.png", "actresses/faces/Bob/0.png", "actresses/Cy/0.png")
     data = own(put(tmp_path / "mine", *names), pattern="folder")

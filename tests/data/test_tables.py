@@ -90,6 +90,7 @@ def test_columns_that_only_look_like_ours_are_attributes(root: Path) -> None:
     pools = data.pools(root / "cache")
     assert sorted(int(split.attributes["gallery"]) for split in pools.values()) == [0, 1]
     assert "1 columns without a name are left out" in data.reading.notes
+    assert "every image has a value of its own in pool, which counts as an attribute" in data.reading.notes
 
 
 def same(*values: str, letter_case: str = "refuse") -> list[str]:
