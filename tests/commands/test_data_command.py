@@ -13,7 +13,7 @@ from splitpriv.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from own import put
-from small import SMALL
+from small import DECODER, SMALL
 
 
 def test_describe_prints_what_was_read_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,21 +33,21 @@ def test_describe_prints_what_was_read_with_a_picture(tmp_path: Path, capsys: py
 def test_run_and_check_say_what_was_read_and_the_row_keeps_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = [f"{pool}/{c}/{i}.png" for pool in ("train", "val") for c in "ab" for i in range(8)]
+    names = [f"{pool}/{c}/{i}.png" for pool in ("train", "val") for c in "ab" for i in range(16)]
     root = put(tmp_path / "mine", *names, "val/.x/0.png")
-    words = [*SMALL, "dataset=images", f"dataset.path={root}", "dataset.size=8", "dataset.flip=false", "attack=[rmle]",
-             "attack.rmle.steps=1", f"paths.outputs={tmp_path / 'out'}", f"paths.data={tmp_path}"]  # fmt: skip
+    words = [*SMALL, "dataset=images", f"dataset.path={root}", "dataset.size=8", "dataset.flip=false", *DECODER,
+             f"paths.outputs={tmp_path / 'out'}", f"paths.data={tmp_path}"]  # fmt: skip
     words = [word for word in words if word not in ("dataset=gaussian", "dataset.samples=400")]
     for command in ("check", "run"):
         assert cli.main([command, *words]) == 0
         said = capsys.readouterr().err
-        assert "splitpriv: data: train: 16 images, 2 classes: a 8, b 8" in said
+        assert "splitpriv: data: train: 32 images, 2 classes: a 16, b 16" in said
         assert "splitpriv: data: not read: 1 hidden files and folders (val/.x)" in said
     (row,) = Store(tmp_path / "out").rows()
-    assert row["data/train"] == row["data/test"] == {"a": 8, "b": 8}
+    assert row["data/train"] == row["data/test"] == {"a": 16, "b": 16}
     assert row["data/skipped"] == {"hidden files and folders": 1}
     assert row["data/notes"] == ["val is the test pool"]
-    assert row["data/files"]["kinds"] == {"PNG RGB": 32}
+    assert row["data/files"]["kinds"] == {"PNG RGB": 64}
 
 
 def test_describe_names_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
