@@ -36,6 +36,7 @@ def test_run_and_check_say_what_was_read_and_the_row_keeps_it(
     names = [f"{pool}/{c}/{i}.png" for pool in ("train", "val") for c in "ab" for i in range(16)]
     root = put(tmp_path / "mine", *names, "val/.x/0.png")
     words = [*SMALL, "dataset=images", f"dataset.path={root}", "dataset.size=8", "dataset.flip=false", *DECODER,
+             "protocol.duplicates=flag",
              f"paths.outputs={tmp_path / 'out'}", f"paths.data={tmp_path}"]  # fmt: skip
     words = [word for word in words if word not in ("dataset=gaussian", "dataset.samples=400")]
     for command in ("check", "run"):
