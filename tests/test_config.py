@@ -153,7 +153,7 @@ def test_nested_targets_arrive_as_factories() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "splitpriv.commands.cli.os", "builtins.eval", "splitprivate.x", "torch.load", 5]
+    "target", ["os.system", "splitpriv.commands.cli.sys", "builtins.eval", "splitprivate.x", "torch.load", 5]
 )
 def test_foreign_targets_are_refused(target: Any) -> None:
     with pytest.raises(UserError, match=r"defense\.noise\._target_: .*refused"):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -134,8 +132,9 @@ def sweep(words: Sequence[str]) -> int:
 
 def _stamped(prepared: Prepared) -> Path:
     """The folder of a sweep that starts now."""
-    stamp = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}"
-    return Path(prepared.cfg["paths"]["outputs"]) / "multirun" / stamp
+    from splitpriv.launch import sweeping
+
+    return sweeping.fresh(Path(prepared.cfg["paths"]["outputs"]))
 
 
 def check(args: argparse.Namespace) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
+import os
 import shlex
 import signal
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
@@ -26,6 +29,17 @@ from splitpriv.types import UserError
 # In the folder of a sweep, and in that of each point. A held LOCK means that the process lives: a kill frees it.
 LOCK, POINTS, DONE, FAILED = "lock", "points.json", "done.json", "failed.json"
 CONFIGS = "configs"  # in that of a sweep: the config of each of its points, by number
+
+
+def fresh(root: Path, name: str = "") -> Path:
+    """A folder below `root` for the sweep that begins now, called by time, process and perhaps what it is of."""
+    stamp = "_".join([time.strftime("%Y-%m-%d_%H-%M-%S"), str(os.getpid()), *([name] if name else [])])
+    folder = root / "multirun" / stamp
+    for again in itertools.count(2):  # a process may begin several in one second
+        if not folder.exists():
+            return folder
+        folder = folder.with_name(f"{stamp}_{again}")
+    raise AssertionError("itertools.count ends")
 
 
 @contextmanager

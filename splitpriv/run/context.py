@@ -78,7 +78,10 @@ class Run:
 
     def kept(self, kind: str, key: str, build: Callable[[Path], None]) -> Path:
         """The folder of a stage of this run, built if need be; it records where and by what it was."""
-        leaves = LEAVES.get(kind, ("facts.json",) if key == self.plan.utility else ("scores.safetensors", "means.json"))
+        leaves = LEAVES.get(
+            kind,
+            ("facts.json",) if key in (self.plan.utility, self.plan.copies) else ("scores.safetensors", "means.json"),
+        )
         return self.store.memo(kind, key, build, leaves=leaves, made=self.conditions)
 
     def conditions(self) -> dict[str, Any]:
@@ -179,7 +182,7 @@ class Run:
     def require_finite(self) -> None:
         """Raise UserError where what the trained device sends is NaN or infinite: no attack is at fault for that."""
         with torch.no_grad(), aside():
-            found = {name: z for name, _, z in self.model.walk(self.victims.x(slice(0, 256)))}
+            found = {name: z for name, _, z in self.model.walk(self.splits["train"].x(slice(0, 256)))}
         before = "optim.optimizer"
         for name, z in found.items():
             if not z.isfinite().all():

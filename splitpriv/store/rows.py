@@ -45,8 +45,8 @@ def row(path: Path) -> Row:
     """The row in a file, read once per process while that does not change; raise ValueError where it is none."""
     try:
         about = path.lstat()
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
     except (OSError, ValueError) as error:  # a name that no file can have
         raise ValueError(f"cannot be looked at: {error}") from None
     if not stat.S_ISREG(about.st_mode):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from splitpriv import config
 from splitpriv.launch import hydra
-from splitpriv.launch.sweeping import Task, failure, planned
+from splitpriv.launch.sweeping import Task, failure, fresh, planned
 from splitpriv.store import Store, write_atomic
 from splitpriv.tables.cells import FAILED, Cell
 from splitpriv.tables.spec import Scale
@@ -22,8 +20,7 @@ def launch(cells: Sequence[Cell], words: Sequence[str], store: Store, name: str,
     A failed cell does not stop the others; what went wrong is kept by its key, until a later try ends well. `name` and
     `scale` of the table are for those who watch.
     """
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    folder = store.root / "multirun" / f"{stamp}_{os.getpid()}_{name}"
+    folder = fresh(store.root, name)
     told = ("row", "play", "seed", "attack_seed", "overrides")
     cfgs = [cell.prepared.cfg for cell in cells if cell.prepared]
     plan = planned(folder, [{k: getattr(cell, k) for k in told} for cell in cells], cfgs, table=name, scale=scale)

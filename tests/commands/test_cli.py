@@ -54,14 +54,14 @@ def test_check_says_missing_then_cached_and_trains_nothing(
     assert cli.main(["check", *BASE]) == 0
     before = capsys.readouterr().out
     assert not outputs().exists()
-    assert before.count("missing") == 5
+    assert before.count("missing") == 6
     assert "cached" not in before
     cli.main(["run", *BASE])
     capsys.readouterr()
     monkeypatch.setattr(pipeline, "execute", None)
     assert cli.main(["check", *BASE]) == 0
     after = capsys.readouterr().out
-    assert after.count("cached") == 5
+    assert after.count("cached") == 6
     assert before.replace("missing", "").split() == after.replace("cached", "").split()
 
 

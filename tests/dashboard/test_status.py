@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import synthetic
 from filelock import FileLock
-from small import DECODER, SMALL
+from small import DECODER, SMALL, tiny
 
 from splitpriv.commands import cli
 from splitpriv.dashboard import status
 from splitpriv.run import pipeline
+from splitpriv.run.prepare import prepare
 from splitpriv.store import Store
 from splitpriv.tables import cells, launch
 
@@ -137,7 +138,8 @@ def await_(holds: Callable[[], bool], seconds: float = 180) -> None:
 def test_a_table_s_points_are_shown_while_they_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLITPRIV_OUTPUTS", str(tmp_path))
     store = Store(tmp_path)
-    todo = [cells.Cell(name, "strict", seed, 0, [*SMALL, *DECODER, f"seed={seed}"], key=f"key{seed}")
+    todo = [cells.Cell(name, "strict", seed, 0, [*SMALL, *DECODER, f"seed={seed}"], key=f"key{seed}",
+                       prepared=prepare(tiny(f"seed={seed}")))
             for seed, name in enumerate(("plain", "noisy", "third"))]  # fmt: skip
     seen: list[list[str]] = []
 

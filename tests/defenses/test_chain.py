@@ -55,7 +55,7 @@ class Shuffle(Defense):
 def chain(name: str, link: Defense, place: int) -> dict[str, Any]:
     """Three links that build something for the shape of z, and `link` among them."""
     nodes = {n: composed(f"defense=[{n}]")["defense"][n] for n in ("vib", "cem", "noise")}
-    links = [(n, targets.build(node, n)()) for n, node in nodes.items()]
+    links = [(n, targets.build(node, f"defense.{n}")()) for n, node in nodes.items()]
     return dict([*links[:place], (name, link), *links[place:]])
 
 

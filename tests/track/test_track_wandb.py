@@ -193,7 +193,7 @@ def test_the_sweep_s_yaml_is_driven_by_w_and_b_s_own_agent(tmp_path: Path, monke
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     agent = wandb_agent.Agent(None, None, sweep_id="sweep1")
     place = sweep["command"].index("${args_no_hyphens}")
-    demo = (*SMALL, *DECODER, "attack.rmle.steps=3", "attack.rmle.tune=4")  # its images and attacks made small
+    demo = (*SMALL, "attack=[decoder]", *DECODER)  # its images and attacks made small
     agent._sweep_command = [*sweep["command"][:place], *demo, *sweep["command"][place:]]
     chosen = {"defense.noise.sigma": {"value": 0.0625}, "seed": {"value": sweep["parameters"]["seed"]["values"][-1]}}
     assert set(chosen) == set(sweep["parameters"])
