@@ -16,7 +16,7 @@ from splitpriv.attacks.suite.lab import Found, Lab, mse
 from splitpriv.store import state
 
 TV = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # weights of the total variation, as is all of this
-ANCHOR = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the squared distance from the start
+ANCHOR = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of the squared distance from the start
 RATE = 0.02  # pixels per step, along a cosine to zero
 SHORT = 50  # steps by which the weights are chosen
 GAIN = 0.02  # twice the steps that gain less are not taken
