@@ -28,10 +28,10 @@ demo: $(VENV)/.ready  ## compare four defences on the shipped images: a table an
 	$(BIN)/splitpriv curve --where setting=demo --out $(SPLITPRIV_OUTPUTS)/demo.png
 
 test: $(VENV)/.ready  ## run the test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-slow: $(VENV)/.ready  ## run the tests that take longer, too
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "slow or not slow"
 
 faults: $(VENV)/.ready  ## kill, stop, damage, fill and lock a store; MINUTES=2 takes a sample
 	$(BIN)/python scripts/faults.py $(if $(MINUTES),--minutes $(MINUTES))

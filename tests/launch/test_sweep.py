@@ -107,6 +107,7 @@ def test_a_sweep_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err.startswith("splitpriv: defense: the brackets of [none are not closed")
 
 
+@pytest.mark.slow  # `make faults` kills such sweeps and compares their rows, too
 def test_parallel_processes_give_the_same_rows(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"paths.outputs={tmp_path / 'parallel'}")
