@@ -113,9 +113,9 @@ def parted(splits: Mapping[str, Split]) -> tuple[dict[str, Split], int]:
 
     A family that lies on several sides goes to the one of them that is shortest of its images, the largest first.
     """
-    found = Copies(splits)
-    roles, families = list(splits), [found.family[found.which[role]] for role in splits]
-    held = np.stack([np.bincount(family, minlength=found.family.max() + 1) for family in families], 1)  # (F, roles)
+    copies = Copies(splits)
+    roles, families = list(splits), [copies.family[copies.which[role]] for role in splits]
+    held = np.stack([np.bincount(family, minlength=copies.family.max() + 1) for family in families], 1)  # (F, roles)
     torn = np.flatnonzero((held > 0).sum(1) > 1)
     wanted, have = held.sum(0), held.sum(0) - held[torn].sum(0)
     home = np.full(len(held), -1)

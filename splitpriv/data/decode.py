@@ -66,7 +66,7 @@ def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, in
 
     UserError names those missing, and those that are no files.
     """
-    found, missing, special = [], [], []
+    stamps, missing, special = [], [], []
     for path in paths:
         try:
             status = path.stat()
@@ -75,7 +75,7 @@ def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, in
             continue
         if not stat.S_ISREG(status.st_mode) or status.st_dev in _SYSTEM:
             special.append(path)
-        found.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        stamps.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     problems = [
         f"{key}: {some(paths)} {'is' if len(paths) == 1 else 'are'} {what}; {remedy}"
         for what, paths in (
@@ -86,7 +86,7 @@ def stat_all(paths: Sequence[Path], key: str, remedy: str) -> list[tuple[int, in
     ]
     if problems:
         raise UserError(*problems)
-    return found
+    return stamps
 
 
 def decoded(
@@ -163,10 +163,10 @@ def _chunks(
     ):
         for start in range(0, len(paths), _CHUNK):
             part = paths[start : start + _CHUNK]
-            found = list(workers.map(one, part))
-            damaged += [(path, made) for path, made in zip(part, found, strict=True) if isinstance(made, Exception)]
+            results = list(workers.map(one, part))
+            damaged += [(path, made) for path, made in zip(part, results, strict=True) if isinstance(made, Exception)]
             if not damaged:
-                read = [made for made in found if not isinstance(made, Exception)]
+                read = [made for made in results if not isinstance(made, Exception)]
                 for image, seen in read:
                     census.add(seen, image)
                 yield np.stack([image for image, _ in read])

@@ -81,12 +81,12 @@ class Gaussian(Dataset):
         units = torch.cat(
             [torch.zeros(1, d), torch.eye(d), 0.5 + 0.1 * torch.randn(8, d, generator=torch.Generator().manual_seed(0))]
         )
-        found = signal(units.view(-1, *self.spec.image).to(std.device if isinstance(std, Tensor) else "cpu"))
-        offset, columns, tried = found.cpu().double().flatten(1).split([1, d, 8])
+        signals = signal(units.view(-1, *self.spec.image).to(std.device if isinstance(std, Tensor) else "cpu"))
+        offset, columns, tried = signals.cpu().double().flatten(1).split([1, d, 8])
         weight = (columns - offset).mT
         if not torch.allclose(offset + units[-8:].double() @ weight.mT, tried, rtol=1e-4, atol=1e-4):
             return {}
-        scaled = weight / sigma.expand(found.shape[1:]).flatten()[:, None]
+        scaled = weight / sigma.expand(signals.shape[1:]).flatten()[:, None]
         return {"gaussian_mmse": gaussian.mmse(torch.from_numpy(self.covariance()), scaled, 1.0)}
 
     def pools(self, root: Path) -> dict[str, Split]:

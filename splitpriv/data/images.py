@@ -87,27 +87,27 @@ class Images(Dataset):
         self.reading = Reading()
         source = Source(self.path, layout, pattern, identities, max_entries)
         read = from_tree.listing if _folder(self.path) else from_table.listing
-        found = arrange(read(source, self.reading), identities=identities, letter_case=letter_case,
-                        test_share=test_share, seed=seed, reading=self.reading)  # fmt: skip
-        self.found, self.classes = found, sorted(set(found.labels))
-        people = found.columns.get("identity") == found.labels
-        wanted = _wanted(attributes, list(found.columns), people, self.path)
-        found.columns = {name: found.columns[name] for name in wanted}
+        arranged = arrange(read(source, self.reading), identities=identities, letter_case=letter_case,
+                           test_share=test_share, seed=seed, reading=self.reading)  # fmt: skip
+        self.found, self.classes = arranged, sorted(set(arranged.labels))
+        people = arranged.columns.get("identity") == arranged.labels
+        wanted = _wanted(attributes, list(arranged.columns), people, self.path)
+        arranged.columns = {name: arranged.columns[name] for name in wanted}
         if len(self.classes) < 2:
             only = f"one class only ({shown(self.classes[0])})" if self.classes else "no images"
             raise UserError(
                 f"dataset.path: {shown(self.path)} holds {only}; give two or more class folders with images, "
                 "or a CSV with two or more labels"
             )
-        self.values = {name: sorted(set(column)) for name, column in found.columns.items()}
-        for name in (name for name, values in self.values.items() if len(values) == len(found.files)):
+        self.values = {name: sorted(set(column)) for name, column in arranged.columns.items()}
+        for name in (name for name, values in self.values.items() if len(values) == len(arranged.files)):
             self.reading.note(f"every image has a value of its own in {shown(name)}, which counts as an attribute")
         if people:
             self.values["gallery"] = list(GALLERY)
         shape = (size, size) if isinstance(size, int) else size
         private = {name: len(values) for name, values in self.values.items()}
         self.spec = Spec((channels, *shape), len(self.classes), private, (0.5,) * channels, (0.25,) * channels)
-        stat_all(found.files, "dataset.path", REMEDY)
+        stat_all(arranged.files, "dataset.path", REMEDY)
 
     @property
     def origin(self) -> str:
@@ -118,20 +118,22 @@ class Images(Dataset):
 
     def content(self, root: Path) -> str:
         """Changes with what the files hold and with their labels, whatever they are called and wherever they lie."""
-        found = self.found
-        held = contents.hashes(found.files, root, key="dataset.path", remedy=REMEDY)
-        told = [held, found.labels, found.columns, found.train]
+        arranged = self.found
+        held = contents.hashes(arranged.files, root, key="dataset.path", remedy=REMEDY)
+        told = [held, arranged.labels, arranged.columns, arranged.train]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def pools(self, root: Path) -> dict[str, Split]:
-        found = self.found
-        images, census = decoded(found.files, root, label="images", rules=self.rules, key="dataset.path", remedy=REMEDY)
+        arranged = self.found
+        images, census = decoded(
+            arranged.files, root, label="images", rules=self.rules, key="dataset.path", remedy=REMEDY
+        )
         self.reading.files = census.facts()
         if census.brightest < DARK and self.rules.value_range is None:
             raise _dark(census)
-        y = _codes(found.labels, self.classes)
-        attributes = {name: _codes(column, self.values[name]) for name, column in found.columns.items()}
-        return pools(images, y, attributes, found.train, found.order)
+        y = _codes(arranged.labels, self.classes)
+        attributes = {name: _codes(column, self.values[name]) for name, column in arranged.columns.items()}
+        return pools(images, y, attributes, arranged.train, arranged.order)
 
 
 def _place(path: str) -> Path:

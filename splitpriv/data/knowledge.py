@@ -128,20 +128,20 @@ class OtherSet(Knowledge):
             )
 
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:
-        found = self.source.pools(root)["train"].take(slice(0, self.size or len(splits["aux"])))
+        pool = self.source.pools(root)["train"].take(slice(0, self.size or len(splits["aux"])))
         channels, *sides = spec.image
         parts = []
-        for i in range(0, len(found), 1024):
-            x = found.x(slice(i, i + 1024))
+        for i in range(0, len(pool), 1024):
+            x = pool.x(slice(i, i + 1024))
             if x.shape[1] != channels:
                 x = x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
             if list(x.shape[2:]) != sides:
                 x = F.interpolate(x, sides, mode="bilinear", antialias=True)
             parts.append((x.clamp(0, 1) * 255).round().to(torch.uint8))
         device = splits["aux"].y.device
-        blank = {name: torch.zeros(len(found), dtype=torch.long, device=device) for name in spec.attributes}
+        blank = {name: torch.zeros(len(pool), dtype=torch.long, device=device) for name in spec.attributes}
         images = torch.cat(parts).to(splits["aux"].images.device)
-        return Split(images, (found.y % spec.classes).to(device), -1 - torch.arange(len(found), device=device), blank)
+        return Split(images, (pool.y % spec.classes).to(device), -1 - torch.arange(len(pool), device=device), blank)
 
 
 class Disjoint(Knowledge):

@@ -71,11 +71,11 @@ def pools_among(names: Sequence[str], where: str, sought: bool = False) -> dict[
 
 def _named_like_pools(names: Sequence[str]) -> list[str]:
     """Folders such as trainfaces beside testfaces, or tr beside te: may be pools, but no usual spelling."""
-    found = {name: match for name in names if (match := _GLUED_TO.fullmatch(name.casefold()))}
-    pools = {match["first"] or match["last"] for match in found.values()}
-    rest = {match["after"] or match["before"] or "" for match in found.values()}
+    matches = {name: match for name in names if (match := _GLUED_TO.fullmatch(name.casefold()))}
+    pools = {match["first"] or match["last"] for match in matches.values()}
+    rest = {match["after"] or match["before"] or "" for match in matches.values()}
     if len(pools) > 1 and len(rest) == 1:
-        return list(found)
+        return list(matches)
     return list(names) if len(names) > 1 and {name.casefold() for name in names} <= _SHORT else []
 
 

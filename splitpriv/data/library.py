@@ -50,5 +50,5 @@ class Library(Dataset):
     def least_error(self, root: Path, signal: Signal, std: Tensor | float) -> dict[str, float]:
         shelf = self.shelf(root).to(std.device if isinstance(std, Tensor) else "cpu")
         x = shelf.x(slice(None))
-        found = library.mmse(x, signal(x), std, draws=-(-DRAWS // len(x)))
-        return {"library_mmse": found.mse, "library_mmse_error": found.error}
+        estimate = library.mmse(x, signal(x), std, draws=-(-DRAWS // len(x)))
+        return {"library_mmse": estimate.mse, "library_mmse_error": estimate.error}

@@ -60,11 +60,11 @@ class Mnist(Dataset):
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"run `splitpriv data fetch mnist`, or put the four files of {URL} into {root / FOLDER}"
         remedy += files.others(root, "mnist", ("MNIST",))
-        found = [(file, _other_form(root, file)) for file in FILES]
-        files.check(root, [file for file, other in found if other is None], remedy)
+        forms = [(file, _other_form(root, file)) for file in FILES]
+        files.check(root, [file for file, other in forms if other is None], remedy)
         x, y, x_test, y_test = (
             idx.parse((root / file.path).read_bytes() if other is None else _checked(other, file, remedy))
-            for file, other in found
+            for file, other in forms
         )
         labels = torch.from_numpy(np.concatenate([y, y_test]).astype(np.int64))
         images = torch.from_numpy(np.concatenate([x, x_test]))[:, None]

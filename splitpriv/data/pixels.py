@@ -112,19 +112,19 @@ def _shown(image: Image.Image, rules: Rules, form: str, inverted: bool) -> tuple
         shown = Image.fromarray(255 - grey if inverted else grey).convert("RGB")
         hidden = image.info.get("transparency")
         alpha = None if hidden is None else Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
-        found = float(values.min()), float(values.max())
+        extremes = float(values.min()), float(values.max())
     else:
         alpha = None
         if image.has_transparency_data:
             image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
             alpha = image.getchannel("A")
         shown = image.convert("RGB" if alpha else target)
-        found = _extremes(shown)
+        extremes = _extremes(shown)
         if rules.value_range:
-            shown = _stretched(shown, *rules.value_range, *found)
+            shown = _stretched(shown, *rules.value_range, *extremes)
     if alpha is not None:
         shown = Image.composite(shown.convert("RGB"), Image.new("RGB", shown.size, rules.background), alpha)
-    return shown.convert(target), *found
+    return shown.convert(target), *extremes
 
 
 def _declared(mode: str, form: str) -> tuple[float, float]:

@@ -98,14 +98,14 @@ class Protocol:
         """
         if not self.groups(usual):
             return dict(splits), 0
-        found, moved = copies.parted(splits)
-        empty = [role for role, split in found.items() if not len(split)]
+        disjoint, moved = copies.parted(splits)
+        empty = [role for role, split in disjoint.items() if not len(split)]
         if empty:
             raise UserError(
                 f"protocol.duplicates: once copies are on one side, nothing is left for {' and '.join(empty)}; bring "
                 "more images that differ, or set protocol.duplicates=flag"
             )
-        return found, moved
+        return disjoint, moved
 
     def _order(self, pool: Pool, count: int) -> Tensor:
         """A seeded order of a pool, from numpy's legacy generator: its stream is the same under every version."""

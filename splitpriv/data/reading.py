@@ -54,7 +54,7 @@ class Reading:
     def facts(self) -> dict[str, Any]:
         """As they stand in a row."""
         facts: dict[str, Any] = {"layout": self.layout, "skipped": dict(sorted(self.skipped.items()))}
-        counts = {pool: _bounded(found) for pool, found in self.counts.items()}
+        counts = {pool: _bounded(classes) for pool, classes in self.counts.items()}
         return {**facts, **counts, "notes": self.notes, **({"files": self.files} if self.files else {})}
 
     def lines(self, most: int = NAMED) -> list[str]:
@@ -72,11 +72,13 @@ class Reading:
         """What the files were, once they have been decoded."""
         if not self.files:
             return []
-        found = self.files
-        kinds = ", ".join(f"{kind} {n:,}" for kind, n in found["kinds"].items())
-        sizes = " to ".join(dict.fromkeys(f"{w}x{h}" for w, h in (found["smallest"], found["largest"])))
-        several = f"; {found['several']:,} hold several pictures, of which the first counts" if found["several"] else ""
-        return [f"files: {kinds}; {sizes} pixels; values from {found['low']:g} to {found['high']:g}{several}"]
+        census = self.files
+        kinds = ", ".join(f"{kind} {n:,}" for kind, n in census["kinds"].items())
+        sizes = " to ".join(dict.fromkeys(f"{w}x{h}" for w, h in (census["smallest"], census["largest"])))
+        several = (
+            f"; {census['several']:,} hold several pictures, of which the first counts" if census["several"] else ""
+        )
+        return [f"files: {kinds}; {sizes} pixels; values from {census['low']:g} to {census['high']:g}{several}"]
 
 
 def _bounded(counts: dict[str, int]) -> dict[str, int]:

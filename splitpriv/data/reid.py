@@ -59,15 +59,15 @@ class Reidentification(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"put the folders {', '.join(self.parts.values())} of {self.source} into {root / self.folder}"
-        found = {part: self._list(root / self.folder, part, remedy) for part in PARTS}
-        train, test = found["train"], [*found["query"], *found["gallery"]]
+        parts = {part: self._list(root / self.folder, part, remedy) for part in PARTS}
+        train, test = parts["train"], [*parts["query"], *parts["gallery"]]
         identity = torch.tensor(self._identities(train, test))
         files = [path for path, _, _ in (*train, *test)]
         camera = torch.tensor([number - 1 for _, _, number in (*train, *test)])
         if len(camera) and not 0 <= int(camera.min()) <= int(camera.max()) < self.cameras:
             most = int(camera.max()) + 1
             raise UserError(f"dataset.cameras: the names count cameras from 1 to {most}; set dataset.cameras={most}")
-        gallery = torch.tensor([1] * len(train) + [0] * len(found["query"]) + [1] * len(found["gallery"]))
+        gallery = torch.tensor([1] * len(train) + [0] * len(parts["query"]) + [1] * len(parts["gallery"]))
         private = {"identity": identity, "camera": camera, "gallery": gallery}
         private |= self._labels(root / self.folder, files, len(train), remedy)
         images, _ = decoded(files, root, label=self.folder.replace("/", "-"), rules=Rules(self.size, 3),
@@ -84,16 +84,16 @@ class Reidentification(Dataset):
             names = listing.read_text(encoding="utf-8").split()
         else:
             names = [path.name for path in place.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
-        found = []
+        rows = []
         for name in sorted(names):
             match = NAME.match(name)
             if not match:
                 raise UserError(f"paths.data: {place / name} is not called <identity>_c<camera>...; take it out")
             if int(match[1]) != JUNK:
-                found.append((place / name, int(match[1]), int(match[2])))
-        if not found:
+                rows.append((place / name, int(match[1]), int(match[2])))
+        if not rows:
             raise UserError(f"paths.data: {place} holds no images; {remedy}")
-        return found
+        return rows
 
     def _identities(self, train: Sequence[tuple[Path, int, int]], test: Sequence[tuple[Path, int, int]]) -> list[int]:
         """The index of each image's identity: training's, then the test's, then one for every distractor."""
@@ -133,7 +133,7 @@ class Reidentification(Dataset):
                 raise UserError(f"dataset.labels: {path} is missing; {remedy}, or set dataset.labels={{}}")
             items = [dict(FIELD.findall(item)) for item in ITEM.findall(path.read_text(encoding="latin-1"))]
             said.append({item.get("imageName", ""): item for item in items})  # declared as GB2312, which is no matter
-        found = {}
+        attributes = {}
         for name, values in self.labels.items():
             column = []
             for i, file in enumerate(files):
@@ -144,8 +144,8 @@ class Reidentification(Dataset):
                         f"{name} in dataset.labels, or the label file"
                     )
                 column.append(int(value) - 1)
-            found[name] = torch.tensor(column)
-        return found
+            attributes[name] = torch.tensor(column)
+        return attributes
 
     def fetch(self, root: Path) -> None:
         home = root / self.folder

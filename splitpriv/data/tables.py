@@ -89,14 +89,14 @@ def _delimiter(text: str, needs: Sequence[str]) -> str:
     """The delimiter that shows most of what is needed in the first line, then most columns."""
     first = next((line for line in text.splitlines() if line.strip()), "")
 
-    def found(delimiter: str) -> tuple[int, int]:
+    def score(delimiter: str) -> tuple[int, int]:
         try:
             head = _head(next(csv.reader([first], delimiter=delimiter)), needs)
         except csv.Error:
             return 0, 0
         return sum(bool(set(name.split("|")) & set(head)) for name in needs), len(head)
 
-    return max(DELIMITERS, key=found)
+    return max(DELIMITERS, key=score)
 
 
 def _head(row: Sequence[str], needs: Sequence[str]) -> list[str]:

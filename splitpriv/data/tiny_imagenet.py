@@ -39,9 +39,9 @@ class TinyImageNet(Dataset):
                 f"dataset.classes: {folder / 'train'} has {len(names)} classes with images, not {self.spec.classes}; "
                 f"{remedy}, or set dataset.classes={len(names)} for a part of it"
             )
-        found = [*train, *_validation(folder / "val", names, remedy)]
-        files = [file for file, _ in found]
-        labels = tables.encode([name for _, name in found], names, f"paths.data: {folder / 'val'}", remedy)
+        rows = [*train, *_validation(folder / "val", names, remedy)]
+        files = [file for file, _ in rows]
+        labels = tables.encode([name for _, name in rows], names, f"paths.data: {folder / 'val'}", remedy)
         images, _ = decoded(files, root, label=FOLDER, rules=Rules(self.size, 3), key="paths.data",
                             remedy=f"restore it, or {remedy}")  # fmt: skip
         return pools(images, labels, {}, len(train))

@@ -44,7 +44,7 @@ def walk(root: Path, key: str, limit: int, reading: Reading) -> Found:
     UserError for a folder of the system, for more than `limit` entries (`key`.max_entries), for links that lead in a
     circle, and for images that are pipes, devices, sockets or links to nothing.
     """
-    found, problems = Found(), list[str]()
+    tree, problems = Found(), list[str]()
     no_system(root, key)
     visited: set[tuple[int, int]] = set()
     open_folders: list[tuple[Path, Parts, tuple[Path, ...]]] = [(root, (), ())]
@@ -81,24 +81,24 @@ def walk(root: Path, key: str, limit: int, reading: Reading) -> Found:
             if kind == "a folder":
                 if entry.is_symlink():
                     no_system(Path(entry.path), key)
-                found.folders.add(here)
+                tree.folders.add(here)
                 within.append((Path(entry.path), here, (*above, real)))
             elif (ending := Path(entry.name).suffix.lower()) in ENDINGS:
-                found.images.append(here)
+                tree.images.append(here)
                 problems += [f"{shown(entry.path)} is {kind}"] if kind != "a file" else []
             elif kind != "a file" and (kind != NOWHERE or ending):
                 reading.skip(f"entries that are {kind}", "/".join(here))
             elif kind == NOWHERE:  # a class, perhaps
                 problems.append(f"{shown(entry.path)} is {kind}")
             else:
-                found.others.append(here)
+                tree.others.append(here)
                 what = f"files that end in {shown(ending)}" if ending else "files without an ending"
                 reading.skip(f"{what}, which the decoder does not read", "/".join(here))
         open_folders += reversed(within)
     if problems:
         raise UserError(f"{key}.path: {some(problems)}; take {'it' if len(problems) == 1 else 'them'} out")
-    found.images.sort()
-    return found
+    tree.images.sort()
+    return tree
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
