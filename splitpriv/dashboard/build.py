@@ -86,8 +86,8 @@ def _measured(row: Row, store: Store) -> dict[str, dict[str, Any]]:
     """What the measure stages of a row hold, by attack; a row without its stages, or with a foreign path, has none."""
     homes = {name: (store.root / path).parent for name, path in scores_of(row).items()}
     inside = {n: h for n, h in homes.items() if h.resolve().is_relative_to(store.root.resolve())}
-    found = {name: thumbs.measured(home) for name, home in inside.items()}
-    return {name: stage for name, stage in found.items() if stage}
+    stages = {name: thumbs.measured(home) for name, home in inside.items()}
+    return {name: stage for name, stage in stages.items() if stage}
 
 
 def _edges(rows: Sequence[Row], measured: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], list[float]]:
@@ -109,20 +109,20 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
          store: Store) -> dict[str, Any]:  # fmt: skip
     attacks: dict[str, Any] = {}
     for name, stage in measured.items():
-        found: dict[str, Any] = {"scores": {}}
+        shown: dict[str, Any] = {"scores": {}}
         for metric, values in stage["scores"].items():
             span = edges.get((str(row.get("dataset", "")), metric))
             if span:
                 bins = 2 if metric in PRIVACY and PRIVACY[metric].yes_no else BINS
-                found["scores"][metric] = _histogram(values[np.isfinite(values)], span, bins)
+                shown["scores"][metric] = _histogram(values[np.isfinite(values)], span, bins)
         for part in ("fixed", "extremes"):
             if tiles := stage.get(part):
-                found[part] = {k: strips.add(v) if k in ("x", "images") else v for k, v in tiles.items()}
+                shown[part] = {k: strips.add(v) if k in ("x", "images") else v for k, v in tiles.items()}
                 if "x" in tiles:
-                    found[part]["size"] = list(tiles["x"].shape[1:3])
-        if "fixed" in found:
-            found["fixed"]["who"] = [thumbs.digest(tile)[:8] for tile in stage["fixed"]["x"]]
-        attacks[name] = found
+                    shown[part]["size"] = list(tiles["x"].shape[1:3])
+        if "fixed" in shown:
+            shown["fixed"]["who"] = [thumbs.digest(tile)[:8] for tile in stage["fixed"]["x"]]
+        attacks[name] = shown
     path = store.root / "rows" / f"{row['key']}.json"
     finished = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds") if path.exists() else ""
     curves = {k: _thin(list(range(1, len(v) + 1)), v) for k, v in row.items() if is_curve(k, v)}

@@ -63,15 +63,15 @@ class Live:
 
 def _stamp(store: Store) -> list[tuple[str, int, int]]:
     """Times and sizes of all that the runs are made of: while they stay, so does the page."""
-    found = []
+    stamps = []
     for part in SHOWN:
         try:
             with os.scandir(store.root / part) as inside:
                 stats = [(entry.path, entry.stat(follow_symlinks=False)) for entry in inside]
         except OSError:  # not there, or not yet
             continue
-        found += sorted((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
-    return found
+        stamps += sorted((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
+    return stamps
 
 
 def _packed(data: dict[str, Any]) -> Answer:
@@ -96,8 +96,8 @@ def handler(live: Live) -> type[BaseHTTPRequestHandler]:
                 self.send(live.data)
             elif path == "/status.json":
                 self.send(live.status)
-            elif (found := STRIP.fullmatch(path)) and found[1] in live.strips:
-                picture = thumbs.encode(found[1], live.strips[found[1]], 0)
+            elif (match := STRIP.fullmatch(path)) and match[1] in live.strips:
+                picture = thumbs.encode(match[1], live.strips[match[1]], 0)
                 self.reply(200, picture, "image/webp", **{"Cache-Control": "max-age=86400"})
             else:
                 self.reply(404, b"no such page", "text/plain")

@@ -39,10 +39,10 @@ def _homes(folder: Path) -> list[tuple[Path, int]]:
     """The folders of a kind of stage, and when a file came to each or went."""
     try:
         with os.scandir(folder) as inside:
-            found = [(e.name, e.stat().st_mtime_ns) for e in inside if KEY.fullmatch(e.name) and e.is_dir()]
+            stamps = [(e.name, e.stat().st_mtime_ns) for e in inside if KEY.fullmatch(e.name) and e.is_dir()]
     except OSError:
         return []
-    return [(folder / name, stamp) for name, stamp in sorted(found)]
+    return [(folder / name, stamp) for name, stamp in sorted(stamps)]
 
 
 def _stage(store: Store, stage: str, home: Path) -> tuple[str, dict[str, Any]]:
@@ -86,14 +86,14 @@ def _times(home: Path) -> list[tuple[str, int]]:
 
 def sweeps(folder: Path) -> list[dict[str, Any]]:
     """Every sweep, newest first: what it was told, each of its points and that point's state."""
-    found = []
+    records = []
     for home in reversed(_inside(folder)):
         if not (name := SWEEP.fullmatch(home.name)):
             continue
         day, hour, minute, second = name.groups()
         alive, stamp = is_held(home / sweeping.LOCK), _times(home)
         if not alive and _over.get(home, (None,))[0] == stamp:
-            found.append(_over[home][1])
+            records.append(_over[home][1])
             continue
         about = _record(home / sweeping.POINTS)
         plan = [point if isinstance(point, dict) else {} for point in _list(about.pop("points", []))]
@@ -104,11 +104,11 @@ def sweeps(folder: Path) -> list[dict[str, Any]]:
             for key in ("overrides", "problems"):
                 if key in point:
                     point[key] = [str(text) for text in _list(point[key])]
-        found.append({**about, "name": home.name, "begun": f"{day} {hour}:{minute}:{second}", "alive": alive,
+        records.append({**about, "name": home.name, "begun": f"{day} {hour}:{minute}:{second}", "alive": alive,
                       "points": points})  # fmt: skip
         if not alive and all(point["state"] != "running" for point in points):
-            _over[home] = stamp, found[-1]
-    return found
+            _over[home] = stamp, records[-1]
+    return records
 
 
 def _point(home: Path, alive: bool) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def _json(path: Path, otherwise: Any) -> Any:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    found = _json(path, {})
-    return found if isinstance(found, dict) else {}
+    record = _json(path, {})
+    return record if isinstance(record, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

@@ -37,17 +37,17 @@ class Strips:
 
     def encode(self, budget: int | None = None) -> tuple[dict[str, bytes], int]:
         """WebP of every strip, and how many had to be made smaller so that all together take `budget` bytes."""
-        found = {name: encode(name, tiles, 0) for name, tiles in self.tiles.items()}
-        if budget is None or sum(map(len, found.values())) <= budget:
-            return found, 0
-        limit = _level([len(webp) for webp in found.values()], budget)
-        large = [name for name, webp in found.items() if len(webp) > limit]
+        encoded = {name: encode(name, tiles, 0) for name, tiles in self.tiles.items()}
+        if budget is None or sum(map(len, encoded.values())) <= budget:
+            return encoded, 0
+        limit = _level([len(webp) for webp in encoded.values()], budget)
+        large = [name for name, webp in encoded.items() if len(webp) > limit]
         for name in large:
             for rung in range(1, len(LADDER)):
-                found[name] = encode(name, self.tiles[name], rung)
-                if len(found[name]) <= limit:
+                encoded[name] = encode(name, self.tiles[name], rung)
+                if len(encoded[name]) <= limit:
                     break
-        return found, len(large)
+        return encoded, len(large)
 
 
 def _level(sizes: list[int], budget: int) -> float:
@@ -105,16 +105,16 @@ def _measured(home: Path, *stamp: int) -> dict[str, Any] | None:
     matched = scores.pop("valid", None)  # victims that can be found at all
     known = [m for m in dict.fromkeys([*PRIVACY, *scores]) if m in scores]  # the file's order is the alphabet's
     scores = {m: scores[m] if matched is None else np.where(matched > 0, scores[m], np.nan) for m in known}
-    found: dict[str, Any] = {"scores": scores, "extremes": picked(scores)}
+    stage: dict[str, Any] = {"scores": scores, "extremes": picked(scores)}
     shown = pictures.read(home)
     if shown is None:
-        return found
+        return stage
     fixed, rest = shown.at("fixed"), shown.at(*pictures.EXTREMES)
-    found["fixed"] = {**_tiles(fixed), "mse": fixed.scores["mse"].tolist()}
+    stage["fixed"] = {**_tiles(fixed), "mse": fixed.scores["mse"].tolist()}
     if rest.place:
         own = {m: rest.scores[m].tolist() for m in scores if m in rest.scores}
-        found["extremes"] = {"words": rest.place, "victims": rest.index, "scores": own, **_tiles(rest)}
-    return found
+        stage["extremes"] = {"words": rest.place, "victims": rest.index, "scores": own, **_tiles(rest)}
+    return stage
 
 
 def _tiles(shown: pictures.Shown) -> dict[str, Tiles]:

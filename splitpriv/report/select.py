@@ -49,11 +49,11 @@ class Selection:
 
     def rows(self) -> list[Row]:
         """The rows, judged; raise UserError for a key that no row has."""
-        found = self.store.rows()
-        known = list(dict.fromkeys(key for row in found for key in row))
+        rows = self.store.rows()
+        known = list(dict.fromkeys(key for row in rows for key in row))
         if known and (wrong := [f.key for f in self.filters if f.key not in known]):
             raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))
-        return judged([row for row in found if all(f.keeps(row) for f in self.filters)], self.store)
+        return judged([row for row in rows if all(f.keeps(row) for f in self.filters)], self.store)
 
     def some(self, command: str) -> list[Row]:
         """The rows; raise UserError where there are none, whether the store is empty or does not exist yet."""
@@ -64,7 +64,7 @@ class Selection:
 
     def tables(self) -> list[dict[str, Any]]:
         """The tables that `splitpriv table show` left in the store; a line names what is none."""
-        found = []
+        tables = []
         for path in sorted((self.store.root / "tables").glob("*.json")):
             try:
                 table = json.loads(path.read_text(encoding="utf-8"))
@@ -75,8 +75,8 @@ class Selection:
             except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
                 say(f"left out {path}: is no table ({error})")
             else:
-                found.append(table)
-        return found
+                tables.append(table)
+        return tables
 
 
 def select(where: Sequence[str], overrides: Sequence[str]) -> Selection:
@@ -88,17 +88,17 @@ def select(where: Sequence[str], overrides: Sequence[str]) -> Selection:
 
 def filters(where: Sequence[str]) -> list[Filter]:
     """The filters that some words write; raise UserError for a word that is none."""
-    found = {word: WORD.fullmatch(word) for word in where}
-    told = [Filter(*match.groups()) for match in found.values() if match]
+    matches = {word: WORD.fullmatch(word) for word in where}
+    told = [Filter(*match.groups()) for match in matches.values() if match]
     wrong = [
         f"--where {w}: is not key=value; write for example --where dataset=cifar10, or 'utility/accuracy>=0.7'"
-        for w, match in found.items() if not match
+        for w, match in matches.items() if not match
     ]  # fmt: skip
     wrong += [
         f"--where {f.key}{f.sign}{f.wanted}: {f.sign} compares numbers; write one after it"
         for f in told if f.sign in ORDERS and as_number(f.wanted) is None
     ]  # fmt: skip
-    keys = [w.split("=", 1)[0] for w in where if (m := found[w]) and m[2] == "="]
+    keys = [w.split("=", 1)[0] for w in where if (m := matches[w]) and m[2] == "="]
     wrong += [f"--where {key}: is given twice; keep one" for key in sorted({k for k in keys if keys.count(k) > 1})]
     if wrong:
         raise UserError(*wrong)

@@ -51,8 +51,8 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
         flags = flags_of(row)
         known = {(flag.kind, flag.subject) for flag in flags}
         for name in attacks_of(row):
-            found = above_ceiling(name, {**row, **ceilings}, settings_of(row, name), row.get("victims") or 1)
-            flags += [flag for flag in found if (flag.kind, flag.subject) not in known]
+            above = above_ceiling(name, {**row, **ceilings}, settings_of(row, name), row.get("victims") or 1)
+            flags += [flag for flag in above if (flag.kind, flag.subject) not in known]
         for place in ("runtime.device", "runtime.threads"):
             ours, theirs = row.get(place), (twin or {}).get(place)
             if ours and theirs and ours != theirs:

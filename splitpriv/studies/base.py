@@ -36,13 +36,13 @@ class Study:
 def run(name: str, words: Sequence[str]) -> list[Row]:
     """`splitpriv NAME [OPTION ...] key=value ...`: print and return the rows of these options of conf/NAME."""
     overrides = [w for w in words if "=" in w]
-    found = []
+    shown = []
     for option in [w for w in words if "=" not in w] or STUDIES[name][1]:
         study, node, cfg = compose(name, option, overrides)
         rows = list(study.rows(node, cfg, Store(cfg["paths"]["outputs"])))
         show(study, rows)
-        found += rows
-    return found
+        shown += rows
+    return shown
 
 
 def compose(name: str, option: str, overrides: Sequence[str]) -> tuple[Study, Config, Config]:

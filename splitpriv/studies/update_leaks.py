@@ -77,17 +77,17 @@ class UpdateLeaks(Study):
         told = head(dataclasses.replace(prepared, cfg={**cfg, "attack": {}}))  # the attacks it lists are not run
         stages = [*(f"fit/{fit}" for fit in prepared.plan.fits), f"leaks/{key}"]
         settings = {k: v for k, v in config.flatten({"leaks": node}).items() if k != "leaks.draws"}
-        for found in read_json(home / "found.json"):
-            way = {k: found[k] for k in ("sample_at_test", "draws")}
+        for record in read_json(home / "found.json"):
+            way = {k: record[k] for k in ("sample_at_test", "draws")}
             words = f"{'drawn' if way['sample_at_test'] else 'not drawn'}, {way['draws']} averaged"
             row = base.row(
                 "leaks", **{**told, **way, "key": row_key(key, **way)}, **settings, way=words, stages=stages,
                 ceiling=row_key(twin, sample_at_test=False, draws=self.draws[0]), headline=prepared.parts.task.headline,
-                victims=self.updates, **{k: v for k, v in found.items() if k.startswith("utility/")},
-                **{f"privacy/{ATTACK}/accuracy": found["attack/accuracy"],
-                   f"interval/privacy/{ATTACK}/accuracy": found["attack/interval"],
-                   f"values/privacy/{ATTACK}/accuracy": found["attack/runs"],
-                   "floor/prior/accuracy": found["floor/commonest"]},
+                victims=self.updates, **{k: v for k, v in record.items() if k.startswith("utility/")},
+                **{f"privacy/{ATTACK}/accuracy": record["attack/accuracy"],
+                   f"interval/privacy/{ATTACK}/accuracy": record["attack/interval"],
+                   f"values/privacy/{ATTACK}/accuracy": record["attack/runs"],
+                   "floor/prior/accuracy": record["floor/commonest"]},
             )  # fmt: skip
             store.add_row(row)
             yield row
@@ -189,7 +189,7 @@ def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
     secrets = target.known["victims"].take(slice(0, attack.updates))
     models = {"target": target.model, "shadow": shadow_of(target, own, updates, attack.shadow).model}
     samples = {"target": secrets, "shadow": updates}
-    found = []
+    records = []
     for on in (True, False):
         able = [model.sampling(on) for model in models.values()]
         if not on and not any(able):
@@ -211,13 +211,13 @@ def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
                 right.append(attack.infer(pairs["shadow"], pairs["target"], spec.classes).mean())
             runs = host.to_host(torch.stack(right))
             mean = sum(runs) / len(runs)
-            found.append({
+            records.append({
                 "sample_at_test": on and any(able), "draws": draws, "attack/accuracy": mean, "attack/runs": runs,
                 "attack/interval": 1.96 * math.sqrt(mean * (1 - mean) / len(secrets)),
                 "floor/commonest": float(secrets.y.bincount().max()) / len(secrets),
                 **{f"utility/{k}": v for k, v in worth.items()},
             })  # fmt: skip
-    write_atomic(home / "found.json", json.dumps(found))
+    write_atomic(home / "found.json", json.dumps(records))
 
 
 def stage_key(node: Config, plan: Plan, cfg: Config) -> str:

@@ -124,11 +124,11 @@ def inspect(cells: Sequence[Cell], store: Store) -> None:
         words = tuple(cell.overrides[:-2])
         if words not in known:
             known[words] = _prepared(words)
-        found = known[words]
-        if isinstance(found, list):
-            cell.state, cell.problems = "refused", found
+        outcome = known[words]
+        if isinstance(outcome, list):
+            cell.state, cell.problems = "refused", outcome
             continue
-        cell.prepared = found.reseeded(cell.seed, cell.attack_seed)
+        cell.prepared = outcome.reseeded(cell.seed, cell.attack_seed)
         cell.key = cell.prepared.plan.row
         stages, row = pipeline.preview(cell.prepared, store)
         cell.stages = [stage for stage, state in stages if state != "cached"]

@@ -65,23 +65,23 @@ def _right(finding: Finding) -> bool:
 
 
 def _compare(claim: Claim, results: Results) -> Finding:
-    found = [(part, _one(part, claim, results)) for part in parts(claim, results.table)]
-    told = [(part, c) for part, c in found if c is not None and math.isfinite(c.difference.mean)]
+    compared = [(part, _one(part, claim, results)) for part in parts(claim, results.table)]
+    told = [(part, c) for part, c in compared if c is not None and math.isfinite(c.difference.mean)]
     known = [c for _, c in told]
     if not known:
-        return Finding(claim, found, "no data", "no finished pair of runs with a common seed")
+        return Finding(claim, compared, "no data", "no finished pair of runs with a common seed")
     wrong = [c for c in known if not c.difference.mean > claim.by]
-    finding = Finding(claim, found, "undecided", "", _deciding(told, wrong))
+    finding = Finding(claim, compared, "undecided", "", _deciding(told, wrong))
     n = min(c.difference.n for c in known)
-    absent = len(found) - len(known)
+    absent = len(compared) - len(known)
     if absent and not wrong:  # what is known speaks for it, but the claim is about more
-        finding.why = f"right sign in {len(known)} of {len(found)} comparisons; the others have no runs yet"
+        finding.why = f"right sign in {len(known)} of {len(compared)} comparisons; the others have no runs yet"
         return finding
     tested = [c.p for c in (wrong or known) if c.p is not None]
     if len(tested) < len(wrong or known):
         finding.why = f"{'wrong' if wrong else 'right'} sign at n = {n}; two target seeds are the least for an interval"
         return finding
-    finding.p = min(1.0, min(tested) * len(found)) if wrong else max(tested)
+    finding.p = min(1.0, min(tested) * len(compared)) if wrong else max(tested)
     return finding
 
 

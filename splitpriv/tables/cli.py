@@ -44,8 +44,8 @@ def table(args: argparse.Namespace) -> int:
         args.overrides, args.name = [args.name, *args.overrides], None
     if args.action == "list":
         for name in shipped.names():
-            found = shipped.load(name)
-            print(f"{name:18} {found.title} ({', '.join(found.scales)})")
+            published = shipped.load(name)
+            print(f"{name:18} {published.title} ({', '.join(published.scales)})")
         return 0
     if args.name is None:
         raise UserError(f"table {args.action}: name a table; there are {', '.join(shipped.names())}")
@@ -58,18 +58,18 @@ def _open(args: argparse.Namespace) -> tuple[Table, list[Cell], Store, Extra]:
     from splitpriv.store import Store
     from splitpriv.tables import cells, shipped
 
-    found = shipped.load(args.name)
+    published = shipped.load(args.name)
     extra = cells.Extra.of(args.overrides)
     wanted = [name for name in args.rows.split(",") if name]
     store = Store(config.compose([o for o in extra.overrides if o.startswith("paths.")])["paths"]["outputs"])
-    listed = cells.expand(found, args.scale, extra, wanted)
+    listed = cells.expand(published, args.scale, extra, wanted)
     plays = [name for name in args.plays.split(",") if name]
-    if unknown := sorted(set(plays) - set(found.plays)):
-        raise UserError(f"--plays: no play {', '.join(unknown)}; {args.name} has {', '.join(found.plays)}")
+    if unknown := sorted(set(plays) - set(published.plays)):
+        raise UserError(f"--plays: no play {', '.join(unknown)}; {args.name} has {', '.join(published.plays)}")
     listed = [cell for cell in listed if not plays or cell.play in plays]
     cells.inspect(listed, store)
     extra.require_sense(listed)
-    return found, listed, store, extra
+    return published, listed, store, extra
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -81,14 +81,14 @@ def _plan(args: argparse.Namespace) -> int:
     from splitpriv.report.terminal import console
     from splitpriv.tables import estimate
 
-    found, listed, store, _ = _open(args)
+    published, listed, store, _ = _open(args)
     seconds: dict[tuple[str, str], float | None] = {}
     total, unknown = 0.0, 0
     if not args.no_estimate:
         seconds, total, unknown = estimate.estimate(
             listed, estimate.Timer(store, lambda text: print(text, file=sys.stderr))
         )
-    grid = Grid(title=escape(f"{found.title} · {args.scale}"), title_justify="left", pad_edge=False)
+    grid = Grid(title=escape(f"{published.title} · {args.scale}"), title_justify="left", pad_edge=False)
     for head in ("row", "play", "cells", *(["estimate"] if seconds else [])):
         grid.add_column(head, overflow="fold")
     places: dict[tuple[str, str], list[Cell]] = {}
@@ -134,8 +134,8 @@ def _run(args: argparse.Namespace) -> int:
 def _gathered(args: argparse.Namespace) -> Any:
     from splitpriv.tables import cells, results
 
-    found, listed, store, _ = _open(args)
-    return results.gather(found, listed, cells.rows_of(listed, store), args.interval)
+    published, listed, store, _ = _open(args)
+    return results.gather(published, listed, cells.rows_of(listed, store), args.interval)
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -145,8 +145,8 @@ def _show(args: argparse.Namespace) -> int:
     from splitpriv.tables.format_sheet import FORMATS
     from splitpriv.tables.sheet import Sheet
 
-    found, listed, store, _ = _open(args)
-    sheet = Sheet(results.gather(found, listed, cells.rows_of(listed, store), args.interval), args.scale)
+    published, listed, store, _ = _open(args)
+    sheet = Sheet(results.gather(published, listed, cells.rows_of(listed, store), args.interval), args.scale)
     _write(FORMATS[args.format](sheet), args.out)
     if args.rows or args.plays or any(not o.startswith("paths.") for o in args.overrides):
         return 0  # the dashboard shows whole tables, as they ship
@@ -161,9 +161,9 @@ def _diff(args: argparse.Namespace) -> int:
     from splitpriv.tables import claims
     from splitpriv.tables.format_claims import FORMATS
 
-    found = _gathered(args)
-    title = f"{found.table.title} · {args.scale}"
-    _write(FORMATS[args.format](title, claims.judge(found)), args.out)
+    results = _gathered(args)
+    title = f"{results.table.title} · {args.scale}"
+    _write(FORMATS[args.format](title, claims.judge(results)), args.out)
     return 0
 
 

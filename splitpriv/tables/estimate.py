@@ -113,13 +113,13 @@ def _attack_seconds(
 
 
 def _lengths(node: Mapping[str, Any], where: str = "") -> dict[str, int]:
-    found = {}
+    lengths = {}
     for key, value in node.items():
         if isinstance(value, Mapping):
-            found.update(_lengths(value, f"{where}{key}."))
+            lengths.update(_lengths(value, f"{where}{key}."))
         elif key in LENGTHS and isinstance(value, int):
-            found[f"{where}{key}"] = value
-    return found
+            lengths[f"{where}{key}"] = value
+    return lengths
 
 
 def _with_lengths(node: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def comma(title: str, findings: Sequence[Finding]) -> str:
     for f in findings:
         for part, c in f.parts:
             d = c.difference if c else None
-            found = [d.mean, d.low, d.high, d.n, c.p, c.p_flip] if c and d else [None] * 6
-            numbers = ["" if v is None else repr(v) for v in (*found, f.p, f.adjusted)]
+            compared = [d.mean, d.low, d.high, d.n, c.p, c.p_flip] if c and d else [None] * 6
+            numbers = ["" if v is None else repr(v) for v in (*compared, f.p, f.adjusted)]
             writer.writerow([f.claim.text, f.verdict, str(part), *numbers, f.why])
     return out.getvalue()
 

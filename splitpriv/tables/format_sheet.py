@@ -120,13 +120,13 @@ def comma(sheet: Sheet) -> str:
     for row in results.rows:
         for name, column in sheet.columns:
             entry = results.entries[row, name]
-            found = entry.estimate
-            numbers = [found.mean, found.low, found.high, found.n] if found else [None] * 4
+            estimate = entry.estimate
+            numbers = [estimate.mean, estimate.low, estimate.high, estimate.n] if estimate else [None] * 4
             shown = [*numbers, entry.printed, entry.difference]
             seeds = " ".join(f"{seed}:{value:.6g}" for seed, value in entry.seeds.items())
             writer.writerow([
                 row, name, results.table.play_of(name) if column.key else "", column.key or "",
-                *("" if v is None else repr(v) for v in shown), entry.state if not found else entry.remark, seeds,
+                *("" if v is None else repr(v) for v in shown), entry.state if not estimate else entry.remark, seeds,
                 "; ".join(results.flags.get(row, [])),
             ])  # fmt: skip
     return out.getvalue()

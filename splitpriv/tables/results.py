@@ -58,7 +58,7 @@ class Results:
 
 
 def gather(
-    table: Table, cells: Sequence[Cell], found: Mapping[tuple[str, str], Mapping[tuple[int, int], Row]],
+    table: Table, cells: Sequence[Cell], rows: Mapping[tuple[str, str], Mapping[tuple[int, int], Row]],
     method: Method = "t",
 ) -> Results:  # fmt: skip
     """Put the rows of `cells.rows_of` in their places."""
@@ -72,15 +72,15 @@ def gather(
             if column.key is None:
                 continue
             play = table.play_of(label)
-            runs = found.get((name, play), {})
-            found_at = {at: _value(row, _own(row, column.key)) for at, row in runs.items()}
-            values = {at: value * column.times for at, value in found_at.items() if value is not None}
+            runs = rows.get((name, play), {})
+            numbers = {at: _value(row, _own(row, column.key)) for at, row in runs.items()}
+            values = {at: value * column.times for at, value in numbers.items() if value is not None}
             if values:
                 entry.seeds = over_targets(values)
                 doubts[name, label] = [flag for at in values for flag in doubts_of(runs[at])]
             else:
                 entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], runs.values(), column.key)
-    flags = {name: _flags(table, name, found) for name in names}
+    flags = {name: _flags(table, name, rows) for name in names}
     _averages(table, names, entries, flags)
     for (_, label), entry in entries.items():
         if entry.seeds:
@@ -130,13 +130,13 @@ def _state(cells: Sequence[Cell], runs: Collection[Row], key: str) -> str:
 
 
 def _flags(
-    table: Table, name: str, found: Mapping[tuple[str, str], Mapping[tuple[int, int], Row]]
+    table: Table, name: str, rows: Mapping[tuple[str, str], Mapping[tuple[int, int], Row]]
 ) -> list[str]:  # fmt: skip
     """Flags of every run of a row, with the plays and the seeds that they hold for where those are not all."""
     seen: dict[str, dict[str, set[int]]] = {}
     ran: dict[str, set[int]] = {}
     for play in table.plays:
-        for (seed, _), row in found.get((name, play), {}).items():
+        for (seed, _), row in rows.get((name, play), {}).items():
             ran.setdefault(play, set()).add(seed)
             for flag in flags_of(row):
                 seen.setdefault(flag.text, {}).setdefault(play, set()).add(seed)

@@ -31,18 +31,18 @@ def words(entry: Entry, column: Column, method: str, tolerance: float | None = N
         printed = f"≈{printed}"
     if entry.estimate is None:
         return Text(entry.state, printed)
-    found = entry.estimate
-    ours = f"{found.mean:{column.format}}"
-    if found.low is None or found.high is None:
-        ours += f" (n={found.n})"
+    estimate = entry.estimate
+    ours = f"{estimate.mean:{column.format}}"
+    if estimate.low is None or estimate.high is None:
+        ours += f" (n={estimate.n})"
     elif method == "t":
-        ours += f" ±{found.half:{column.format}}"
+        ours += f" ±{estimate.half:{column.format}}"
     else:
-        ours += f" [{found.low:{column.format}}, {found.high:{column.format}}]"
+        ours += f" [{estimate.low:{column.format}}, {estimate.high:{column.format}}]"
     if entry.remark:
         ours += f", {entry.remark}"
     sign = "" if entry.difference is None else f"{entry.difference:+{column.format}}".replace("-", "−")
-    return Text(ours, printed, sign, str(found.n))
+    return Text(ours, printed, sign, str(estimate.n))
 
 
 class Sheet:
@@ -79,8 +79,8 @@ class Sheet:
 
     def n(self, row: str) -> str:
         """The number of target seeds, a range where columns differ."""
-        found = [e.estimate.n for (r, _), e in self.results.entries.items() if r == row and e.estimate]
-        return "" if not found else str(found[0]) if len(set(found)) == 1 else f"{min(found)}–{max(found)}"
+        counts = [e.estimate.n for (r, _), e in self.results.entries.items() if r == row and e.estimate]
+        return "" if not counts else str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}"
 
     def flat(self) -> tuple[list[str], list[list[str]]]:
         """Heads and rows with ours, printed and the difference side by side."""

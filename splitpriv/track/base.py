@@ -82,9 +82,9 @@ def curves(row: Row) -> Iterator[tuple[str, int, dict[str, float]]]:
     for step, note in enumerate(row.get("trajectory", [])):
         values = {k: v for k, v in note.items() if isinstance(v, int | float) and k not in ("phase", "epoch")}
         yield f"fit/{note.get('phase', '')}", step, values
-    found = [key.split("/", 2) for key, value in row.items() if key.startswith("attack/") and _is_curve(value)]
-    for name in dict.fromkeys(parts[1] for parts in found if len(parts) == 3):
-        lines = {parts[2]: row["/".join(parts)] for parts in found if parts[1] == name and len(parts) == 3}
+    keys = [key.split("/", 2) for key, value in row.items() if key.startswith("attack/") and _is_curve(value)]
+    for name in dict.fromkeys(parts[1] for parts in keys if len(parts) == 3):
+        lines = {parts[2]: row["/".join(parts)] for parts in keys if parts[1] == name and len(parts) == 3}
         for step in range(max(map(len, lines.values()))):
             yield f"attack/{name}", step, {k: line[step] for k, line in lines.items() if step < len(line)}
 
@@ -113,8 +113,8 @@ def settings(row: Row) -> dict[str, Any]:
 def numbers(row: Row) -> dict[str, float]:
     """The scalar results of a row: utility, privacy, floors, bounds, cost, as far as they are finite."""
     groups = {*GROUPS, "defense"} - {"ceiling"}  # another run's
-    found = {k: v for k, v in row.items() if k.split("/")[0] in groups and "/" in k and isinstance(v, int | float)}
-    return {k: v for k, v in found.items() if math.isfinite(v)}
+    scalars = {k: v for k, v in row.items() if k.split("/")[0] in groups and "/" in k and isinstance(v, int | float)}
+    return {k: v for k, v in scalars.items() if math.isfinite(v)}
 
 
 def name_of(row: Row) -> str:

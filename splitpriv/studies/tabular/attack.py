@@ -94,5 +94,5 @@ def _normal(error: Floats, sigma: float) -> Floats:
 
 
 def _pick(table: Floats, column: Ints) -> Floats:
-    found: Floats = table[np.arange(len(table)), column]
-    return found
+    picked: Floats = table[np.arange(len(table)), column]
+    return picked

@@ -51,11 +51,11 @@ def load(name: Name, sensitive: str, classify: bool, bins: int | None) -> Table:
     except ImportError as error:
         raise UserError("tabular.data: scikit-learn is not installed; pip install 'splitpriv[tabular]'") from error
 
-    found: Any = getattr(datasets, f"load_{name}")()
-    names = [str(n).replace(" ", "_") for n in found.feature_names]
+    bunch: Any = getattr(datasets, f"load_{name}")()
+    names = [str(n).replace(" ", "_") for n in bunch.feature_names]
     if sensitive not in names:
         raise UserError(f"tabular.sensitive: {name} has no column {sensitive!r}; {nearest(sensitive, names)}")
-    x, y = np.array(found.data, dtype=np.float64), np.asarray(found.target, dtype=np.float64)
+    x, y = np.array(bunch.data, dtype=np.float64), np.asarray(bunch.target, dtype=np.float64)
     column = names.index(sensitive)
     if bins is not None:
         edges = np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1], axis=0)

@@ -66,7 +66,7 @@ class Experiment(Study):
 
     def row(self, node: Config, weight: float) -> Row:
         """The flat record of one λ."""
-        found = self.at(weight)
+        metrics = self.at(weight)
         settings = {k: v for k, v in config.flatten({"tabular": node}).items() if k != "tabular.lambdas"}
         told = {
             "chain": "mid" if weight else "none", "way": f"λ {weight:g}", "lambda": weight, "dataset": self.data,
@@ -75,22 +75,22 @@ class Experiment(Study):
         }  # fmt: skip
         return base.row(
             "tabular", _key(node, weight), ceiling=_key(node, 0.0), **told, **settings,
-            **{name: float(np.mean(values)) for name, values in found.items()},
-            **{f"interval/{name}": interval(values, self.test_share) for name, values in found.items()},
-            **{f"values/{name}": values for name, values in found.items()},
+            **{name: float(np.mean(values)) for name, values in metrics.items()},
+            **{f"interval/{name}": interval(values, self.test_share) for name, values in metrics.items()},
+            **{f"values/{name}": values for name, values in metrics.items()},
         )  # fmt: skip
 
     def at(self, weight: float) -> dict[str, list[float]]:
         """Every metric at one λ, one value per split; the splits are the same at every λ."""
-        found: dict[str, list[float]] = {}
+        metrics: dict[str, list[float]] = {}
         for i in range(self.splits):
             rng = np.random.default_rng((self.seed, i))
             order = rng.permutation(len(self.table.y))
             held = round(self.test_share * len(order))
             train, victims = self.table.take(order[held:]), self.table.take(order[:held])
             for name, value in self._once(weight, train, victims, rng).items():
-                found.setdefault(name, []).append(value)
-        return found
+                metrics.setdefault(name, []).append(value)
+        return metrics
 
     def _once(self, weight: float, train: Table, victims: Table, rng: np.random.Generator) -> dict[str, float]:
         model, prior = self.model(weight).fit(train), attack.marginal(train)
@@ -100,13 +100,13 @@ class Experiment(Study):
         scores["answer"] = [
             attack.from_answer(model, victims, prior, model.answer(victims.x, rng)) for _ in range(self.answers)
         ]
-        found = {f"utility/{k}": v for k, v in model.utility(victims, rng).items()}
-        found["information/answer_nats"] = model.information
+        metrics = {f"utility/{k}": v for k, v in model.utility(victims, rng).items()}
+        metrics["information/answer_nats"] = model.information
         for name, tried in scores.items():
             grades = [attack.grade(victims, attack.guess(s, prior)) for s in tried]
-            found |= {f"privacy/from_{name}/{k}": float(np.mean([g[k] for g in grades])) for k in grades[0]}
+            metrics |= {f"privacy/from_{name}/{k}": float(np.mean([g[k] for g in grades])) for k in grades[0]}
         common = np.full(len(victims.y), int(prior.argmax()))
-        return found | {f"floor/prior/{k}": v for k, v in attack.grade(victims, common).items()}
+        return metrics | {f"floor/prior/{k}": v for k, v in attack.grade(victims, common).items()}
 
 
 def _key(node: Config, weight: float) -> str:

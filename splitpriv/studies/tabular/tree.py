@@ -91,8 +91,8 @@ class Tree:
         between = (different[1:] + different[:-1]) / 2
         if len(between) <= self.thresholds:
             return between
-        found: Floats = np.unique(np.quantile(values, np.linspace(0, 1, self.thresholds + 2)[1:-1]))
-        return found
+        cuts: Floats = np.unique(np.quantile(values, np.linspace(0, 1, self.thresholds + 2)[1:-1]))
+        return cuts
 
     def counts(self, x: Floats) -> Floats:
         """Training rows of every class in the leaf that each row of x reaches, (N, classes)."""
@@ -129,14 +129,14 @@ class Tree:
 
 def entropy(share: Floats) -> Floats:
     """−Σ p log p over the last axis, nats."""
-    found: Floats = -(share * np.log(np.maximum(share, 1e-300))).sum(-1)
-    return found
+    nats: Floats = -(share * np.log(np.maximum(share, 1e-300))).sum(-1)
+    return nats
 
 
 def gini(share: Floats) -> Floats:
     """1 − Σ p² over the last axis."""
-    found: Floats = 1 - (share**2).sum(-1)
-    return found
+    impurity: Floats = 1 - (share**2).sum(-1)
+    return impurity
 
 
 def gains(hot: Floats, low: NDArray[np.bool_], impurity: Callable[[Floats], Floats]) -> Floats:
