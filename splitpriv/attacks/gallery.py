@@ -42,18 +42,18 @@ class Gallery(Attack):
         count = min(self.tune, len(order))
         chosen = order[:count]
         power = Likelihood(access, chosen, self.draws).power
-        found = Weighed(images, shown, self.width[0] * power)
+        weighed = Weighed(images, shown, self.width[0] * power)
         if len(self.width) > 1 and len(order) > 1:
             releases = torch.cat([access.aux.release(part, self.draws).float() for part in chosen.split(ROWS)])
             errors = []
             for width in self.width:
-                found.power = width * power
-                errors.append((found.rebuild(releases, apart=True) - images[:count]).square().mean())
+                weighed.power = width * power
+                errors.append((weighed.rebuild(releases, apart=True) - images[:count]).square().mean())
             told = host.to_host(torch.stack(errors))
             best = self.width[told.index(min(told))]
-            found.power = best * power
-            found.report |= {"width": best, "tuning_mse": told}
-        return found
+            weighed.power = best * power
+            weighed.report |= {"width": best, "tuning_mse": told}
+        return weighed
 
 
 class Weighed(Reconstructor):
@@ -68,15 +68,15 @@ class Weighed(Reconstructor):
     def rebuild(self, releases: Tensor, apart: bool = False) -> Tensor:
         """Images of releases (N, ...); with `apart`, of the first N images of the gallery, each from the others."""
         flat = self.images.flatten(1)
-        found, start = [], 0
+        means, start = [], 0
         for part in releases.flatten(1).float().split(ROWS):
             far = torch.cdist(part - self.centre, self.shown).square() / (2 * self.power)
             if apart:
                 own = torch.arange(start, start + len(part), device=far.device)
                 far = far.scatter(1, own[:, None], torch.inf)
-            found.append((-far).softmax(1) @ flat)
+            means.append((-far).softmax(1) @ flat)
             start += len(part)
-        return torch.cat(found).view(-1, *self.images.shape[1:])
+        return torch.cat(means).view(-1, *self.images.shape[1:])
 
     @torch.no_grad()
     def forward(self, releases: Tensor) -> Tensor:

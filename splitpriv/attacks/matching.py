@@ -57,9 +57,9 @@ class Matching(Reconstructor):
             for strength in strengths:
                 state.seed_epoch(home.name, 0)
                 errors.append((descend(r, strength)[0] - x).square().mean())
-            found = host.to_host(torch.stack(errors))
-            self.strength = strengths[found.index(min(found))]
-            self.report = {"strength": self.strength, "tuning_mse": found}
+            scores = host.to_host(torch.stack(errors))
+            self.strength = strengths[scores.index(min(scores))]
+            self.report = {"strength": self.strength, "tuning_mse": scores}
 
     def forward(self, releases: Tensor) -> Tensor:
         parts = releases.split(self.batch)

@@ -74,15 +74,15 @@ class Probe(Attack):
                 f".pretrain: a release is {access.shape}, an image {access.spec.image}; use split.at=0, or pretrain=0"
             )
         study, aux = Study(self, access, home), access.aux
-        found: dict[str, Any] = {}
+        report: dict[str, Any] = {}
         if self.pretrain:
-            found = study.train("clean", aux.split.x, self.pretrain, [])
+            report = study.train("clean", aux.split.x, self.pretrain, [])
         if self.epochs:
-            before = {f"clean_{name}": value for name, value in found.items()}
+            before = {f"clean_{name}": value for name, value in report.items()}
             release = partial(aux.release, draws=self.draws)
-            found = before | study.train("release", release, self.epochs, self.rates)
+            report = before | study.train("release", release, self.epochs, self.rates)
         state.save_tensors(home / "probe.safetensors", study.best.state_dict())
-        return Learned(study.best, found)
+        return Learned(study.best, report)
 
     def net(self, shape: Shape, values: int) -> nn.Sequential:
         """A fresh classifier of releases of `shape`."""

@@ -148,8 +148,8 @@ class ReID(Attack):
 
     def _seen(self, access: Access, part: Tensor) -> dict[str, Tensor]:
         """What the nets learn from: fresh releases of aux at `part` (n,), its images, or both."""
-        found = {"release": access.aux.release(part, self.draws)} if "release" in self.views else {}
-        return found | ({"image": access.aux.split.x(part)} if "image" in self.views else {})
+        seen = {"release": access.aux.release(part, self.draws)} if "release" in self.views else {}
+        return seen | ({"image": access.aux.split.x(part)} if "image" in self.views else {})
 
     def _loss(self, net: nn.ModuleDict, seen: dict[str, Tensor], ids: Tensor, access: Access) -> Tensor:
         with access.autocast():
@@ -169,5 +169,5 @@ class ReID(Attack):
         gallery = torch.cat([embed(net, "image", aux.split.x(part)) for part in parts]) if self.images else queries
         ids, camera = aux.split.attributes["identity"][index], aux.split.attributes.get("camera")
         camera = camera[index] if camera is not None else None
-        found = ranking(queries, gallery, ids, ids, camera, camera, same=True)
-        return found["ap"].sum() / found["valid"].sum().clamp_min(1)
+        scores = ranking(queries, gallery, ids, ids, camera, camera, same=True)
+        return scores["ap"].sum() / scores["valid"].sum().clamp_min(1)

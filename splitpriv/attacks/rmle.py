@@ -75,9 +75,9 @@ class Rmle(Attack):
             for search.tv in self.tv:
                 image, _ = search.descend(releases, search.starts[0], bar)
                 errors.append((image - x).square().mean())
-        found = host.to_host(torch.stack(errors))
-        search.tv = self.tv[found.index(min(found))]
-        search.tuning = {"tv": search.tv, "tuning_mse": found}
+        scores = host.to_host(torch.stack(errors))
+        search.tv = self.tv[scores.index(min(scores))]
+        search.tuning = {"tv": search.tv, "tuning_mse": scores}
         return search
 
 
@@ -154,10 +154,10 @@ class Search(Reconstructor):
 
     def _distance(self, x: Tensor, r: Tensor) -> Tensor:
         if self.attack.match == "mean":
-            found = self.access.expected(x)
+            expected = self.access.expected(x)
         else:
-            found = mean_of(lambda: self.access.edge(x), self.attack.eot)
-        return ((found - r).square() * self.weight).flatten(1).mean(1)
+            expected = mean_of(lambda: self.access.edge(x), self.attack.eot)
+        return ((expected - r).square() * self.weight).flatten(1).mean(1)
 
     def _summarise(self) -> None:
         curve = host.to_host(torch.cat(self._curves, dim=1).mean(1))

@@ -65,8 +65,8 @@ class Training:
                 if self._stale(curve["held"]):
                     break
                 state.seed_epoch(self.key, index + 1)
-                found = epoch(index)
-                for name, value in zip(found, host.to_host(torch.stack(list(found.values()))), strict=True):
+                scalars = epoch(index)
+                for name, value in zip(scalars, host.to_host(torch.stack(list(scalars.values()))), strict=True):
                     curve.setdefault(name, []).append(value)
                     if not math.isfinite(value):
                         raise UserError(f".lr: the loss became {value} in epoch {index + 1} ({name}); lower lr")
@@ -159,16 +159,16 @@ def hardest(attack: Attack, access: Access, home: Path) -> Reconstructor:
     for turn in range(1, attack.rounds + 1):
         before = _least(best)
         for i, stronger in enumerate(attack.harder(turn)):
-            found = stronger.fit(access, inner_home(home, f"round{turn}_{i}"))
-            best = found if _least(found) < _least(best) else best
+            fitted = stronger.fit(access, inner_home(home, f"round{turn}_{i}"))
+            best = fitted if _least(fitted) < _least(best) else best
         best.report["rounds"] = turn
         if not _least(best) < before * (1 - ENOUGH):
             break
     return best
 
 
-def _least(found: Reconstructor) -> float:
-    return min(found.report.get("held") or [math.inf])
+def _least(fitted: Reconstructor) -> float:
+    return min(fitted.report.get("held") or [math.inf])
 
 
 class Learned(Reconstructor):

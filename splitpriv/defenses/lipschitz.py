@@ -50,14 +50,14 @@ class Lipschitz(Defense):
 
 def quotients(blocks: list[nn.Module], x: Tensor, shifted: Tensor, detach: bool, normalise: Normalise) -> list[Tensor]:
     """k_i (N,) of every block on images x and `shifted` (N, C, H, W), which pass in one batch."""
-    h, found = torch.cat([x, shifted]), []
+    h, ratios = torch.cat([x, shifted]), []
     before = _change(h, normalise)
     for block in blocks:
         h = block(h).float()
         after = _change(h, normalise)
-        found.append(after / (before.detach() if detach else before))
+        ratios.append(after / (before.detach() if detach else before))
         before = after
-    return found
+    return ratios
 
 
 def _change(h: Tensor, normalise: Normalise) -> Tensor:

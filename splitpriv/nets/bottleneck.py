@@ -64,22 +64,24 @@ def _activation(name: Activation, features: int, dims: int) -> nn.Module | None:
 
 def _problems(settings: Mapping[str, Any]) -> list[str]:
     """One line for every unknown, missing or impossible setting."""
-    found = []
+    problems = []
     for key in settings:
         if key not in _KEYS:
             near = get_close_matches(str(key), _KEYS, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            found.append(f"split.bottleneck.{key}: unknown key{hint}; the keys are {list(_KEYS)}")
+            problems.append(f"split.bottleneck.{key}: unknown key{hint}; the keys are {list(_KEYS)}")
     for key in _KEYS:
         if key not in settings:
-            found.append(f"split.bottleneck.{key}: missing; give all of {list(_KEYS)}")
+            problems.append(f"split.bottleneck.{key}: missing; give all of {list(_KEYS)}")
         elif key == "activation":
             if settings[key] not in get_args(Activation):
-                found.append(f"split.bottleneck.activation: {settings[key]!r}; use one of {list(get_args(Activation))}")
+                problems.append(
+                    f"split.bottleneck.activation: {settings[key]!r}; use one of {list(get_args(Activation))}"
+                )
         elif not _is_count(settings[key]) and not (key == "channels" and settings[key] is None):
             extra = ", or null to append the activation alone" if key == "channels" else ""
-            found.append(f"split.bottleneck.{key}: {settings[key]!r}; give a whole number of at least 1{extra}")
-    return found
+            problems.append(f"split.bottleneck.{key}: {settings[key]!r}; give a whole number of at least 1{extra}")
+    return problems
 
 
 def _is_count(value: Any) -> bool:

@@ -54,9 +54,9 @@ class Refiner(nn.Module):
         super().__init__()
         lifts, channels = [], 0
         for shape in shapes:
-            layers, found = to_size(shape, (width, *half(image)), width, 4 * width)
+            layers, count = to_size(shape, (width, *half(image)), width, 4 * width)
             lifts.append(nn.Sequential(*layers))
-            channels += found
+            channels += count
         self.lifts, self.fold = nn.ModuleList(lifts), Fold()
         pixels = 4 * image[0] * guesses
         self.norm = nn.BatchNorm2d(pixels)

@@ -116,8 +116,8 @@ def torchvision_model(name: str, spec: Spec, weights: Weights) -> Any:
 
 def _state(url: str) -> dict[str, Tensor]:
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    found = file.exists()
-    if found and not is_published(file):
+    cached = file.exists()
+    if cached and not is_published(file):
         raise UserError(
             f"backbone.weights: {file} is not the published file (another SHA-256); delete it and try again"
         )
@@ -127,7 +127,7 @@ def _state(url: str) -> dict[str, Tensor]:
             url, map_location="cpu", progress=watched, check_hash=True, weights_only=True
         )
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        if found:
+        if cached:
             raise UserError(f"backbone.weights: {file} cannot be read ({error}); delete it and try again") from error
         raise UserError(
             f"backbone.weights: ImageNet weights could not be downloaded ({error}); "

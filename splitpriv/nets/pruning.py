@@ -72,7 +72,7 @@ def free_channels(net: SplitNet, image: Shape) -> list[Channels]:
 
     graph = trace(net, image)
     names = {module: name for name, module in net.edge.named_modules()}
-    found = []
+    free = []
     for conv, name in names.items():
         if not isinstance(conv, nn.Conv2d) or conv.groups > 1 or conv not in graph.module2node:
             continue
@@ -92,19 +92,19 @@ def free_channels(net: SplitNet, image: Shape) -> list[Channels]:
             continue
         inside = tuple((names[m], times) for m, times in readers if m in names)
         site = names[norms[0]] if norms else name
-        found.append(Channels(name, site, conv.out_channels, inside, len(inside) < len(readers)))
-    return found
+        free.append(Channels(name, site, conv.out_channels, inside, len(inside) < len(readers)))
+    return free
 
 
 def branches(edge: nn.Module) -> dict[str, str]:
     """The blocks relu(branch(z) + z) of the edge, whose branch can go as a whole, each with its branch's last layer."""
-    found = {}
+    ends = {}
     for name, block in edge.named_modules():
         if isinstance(getattr(block, "shortcut", None), nn.Identity):
-            found[name] = f"{name}.norm2"
+            ends[name] = f"{name}.norm2"
         elif getattr(block, "downsample", block) is None:  # torchvision's
-            found[name] = f"{name}.bn3" if hasattr(block, "bn3") else f"{name}.bn2"
-    return found
+            ends[name] = f"{name}.bn3" if hasattr(block, "bn3") else f"{name}.bn2"
+    return ends
 
 
 class Structures:
@@ -195,6 +195,6 @@ def size(net: SplitNet, image: Shape) -> dict[str, float]:
 
 def savings(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """Every `size` as `_before` and `_after`, and the share that was `_saved`."""
-    found = {f"{key}_before": value for key, value in before.items()}
-    found |= {f"{key}_after": value for key, value in after.items()}
-    return found | {f"{key}_saved": 1 - after[key] / value if value else 0.0 for key, value in before.items()}
+    sizes = {f"{key}_before": value for key, value in before.items()}
+    sizes |= {f"{key}_after": value for key, value in after.items()}
+    return sizes | {f"{key}_saved": 1 - after[key] / value if value else 0.0 for key, value in before.items()}

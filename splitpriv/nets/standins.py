@@ -32,9 +32,9 @@ def cut(spec: Spec, shape: Shape, backbone: Callable[[Spec], Backbone], at: int 
     or where nothing is left to learn."""
     edge = SplitNet(backbone(spec), spec, at=at, bottleneck=bottleneck).edge.eval()
     with torch.no_grad():
-        found = tuple(edge(torch.full((2, *spec.image), 0.5)).shape[1:])
+        actual = tuple(edge(torch.full((2, *spec.image), 0.5)).shape[1:])
     if not list(edge.parameters()):
         raise UserError(f".at: {at} leaves nothing on the edge, so there is nothing to stand in for; cut deeper")
-    if found != shape:
-        raise UserError(f".at: {at} gives a stand-in of {found}, but a release is {shape}; choose another cut or net")
+    if actual != shape:
+        raise UserError(f".at: {at} gives a stand-in of {actual}, but a release is {shape}; choose another cut or net")
     return edge

@@ -29,8 +29,8 @@ def hypervolume(points: Points, reference: tuple[float, float]) -> float:
     """The area that `points` dominate above `reference` (utility, privacy); points below it add nothing."""
     import moocore
 
-    found: NDArray[np.float64] = np.asarray(points, dtype=float)
-    return float(moocore.hypervolume(found, ref=np.asarray(reference, dtype=float), maximise=True))
+    array: NDArray[np.float64] = np.asarray(points, dtype=float)
+    return float(moocore.hypervolume(array, ref=np.asarray(reference, dtype=float), maximise=True))
 
 
 def bought(points: Points, start: tuple[float, float], loss: float) -> tuple[float, bool] | None:
@@ -59,8 +59,8 @@ def bought_over_seeds(
 
     None if any seed has none: a mean over the others would favour whoever lost less.
     """
-    found = [bought(curves[seed], starts[seed], loss) for seed in sorted(set(curves) & set(starts))]
-    known = [value for value in found if value is not None]
-    if not known or len(known) < len(found):
+    privacies = [bought(curves[seed], starts[seed], loss) for seed in sorted(set(curves) & set(starts))]
+    known = [value for value in privacies if value is not None]
+    if not known or len(known) < len(privacies):
         return None
     return interval([value for value, _ in known], "percentile"), any(least for _, least in known)

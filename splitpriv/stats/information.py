@@ -112,8 +112,8 @@ def held_out_information(signal: Tensor, std: Tensor | float) -> tuple[float, fl
     std = torch.as_tensor(std, dtype=torch.float64, device=signal.device)
     flat = (signal.double() / std).flatten(1)
     halves = flat[::2], flat[1::2]
-    found = [_shrunk_divergence(mine, theirs) for mine, theirs in (halves, halves[::-1])]
-    values = torch.cat(found)
+    divergences = [_shrunk_divergence(mine, theirs) for mine, theirs in (halves, halves[::-1])]
+    values = torch.cat(divergences)
     return float(values.mean()), float(values.std() / math.sqrt(len(values)))
 
 

@@ -40,7 +40,7 @@ def over_targets(values: Mapping[tuple[int, int], float]) -> dict[int, float]:
     nested: dict[int, list[float]] = {}
     for (target, _), value in values.items():
         nested.setdefault(target, []).append(value)
-    return {target: math.fsum(found) / len(found) for target, found in sorted(nested.items())}
+    return {target: math.fsum(group) / len(group) for target, group in sorted(nested.items())}
 
 
 def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL, exact: bool = False,
@@ -65,11 +65,11 @@ def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL
     if method == "t" or n < BOOTSTRAPPED:
         half = float(stats.t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
         return Estimate(mean, n, max(mean - half, min(within[0], mean)), min(mean + half, max(within[1], mean)))
-    found = stats.bootstrap(
+    bounds = stats.bootstrap(
         (array,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method=method,
         rng=np.random.default_rng(0), vectorized=True,
     ).confidence_interval  # fmt: skip
-    return Estimate(mean, n, float(found.low), float(found.high))
+    return Estimate(mean, n, float(bounds.low), float(bounds.high))
 
 
 @dataclass(frozen=True)

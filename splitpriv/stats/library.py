@@ -39,12 +39,12 @@ def reconstruct(images: Tensor, signals: Tensor, release: Tensor, std: Tensor | 
 def mmse(images: Tensor, signals: Tensor, std: Tensor | float, *, draws: int, seed: int = 0) -> Least:
     """The MMSE of images (K, ...) with signals (K, ...): the posterior variance, `draws` releases of each."""
     generator, flat = torch.Generator().manual_seed(seed), images.double().flatten(1)
-    square, found = flat.square().sum(1), []
+    square, variances = flat.square().sum(1), []
     size = torch.as_tensor(std, device=signals.device).expand(signals.shape[1:])
     size = torch.where(size.isinf(), 0.0, size)  # such an entry says nothing, whatever stands there
     for part in signals.repeat(draws, *[1] * (signals.dim() - 1)).split(ROWS):
         noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part.device)
         weight = posterior(signals, part.double() + size * noise, std)
-        found.append(weight @ square - (weight @ flat).square().sum(1))
-    values = torch.cat(found).clamp_min(0) / flat.shape[1]
+        variances.append(weight @ square - (weight @ flat).square().sum(1))
+    values = torch.cat(variances).clamp_min(0) / flat.shape[1]
     return Least(float(values.mean()), float(values.std() / len(values) ** 0.5))

@@ -48,13 +48,13 @@ def chance(
     parts = []
     for _, match, dropped in _pairs(query_ids, gallery_ids, query_cameras, gallery_cameras, same):
         parts.append(torch.stack([match.sum(1), (~dropped).sum(1)]))
-    found, size = torch.cat(parts, 1).double()
+    matches, size = torch.cat(parts, 1).double()
     harmonic = torch.digamma(size + 1) + 0.5772156649015329
-    both = (found - 1) / (size - 1).clamp_min(1)  # that another item is a match, given that one is
-    missed = [((size - found - k) / (size - k).clamp_min(1)).clamp_min(0) for k in range(5)]
+    both = (matches - 1) / (size - 1).clamp_min(1)  # that another item is a match, given that one is
+    missed = [((size - matches - k) / (size - k).clamp_min(1)).clamp_min(0) for k in range(5)]
     ap = (harmonic + both * (size - harmonic)) / size.clamp_min(1)
     values = {"ap": ap, "rank1": 1 - missed[0], "rank5": 1 - torch.stack(missed).prod(0)}
-    return {**{k: torch.where(found > 0, v, 0).float() for k, v in values.items()}, "valid": found > 0}
+    return {**{k: torch.where(matches > 0, v, 0).float() for k, v in values.items()}, "valid": matches > 0}
 
 
 @torch.no_grad()

@@ -56,10 +56,10 @@ class ReID(Task):
         features = self._features(model, released)
         with model.autocast():
             logits = model.net.cloud[-1](features).float()
-        found = {"task": F.cross_entropy(logits, step.y, label_smoothing=self.smoothing)}
+        terms = {"task": F.cross_entropy(logits, step.y, label_smoothing=self.smoothing)}
         if self.triplet:
-            found["triplet"] = self.triplet * batch_hard(features, features, step.y, self.margin)
-        return found, logits.detach().argmax(1) == step.y
+            terms["triplet"] = self.triplet * batch_hard(features, features, step.y, self.margin)
+        return terms, logits.detach().argmax(1) == step.y
 
     def _features(self, model: Defended, released: Tensor) -> Tensor:
         """What the cloud computes before the neck, (N, E)."""
@@ -78,9 +78,9 @@ class ReID(Task):
         guesses = []
         with evaluating(model):
             for _ in range(draws):
-                found = self._rank(self._embed(model, victims, batch), victims)
-                valid = found.pop("valid")
-                sums.append(torch.stack([valid.sum(), *(values[valid].sum() for values in found.values())]))
+                scores = self._rank(self._embed(model, victims, batch), victims)
+                valid = scores.pop("valid")
+                sums.append(torch.stack([valid.sum(), *(values[valid].sum() for values in scores.values())]))
                 guesses += [model(val.x(part)).argmax(1) for part in _parts(val, batch)]
         queries, *totals = host.to_host(torch.stack(sums).double().sum(0))
         if not queries:
@@ -95,9 +95,9 @@ class ReID(Task):
     def chance(self, splits: Mapping[str, Split]) -> dict[str, float]:
         """What an order that says nothing gives, and the accuracies of always answering val's commonest identity."""
         who, camera = _sides(splits["victims"])
-        found = chance(*who, *camera, same=False)
-        valid = found.pop("valid")
-        means = {"map" if k == "ap" else k: float(values[valid].double().mean()) for k, values in found.items()}
+        scores = chance(*who, *camera, same=False)
+        valid = scores.pop("valid")
+        means = {"map" if k == "ap" else k: float(values[valid].double().mean()) for k, values in scores.items()}
         return {**means, **blind(splits["val"].y)}
 
     def tested(self, splits: Mapping[str, Split]) -> int:

@@ -110,19 +110,19 @@ class Suite(Reconstructor):
     def _choose(self) -> dict[str, float]:
         """MSE of every member on the part of aux that none has used."""
         path = self.lab.home / "choice.pt"
-        _, found = state.load_state(path, {})
-        if found is None:
+        _, scores = state.load_state(path, {})
+        if scores is None:
             x, releases = self.lab.pairs("select")
             values = torch.stack([mse(made(releases), x) for made in self.lab.made.values()])
-            found = dict(zip(self.lab.made, host.to_host(values), strict=True))
-            state.save_state(path, 1, {}, found)
-        return found
+            scores = dict(zip(self.lab.made, host.to_host(values), strict=True))
+            state.save_state(path, 1, {}, scores)
+        return scores
 
     def everything(self, releases: Tensor) -> dict[str, Tensor]:
         """What each member makes of releases (N, *shape), by name, and under "" the suite's answer."""
         parts = [self._kept(r) for r in releases.float().split(BATCH)]
-        found = {name: torch.cat([part[name] for part in parts]) for name in self.lab.made}
-        return {"": found[self.choice], **found}
+        images = {name: torch.cat([part[name] for part in parts]) for name in self.lab.made}
+        return {"": images[self.choice], **images}
 
     def forward(self, releases: Tensor) -> Tensor:
         return self.everything(releases)[""]

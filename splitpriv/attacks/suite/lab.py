@@ -155,13 +155,13 @@ def moved(x: Tensor) -> Tensor:
     rows = steps[:, :1] + torch.arange(x.shape[-2], device=x.device)
     columns = steps[:, 1:] + torch.arange(x.shape[-1], device=x.device)
     picture = torch.arange(n, device=x.device)
-    found = wide.permute(0, 2, 3, 1)[picture[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return torch.where(kept.view(-1, 1, 1, 1), x, found)
+    crops = wide.permute(0, 2, 3, 1)[picture[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return torch.where(kept.view(-1, 1, 1, 1), x, crops)
 
 
-def mse(found: Tensor, x: Tensor) -> Tensor:
+def mse(guess: Tensor, x: Tensor) -> Tensor:
     """Mean squared error over images and pixels."""
-    return (found - x).square().mean()
+    return (guess - x).square().mean()
 
 
 class Once:

@@ -97,13 +97,13 @@ class Trainee:
                     losses.append(self._step(step))
                 self.done += ROUND
                 with torch.no_grad():
-                    found = host.to_host(torch.stack([torch.stack(losses).mean(), self.held(self.average)]))
-                if not all(map(math.isfinite, found)):
-                    raise UserError(f"{self.label}: the loss became {found[0]} after {self.done} steps")
-                for name, value in zip(("train", "held"), found, strict=True):
+                    means = host.to_host(torch.stack([torch.stack(losses).mean(), self.held(self.average)]))
+                if not all(map(math.isfinite, means)):
+                    raise UserError(f"{self.label}: the loss became {means[0]} after {self.done} steps")
+                for name, value in zip(("train", "held"), means, strict=True):
                     self.notes[name].append(value)
                 state.save_state(self.path, self.done, self.parts, self.notes)
-                bar.set_postfix({"held": f"{found[1]:.5f}"}, refresh=False)
+                bar.set_postfix({"held": f"{means[1]:.5f}"}, refresh=False)
                 bar.update(ROUND)
 
     def _set_rate(self, step: int) -> None:

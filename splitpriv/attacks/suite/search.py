@@ -74,12 +74,12 @@ class Search:
     def __call__(self, releases: Tensor) -> Tensor:
         index = torch.arange(len(releases))
         with progress.bar(self.name, len(releases), unit="image") as bar:
-            found = []
+            images = []
             for part in even(index, BATCH):
                 r = releases[part.to(releases.device)]
-                found.append(descend(self.lab, r, self.start(r), self.plan))
+                images.append(descend(self.lab, r, self.start(r), self.plan))
                 bar.update(len(part))
-        return torch.cat(found)
+        return torch.cat(images)
 
     def _chosen(self) -> Plan:
         path = self.home / "plan.pt"
@@ -91,8 +91,8 @@ class Search:
         def score(plan: Plan) -> float:
             if plan not in self.tried:
                 parts = zip(releases.split(BATCH), start.split(BATCH), strict=True)
-                found = torch.cat([descend(self.lab, r, s, plan) for r, s in parts])
-                self.tried[plan] = host.to_host(mse(found, x)[None])[0]
+                images = torch.cat([descend(self.lab, r, s, plan) for r, s in parts])
+                self.tried[plan] = host.to_host(mse(images, x)[None])[0]
                 kept = [((p.tv, p.anchor, p.steps), value) for p, value in self.tried.items()]
                 state.save_state(path, len(kept), {}, {"tried": kept})
                 bar.update()

@@ -99,10 +99,10 @@ class NoiseMap(nn.Module):
 
     def facts(self) -> dict[str, float]:
         """The size of sigma, alone and against z; the Gaussian bound, nats; how much of sigma is below shares of M."""
-        found = {"sigma": self.sigma.mean(), "sigma_by_std": (self.sigma / self.std).mean(),
+        facts = {"sigma": self.sigma.mean(), "sigma_by_std": (self.sigma / self.std).mean(),
                  "information": self.information().float()}  # fmt: skip
-        found |= {f"below_{share}M": (self.scale < share).float().mean() for share in (0.1, 0.5, 0.9)}
-        return dict(zip(found, host.to_host(torch.stack(list(found.values()))), strict=True))
+        facts |= {f"below_{share}M": (self.scale < share).float().mean() for share in (0.1, 0.5, 0.9)}
+        return dict(zip(facts, host.to_host(torch.stack(list(facts.values()))), strict=True))
 
     def draw(self, z: Tensor, draws: int | None) -> Tensor:
         """Standard normal noise for a batch (N, ...): `draws` tensors dealt out to the images; None: own ones."""
