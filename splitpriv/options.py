@@ -46,9 +46,9 @@ def _called(folder: Path, option: str) -> tuple[str, ...]:
     import yaml
 
     path = folder / f"{option}.yaml"
-    found = (yaml.safe_load(path.read_text()) if path.is_file() else None) or {}
-    inherited = [d for d in found.get("defaults", []) if isinstance(d, str) and d != "_self_"]
-    return (*[key for key in found if key != "defaults"], *[n for o in inherited for n in _called(folder, o)])
+    settings = (yaml.safe_load(path.read_text()) if path.is_file() else None) or {}
+    inherited = [d for d in settings.get("defaults", []) if isinstance(d, str) and d != "_self_"]
+    return (*[key for key in settings if key != "defaults"], *[n for o in inherited for n in _called(folder, o)])
 
 
 @functools.lru_cache(maxsize=512)

@@ -22,7 +22,7 @@ ABSOLUTE = re.compile(rf"(https?://\S*)|(?<![\w.<>/\\~…-])(?:~\w*|[A-Za-z]:)?[
 
 def inert(text: str) -> str:
     """The same text with every character that a terminal would act on spelt out; new lines and tabs stay."""
-    return ACTIVE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return ACTIVE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def line(text: str) -> str:
@@ -42,7 +42,7 @@ def placeless(text: str) -> str:
     """The same text with the last part alone of every absolute path; addresses of the web stay."""
     if re.match(r"(?:~|[A-Za-z]:)?[/\\]", text) and "\n" not in text:  # all of it is a path, with spaces perhaps
         return "…/" + re.split(r"[/\\]", text.rstrip("/\\"))[-1]
-    return ABSOLUTE.sub(lambda found: found[1] or f"…/{found[2]}", text)
+    return ABSOLUTE.sub(lambda match: match[1] or f"…/{match[2]}", text)
 
 
 # ---- numbers -------------------------------------------------------------------------------------------------------

@@ -51,14 +51,14 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     if any(part.startswith("_") for part in target.split(".")):  # importing __main__ would run it
         raise UserError(f"{where}._target_: {target!r} is refused; name a public class or function")
     try:
-        found = getattr(importlib.import_module(module), name)
+        member = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{where}._target_: cannot import {target!r} ({error}); correct the dotted path") from error
-    if not callable(found) or not str(getattr(found, "__module__", "")).startswith(
+    if not callable(member) or not str(getattr(member, "__module__", "")).startswith(
         TRUSTED
     ):  # what a module of ours merely imports
         raise UserError(f"{where}._target_: {target!r} is refused; name a class or function defined there")
-    return found
+    return member
 
 
 def build(node: Mapping[str, Any], where: str) -> Callable[..., Any]:

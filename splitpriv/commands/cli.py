@@ -123,10 +123,10 @@ def sweep(words: Sequence[str]) -> int:
     if points.searches(words):
         failed = search.run(words, _stamped)
     else:
-        found, notes = points.checked(words)
+        runs, notes = points.checked(words)
         for line in notes:
             say(line)
-        failed = sweeping.launch(found, words, _stamped(found[0].prepared))
+        failed = sweeping.launch(runs, words, _stamped(runs[0].prepared))
     return complain(failed) if failed else 0
 
 
@@ -145,10 +145,10 @@ def check(args: argparse.Namespace) -> int:
     from splitpriv.store import Store
 
     if args.multirun and not points.searches(args.overrides):
-        found, notes = points.checked(args.overrides)
+        runs, notes = points.checked(args.overrides)
         for line in notes:
             say(line)
-        preview.print_sweep({str(point): point.prepared for point in found})
+        preview.print_sweep({str(point): point.prepared for point in runs})
         return 0
     prepared = search.checked(args.overrides)[0] if args.multirun else _single(args.overrides)
     states, row = pipeline.preview(prepared, Store(prepared.cfg["paths"]["outputs"]))

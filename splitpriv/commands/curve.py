@@ -26,13 +26,13 @@ def run(args: argparse.Namespace) -> int:
     from splitpriv.report.select import select
 
     selection = select(args.where, args.overrides)
-    found, store = selection.some("curve"), selection.store
+    rows, store = selection.some("curve"), selection.store
     out = args.out or store.root / "curve.png"
     if out.suffix not in (".png", ".svg", ".pdf", ".json"):
         raise UserError(f"--out {out}: pictures are .png, .svg or .pdf, numbers .json; change its ending")
     reference = tuple(args.reference) if args.reference else None
     numbers = curves.draw(
-        found, store, out, metric=args.metric, x=args.x, y=args.y, by=args.by, reference=reference
+        rows, store, out, metric=args.metric, x=args.x, y=args.y, by=args.by, reference=reference
     )  # fmt: skip
     frontier.print_frontier(numbers)
     print(f"picture: {out}")

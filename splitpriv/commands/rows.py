@@ -24,11 +24,11 @@ def run(args: argparse.Namespace) -> int:
     from splitpriv.report.select import select
 
     selection = select(args.where, args.overrides)
-    found, store = selection.rows(), selection.store
+    rows, store = selection.rows(), selection.store
     if args.format == "json":
-        print(json.dumps([plain.finite(row) for row in found], indent=1, allow_nan=False))
+        print(json.dumps([plain.finite(row) for row in rows], indent=1, allow_nan=False))
     elif args.format == "csv":
-        csv.print_csv(found)
+        csv.print_csv(rows)
     else:
-        terminal.print_rows(found, store)
+        terminal.print_rows(rows, store)
     return 0

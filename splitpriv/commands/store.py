@@ -35,15 +35,15 @@ def verify(args: argparse.Namespace, store: Any) -> int:
     """Name what is damaged, count the rest."""
     from splitpriv.store import care
 
-    found = care.verify(store, seal=args.seal)
-    for line in found.damaged:
+    verdict = care.verify(store, seal=args.seal)
+    for line in verdict.damaged:
         print(plain.line(line))
     older = "sealed now, as they are" if args.seal else "without hashes; --seal takes them, as they are"
-    print(f"{found.whole} stages and {found.rows} rows whole, {found.unfinished} stages unfinished"
-          + (f", {found.older} stages of an older version {older}" if found.older else ""))  # fmt: skip
-    if found.damaged:
-        print(f"{len(found.damaged)} damaged; the run that made them makes them again")
-    return int(bool(found.damaged))
+    print(f"{verdict.whole} stages and {verdict.rows} rows whole, {verdict.unfinished} stages unfinished"
+          + (f", {verdict.older} stages of an older version {older}" if verdict.older else ""))  # fmt: skip
+    if verdict.damaged:
+        print(f"{len(verdict.damaged)} damaged; the run that made them makes them again")
+    return int(bool(verdict.damaged))
 
 
 def prune(args: argparse.Namespace, store: Any) -> int:

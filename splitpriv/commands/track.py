@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if not cfg["track"]:
         raise UserError("track: lists no tracker; add for example 'track=[wandb]'")
     selection = select(args.where, [o for o in overrides if o.startswith("paths.")])
-    found, store = selection.some("track"), selection.store
+    rows, store = selection.some("track"), selection.store
     if args.report:
         node = cfg["track"].get("wandb")
         if node is None:
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             picture = Path(scratch) / "curve.png"
-            drawn = curves.draw(found, store, picture, metric=args.metric, x=args.x, y=args.y, by=args.by)
-            print(f"report: {build(node, 'track.wandb')().report(found, home, picture, drawn, args.by)}")
+            drawn = curves.draw(rows, store, picture, metric=args.metric, x=args.x, y=args.y, by=args.by)
+            print(f"report: {build(node, 'track.wandb')().report(rows, home, picture, drawn, args.by)}")
         return 0
     if (args.x, args.y, args.metric, args.by) != (None, None, "mse", "chain"):
         raise UserError("--x, --y, --metric, --by: belong to a report; add --report")
-    said = [line for row in found for line in track.record(row, cfg["track"], store)]
+    said = [line for row in rows for line in track.record(row, cfg["track"], store)]
     if said:
         raise UserError(*said)
     return 0

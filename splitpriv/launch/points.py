@@ -60,13 +60,13 @@ def ends(words: Sequence[str]) -> list[list[str]]:
     jobs: list[list[str]] = [[], []]
     for o in read(words):
         if o.is_discrete_sweep():
-            found = list(o.sweep_string_iterator())
+            values = list(o.sweep_string_iterator())
         elif o.is_sweep_override():
-            found = [str(o.value().start), str(o.value().end)]
+            values = [str(o.value().start), str(o.value().end)]
         else:
-            found = [o.get_value_element_as_str()]
+            values = [o.get_value_element_as_str()]
         key = o.get_key_element()
-        for job, value in zip(jobs, (found[0], found[-1]), strict=True):
+        for job, value in zip(jobs, (values[0], values[-1]), strict=True):
             job.append(f"{key}={value}" if not key.startswith("~") else str(o.input_line))
     return jobs
 

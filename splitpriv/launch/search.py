@@ -21,13 +21,13 @@ def checked(words: Sequence[str]) -> tuple[Prepared, set[str]]:
     jobs, _ = points.settle(points.ends(words))
     for line in overrides.last_of(words)[1]:
         say(line)
-    found = points.prepare(jobs)
-    if not found[0].prepared.cfg["objective"]:
+    runs = points.prepare(jobs)
+    if not runs[0].prepared.cfg["objective"]:
         raise UserError(
             "objective: has no value; name what the sweeper optimises, as in objective=utility/accuracy, or several: "
             "'objective=[utility/accuracy,privacy/worst/mse]'"
         )
-    return found[0].prepared, set().union(*(config.parts_of(job) for job in points.ends(words)))
+    return runs[0].prepared, set().union(*(config.parts_of(job) for job in points.ends(words)))
 
 
 def run(words: Sequence[str], home: Callable[[Prepared], Path]) -> list[str]:

@@ -141,9 +141,9 @@ class Task:
                 else:
                     prepared = from_overrides(points.fit(words, set(self.known)))
                 row = running.point(prepared, wait=False)
-                found = aims.values(prepared.cfg["objective"], row)
+                numbers = aims.values(prepared.cfg["objective"], row)
                 write_atomic(home / DONE, json.dumps({"key": row["key"]}))
-                return found
+                return numbers
             except Exception as error:
                 problems = running.problems_of(error) or traceback.format_exc().splitlines()
                 write_atomic(home / FAILED, json.dumps({"overrides": words, "problems": problems}))

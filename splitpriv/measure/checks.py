@@ -103,9 +103,9 @@ def _beaten(attacks: Mapping[str, Facts], mse: Means, bounds: Means) -> Iterator
     for bound, value in bounds.items():
         if not bound.endswith(("_mse", "_mmse")):
             continue
-        for name, found in mse.items():
+        for name, mean in mse.items():
             chance = math.hypot(attacks[name].error, bounds.get(f"{bound}_error", 0.0))
-            if found < value - SIGNIFICANT * chance and attacks[name].draws == 1:  # the bounds are on one release
+            if mean < value - SIGNIFICANT * chance and attacks[name].draws == 1:  # the bounds are on one release
                 yield raised("bound", name, bound=bound, value=value)
 
 

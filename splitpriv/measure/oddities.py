@@ -30,9 +30,9 @@ def oddities(model: Defended, x: Tensor) -> dict[str, float]:
         others = (torch.full_like(x[half:], grey) for grey in (0.0, 1.0))
         black, white = (_seeded(model, torch.cat([x[:half], other]))[:half] for other in others)
         company = (black - white).square().mean().sqrt() / reference
-    found = {"zero_gradient": _still(model, x), "size": size, "variation": varies / size.clamp_min(1e-30),
-             "memory": memory, "company": company}  # fmt: skip
-    return dict(zip(found, host.to_host(torch.stack([v.double() for v in found.values()])), strict=True))
+    measured = {"zero_gradient": _still(model, x), "size": size, "variation": varies / size.clamp_min(1e-30),
+                "memory": memory, "company": company}  # fmt: skip
+    return dict(zip(measured, host.to_host(torch.stack([v.double() for v in measured.values()])), strict=True))
 
 
 def _seeded(model: Defended, x: Tensor) -> Tensor:

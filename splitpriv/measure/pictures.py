@@ -92,10 +92,10 @@ def _read(home: Path) -> Shown:
 def read_scores(path: Path) -> dict[str, np.ndarray]:
     """Scores per victim, metric -> (victims,), of a measure stage; none where a line says that it is damaged."""
     try:
-        found = {k: v.astype(np.float64) for k, v in load_file(path).items() if v.ndim == 1}
-        if len({len(v) for v in found.values()}) > 1:
+        scores = {k: v.astype(np.float64) for k, v in load_file(path).items() if v.ndim == 1}
+        if len({len(v) for v in scores.values()}) > 1:
             raise ValueError("its parts do not fit together")
-        return found
+        return scores
     except Exception as error:  # whatever a damaged file makes of its reader
         say(f"{path.parent.parent.name}/{path.parent.name}: {path.name} is damaged ({error}); left out")
         return {}

@@ -21,23 +21,23 @@ def shared(splits: Mapping[str, Split]) -> dict[str, Any]:
     """By pair of splits "a-b": how many images of b are in a by name ("named"), pixel for pixel ("exact"), and how many
     more look like one that is ("near"); and the `sizes` of the splits.
     """
-    found = Copies(splits)
+    pictures = Copies(splits)
     pairs: dict[str, Any] = {}
     for a, b in combinations(splits, 2):
-        exact, near = found.shared(a, b)
+        exact, near = pictures.shared(a, b)
         named = int(torch.isin(splits[b].ids, splits[a].ids).sum())
         pairs[f"{a}-{b}"] = {"named": named, "exact": exact, "near": near}
     return {"pairs": pairs, "sizes": {name: len(split) for name, split in splits.items()}}
 
 
-def copies(found: Mapping[str, Any], overlap: bool) -> Iterator[Flag]:
+def copies(facts: Mapping[str, Any], overlap: bool) -> Iterator[Flag]:
     """Images that are on both sides under different names; those of one name are the protocol's affair, which may have
     an `overlap`.
     """
     more = "" if overlap else "protocol.duplicates=group"
-    for pair, counts in found["pairs"].items():
+    for pair, counts in facts["pairs"].items():
         a, b = pair.split("-")
-        size, hidden = found["sizes"][b], counts["exact"] - counts["named"]
+        size, hidden = facts["sizes"][b], counts["exact"] - counts["named"]
         if hidden > 0:
             yield raised("copied" if hidden > MANY * size else "copies", f"{a} and {b}", count=hidden, more=more)
         if counts["near"] > ALIKE * size:

@@ -39,14 +39,14 @@ def problems(cfg: Mapping[str, Any], recovers: Mapping[str, str]) -> list[str]:
 
 def values(objective: Any, row: Mapping[str, Any]) -> float | tuple[float, ...] | None:
     """Its numbers in a finished row: one, several, or None for none; raise UserError where the row lacks one."""
-    found = []
+    measured = []
     for name in names(objective):
         value = row.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             numbers = [key for key in row if metrics.find(key) and isinstance(row[key], int | float)]
             raise UserError(f"objective: the row has no number {name!r}; it has {', '.join(numbers)}")
-        found.append(float(value))
-    return tuple(found) if len(found) > 1 else found[0] if found else None
+        measured.append(float(value))
+    return tuple(measured) if len(measured) > 1 else measured[0] if measured else None
 
 
 def directions(objective: Sequence[str]) -> list[str]:

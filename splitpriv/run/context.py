@@ -182,9 +182,9 @@ class Run:
     def require_finite(self) -> None:
         """Raise UserError where what the trained device sends is NaN or infinite: no attack is at fault for that."""
         with torch.no_grad(), aside():
-            found = {name: z for name, _, z in self.model.walk(self.splits["train"].x(slice(0, 256)))}
+            sent = {name: z for name, _, z in self.model.walk(self.splits["train"].x(slice(0, 256)))}
         before = "optim.optimizer"
-        for name, z in found.items():
+        for name, z in sent.items():
             if not z.isfinite().all():
                 raise UserError(
                     f"{before}: what the trained device sends is NaN or infinite; "

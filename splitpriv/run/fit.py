@@ -151,8 +151,8 @@ class SplitFit(pl.LightningModule):
             if name in self.adversaries:
                 for _ in range(defense.adversary_steps):
                     terms[f"adversary/{name}"] = self._descend(self.own[name], defense.adversary_loss(z.detach(), step))
-        found, right = job.task.terms(model, released, step)
-        terms |= found
+        losses, right = job.task.terms(model, released, step)
+        terms |= losses
         for name, defense, z in received:  # after the cloud has answered, which some penalties look at
             penalty = defense.penalty(z, step)
             if penalty is not None:
@@ -241,10 +241,10 @@ class SplitFit(pl.LightningModule):
             part = self.job.val.take(slice(i, i + 256))
             x = part.x(slice(None))
             released = self.model.release(x)
-            found = {"accuracy/val": (self.model.classify(released).argmax(1) == part.y).float()}
+            scores = {"accuracy/val": (self.model.classify(released).argmax(1) == part.y).float()}
             if self.monitor is not None:
                 mse, similarity = self.monitor.score(released, x)
-                found |= {"monitor/mse": mse, "monitor/ssim": similarity}
-            for name, value in found.items():
+                scores |= {"monitor/mse": mse, "monitor/ssim": similarity}
+            for name, value in scores.items():
                 sums[name] = sums.get(name, 0) + value.sum()
         return dict(zip(sums, host.to_host(torch.stack(list(sums.values())) / len(self.job.val)), strict=True))

@@ -113,7 +113,7 @@ def make_row(
         "trajectory": curves, **where, **provenance(),
     }  # fmt: skip
     above = [checks.above_ceiling(name, row, cfg["attack"][name], facts["victims"]) for name in parts.attacks]
-    flags += [flag for found in above for flag in found]
+    flags += [flag for doubts in above for flag in doubts]
     flags = [*verdict.implied(row | {"verdict": None}), *flags, *mixed]
     return {**row, "verdict": verdict.weigh(flags), "flags": [flag.record() for flag in flags]}
 
@@ -126,11 +126,11 @@ def _suite(attacks: Mapping[str, Attack], reports: Mapping[str, Mapping[str, Any
 
 def _members(path: Path) -> dict[str, measure.Scores]:
     """Per-image scores of the members of a suite, by name."""
-    found: dict[str, measure.Scores] = {}
+    members: dict[str, measure.Scores] = {}
     for key, values in load_tensors(path).items():
         member, metric = key.split("/")
-        found.setdefault(member, {})[metric] = values
-    return found
+        members.setdefault(member, {})[metric] = values
+    return members
 
 
 def read_json(path: Path) -> Any:
@@ -149,9 +149,9 @@ def computed(store: Store, plan: Plan) -> tuple[Row, list[Flag]]:
     flags: list[Flag] = []
     where: Row = {}
     for what in ("device", "threads"):
-        found = list(dict.fromkeys(m[what] for m in made if what in m))  # a stage of an older version does not say
-        where[f"runtime.{what}"] = found[0] if len(found) == 1 else " and ".join(map(str, found)) or None
-        if len(found) > 1:
+        places = list(dict.fromkeys(m[what] for m in made if what in m))  # a stage of an older version does not say
+        where[f"runtime.{what}"] = places[0] if len(places) == 1 else " and ".join(map(str, places)) or None
+        if len(places) > 1:
             flags.append(raised("mixed", f"runtime.{what}", places=where[f"runtime.{what}"]))
     return {"stages": ["/".join(stage) for stage in stages], **where}, flags
 

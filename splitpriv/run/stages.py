@@ -45,15 +45,15 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
         seed_epoch(key, -2)
         with torch.no_grad():
             parts = [reconstructor.everything(part) for part in releases.split(256)]
-            found: dict[str, Tensor] = {
+            recovered: dict[str, Tensor] = {
                 f"{attack.recovers}/{member}".strip("/"): torch.cat([part[member] for part in parts])
                 for member in parts[0]
             }
             if reconstructor.enrol is not None:
                 whole = range(0, len(run.victims), 256)
                 gallery = [reconstructor.enrol(run.victims.x(slice(i, i + 256))) for i in whole]
-                found["gallery"] = torch.cat(gallery)
-    save_tensors(home / RECOVERED, found)
+                recovered["gallery"] = torch.cat(gallery)
+    save_tensors(home / RECOVERED, recovered)
     write_atomic(home / "report.json", json.dumps(reconstructor.report))
     reconstructor.tidy()
 
@@ -62,15 +62,15 @@ def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
     """Compare what was recovered with the truth: one number per victim and metric, and their means."""
     attack = run.parts.attacks[name]
     key = run.plan.clean[name][0] if clean else run.plan.attacks[name]
-    found = load_tensors(run.store.home("attack", key) / RECOVERED)
+    recovered = load_tensors(run.store.home("attack", key) / RECOVERED)
     if attack.recovers == "image":
-        scores = _compare(run, name, found["image"], home)
+        scores = _compare(run, name, recovered["image"], home)
         means = measure.summary(scores)
-        _members(run, {key[6:]: images for key, images in found.items() if key.startswith("image/")}, home)
+        _members(run, {key[6:]: images for key, images in recovered.items() if key.startswith("image/")}, home)
     elif attack.recovers == "attribute":
-        scores, means = traits.attribute(found["attribute"], run.victims, run.known["aux"], attack.attribute)
+        scores, means = traits.attribute(recovered["attribute"], run.victims, run.known["aux"], attack.attribute)
     else:
-        scores, means = traits.identity(found["identity"], found.get("gallery"), run.victims)
+        scores, means = traits.identity(recovered["identity"], recovered.get("gallery"), run.victims)
     save_tensors(home / "scores.safetensors", scores)
     write_atomic(home / "means.json", json.dumps(means))
 
@@ -86,10 +86,10 @@ def _compare(run: Run, name: str, images: Tensor, home: Path) -> measure.Scores:
     return scores
 
 
-def _members(run: Run, found: Mapping[str, Tensor], home: Path) -> None:
+def _members(run: Run, rebuilt: Mapping[str, Tensor], home: Path) -> None:
     """Per-image scores of what each member of a suite rebuilt."""
     x = run.victims.x(slice(None)).cpu()
-    scores = {member: measure.scores(images, x, **_similarity(run)) for member, images in found.items()}
+    scores = {member: measure.scores(images, x, **_similarity(run)) for member, images in rebuilt.items()}
     if scores:
         save_tensors(home / MEMBERS, {f"{m}/{metric}": v for m, told in scores.items() for metric, v in told.items()})
 
@@ -103,7 +103,7 @@ def utility(run: Run, home: Path) -> None:
     settings, spec = run.parts.measure, run.parts.dataset.spec
     model = run.model  # trained or loaded, which leaves the generator in different states
     seed_epoch(run.plan.utility, -1)
-    found = run.parts.task.utility(model, run.splits, draws=settings.draws, batch=settings.batch)
+    worth = run.parts.task.utility(model, run.splits, draws=settings.draws, batch=settings.batch)
     floors = measure.floors(run.known["aux"].images, run.victims.x(slice(None)), **_similarity(run))
     gaps = run.parts.task.gaps(run.splits, spec)
     audit = settings.auditor
@@ -115,7 +115,7 @@ def utility(run: Run, home: Path) -> None:
     least = run.parts.dataset.least_error(Path(run.cfg["paths"]["data"]), *channel) if channel else {}
     looked = oddities(model, run.splits["train"].x(slice(0, LOOKED_AT)))
     facts = {
-        **{f"utility/{k}": v for k, v in found.items()},
+        **{f"utility/{k}": v for k, v in worth.items()},
         **{f"chance/{k}": v for k, v in run.parts.task.chance(run.splits).items()},
         **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
         **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},

@@ -43,25 +43,25 @@ def verify(store: Store, seal: bool = False) -> Verdict:
     Stages of an older version have no hashes: that they can be read is all that can be said. With `seal` their hashes
     are taken now, as they are.
     """
-    found = Verdict()
+    verdict = Verdict()
     for home in stages(store):
         wrong = proof.damage(home)
         if wrong:
             told = ", ".join(f"{name} is {what}" for name, what in wrong.items())
-            found.damaged.append(f"{home.parent.name}/{home.name}: {told}")
+            verdict.damaged.append(f"{home.parent.name}/{home.name}: {told}")
         elif wrong is None:
-            found.unfinished += 1
+            verdict.unfinished += 1
         elif proof.recorded(home):
-            found.whole += 1
+            verdict.whole += 1
         else:
-            found.older += 1
+            verdict.older += 1
             if seal:
                 with FileLock(home.with_name(f"{home.name}.lock")):
                     write_atomic(home / "done", proof.record(home, {"sealed_later": True}))
     rows, wrong = store.read_rows()
-    found.rows = len(rows)
-    found.damaged += [f"rows/{name} {why}" for name, why in wrong.items()]
-    return found
+    verdict.rows = len(rows)
+    verdict.damaged += [f"rows/{name} {why}" for name, why in wrong.items()]
+    return verdict
 
 
 def prune(store: Store, *, hours: float, dry: bool = False) -> list[tuple[Path, str, int]]:

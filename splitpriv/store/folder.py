@@ -113,14 +113,14 @@ class Store:
 
     def rows(self, where: Mapping[str, str] | None = None) -> list[Row]:
         """All rows whose values are those that `where` writes, oldest first; one line names what is no row."""
-        found, wrong = self.read_rows()
+        whole, wrong = self.read_rows()
         if wrong:
             named = "; ".join(f"{name} {why}" for name, why in list(wrong.items())[:NAMED])
             more = (
                 f"; and {len(wrong) - NAMED} more, which `splitpriv store verify` names" if len(wrong) > NAMED else ""
             )
-            _say_once(f"left out {len(wrong)} of {len(found) + len(wrong)} rows in {self.root / 'rows'}: {named}{more}")
-        return [row for row in found if all(rows.equals(row.get(k), v) for k, v in (where or {}).items())]
+            _say_once(f"left out {len(wrong)} of {len(whole) + len(wrong)} rows in {self.root / 'rows'}: {named}{more}")
+        return [row for row in whole if all(rows.equals(row.get(k), v) for k, v in (where or {}).items())]
 
     def read_rows(self) -> tuple[list[Row], dict[str, str]]:
         """All rows, oldest first, and what is wrong with every other file among them, by its name."""

@@ -79,12 +79,12 @@ def damage(home: Path, leaves: Sequence[str] = ()) -> dict[str, str] | None:
     `leaves` where they are there.
     """
     try:
-        found = recorded(home)
+        done = recorded(home)
     except ValueError:
         return {"done": "damaged"}
-    if found is None:
+    if done is None:
         return None
-    known = found.get(FILES)
+    known = done.get(FILES)
     wrong = {name: "missing" for name in (*leaves, *(known or ())) if not (home / name).is_file()}
     for path in sorted(p for p in home.rglob("*") if p.is_file()):
         name = path.relative_to(home).as_posix()

@@ -29,16 +29,16 @@ FLAG = ("kind", "subject", "text", "remedy")
 
 def read(folder: Path) -> tuple[list[Row], dict[str, str]]:
     """The rows in a folder, oldest first, and what is wrong with every other `.json` there, by its name."""
-    found: list[tuple[int, str, Row]] = []
+    dated: list[tuple[int, str, Row]] = []
     wrong: dict[str, str] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append((path.lstat().st_mtime_ns, path.name, row(path)))
+            dated.append((path.lstat().st_mtime_ns, path.name, row(path)))
         except FileNotFoundError:  # it went meanwhile
             continue
         except ValueError as error:
             wrong[path.name] = str(error)
-    return [each for *_, each in sorted(found, key=lambda each: each[:2])], wrong
+    return [each for *_, each in sorted(dated, key=lambda each: each[:2])], wrong
 
 
 def row(path: Path) -> Row:
@@ -53,12 +53,12 @@ def row(path: Path) -> Row:
         what = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}.get(stat.S_IFMT(about.st_mode), "a special file")
         raise ValueError(f"is {what}")
     fresh = time.time_ns() - about.st_mtime_ns < FRESH  # it may be written again before its time changes
-    found = (_read.__wrapped__ if fresh else _read)(
+    outcome = (_read.__wrapped__ if fresh else _read)(
         path, about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
     )
-    if isinstance(found, str):
-        raise ValueError(found)
-    return found.copy()
+    if isinstance(outcome, str):
+        raise ValueError(outcome)
+    return outcome.copy()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -67,28 +67,28 @@ def _read(path: Path, size: int, *stamp: int) -> Row | str:
     if size > LIMIT:
         return f"has {size / 1e6:,.0f} MB, more than any row"
     try:
-        found = plain.restored(proof.unseal(path.read_bytes().decode(), since="stages"))
+        entries = plain.restored(proof.unseal(path.read_bytes().decode(), since="stages"))
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except RecursionError:
         return "is nested too deeply"
     except ValueError as error:
         return f"is no row ({plain.line(str(error))})"
-    wrong = fault(found, path.stem)
-    return f"is no row ({plain.line(wrong)})" if wrong else found
+    wrong = fault(entries, path.stem)
+    return f"is no row ({plain.line(wrong)})" if wrong else entries
 
 
-def fault(found: Row, name: str) -> str | None:
+def fault(entries: Row, name: str) -> str | None:
     """What keeps an entry of a row from being read; None where nothing does. `name` is what its file is called."""
-    missing = [key for key in REQUIRED if found.get(key) is None]
+    missing = [key for key in REQUIRED if entries.get(key) is None]
     if missing:
         return f"lacks {' and '.join(missing)}"
-    for key, value in found.items():
+    for key, value in entries.items():
         wanted = _wanted(key)
         if wanted and not wanted[1](value) and not (value is None and wanted[0] in MAY_LACK):
             return f"{key[:80]} is not {wanted[0]}"
-    if found["key"] != name or plain.line(name) != name:
-        return f"its key {found['key'][:80]!r} is not its name"
+    if entries["key"] != name or plain.line(name) != name:
+        return f"its key {entries['key'][:80]!r} is not its name"
     return None
 
 
