@@ -92,14 +92,15 @@ class Pnp(Attack):
 
 def descended(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int, lr: float) -> Tensor:
     """`start` (N, C, H, W) after `steps` of Adam down the sum of `loss`, one value per image, clamped to [0, 1]."""
-    x = start.detach().clone().requires_grad_()
+    x = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
     optimizer = torch.optim.Adam([x], lr, (0.9, 0.99), fused=True)
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = lr * (1 - step / steps)
             # torch.autograd.grad reaches the image alone, so the target's parameters gather no gradients
-            (x.grad,) = torch.autograd.grad(loss(x).sum(), x)
+            (slope,) = torch.autograd.grad(loss(x).sum(), x)
+            x.grad = slope.contiguous()  # a fused step reads memory in its order
             optimizer.step()
             x.detach().clamp_(0, 1)
     return x.detach()

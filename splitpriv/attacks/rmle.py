@@ -143,7 +143,8 @@ class Search(Reconstructor):
                 if step in shown:
                     curve.append(loss.detach())
                 # torch.autograd.grad reaches the image alone, so the target's parameters gather no gradients
-                (free.grad,) = torch.autograd.grad((loss / scale + self.tv * variation(x, attack.tv_power)).sum(), free)
+                (slope,) = torch.autograd.grad((loss / scale + self.tv * variation(x, attack.tv_power)).sum(), free)
+                free.grad = slope.contiguous()  # a fused step reads memory in its order
                 optimizer.step()
                 if clamp:
                     free.detach().clamp_(0, 1)

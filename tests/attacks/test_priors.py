@@ -17,7 +17,7 @@ from splitpriv.attacks.base import Attack
 from splitpriv.attacks.deep_prior import DeepPrior
 from splitpriv.attacks.latent import Latent
 from splitpriv.attacks.matching import Likelihood
-from splitpriv.attacks.pnp import Pnp
+from splitpriv.attacks.pnp import Pnp, descended
 from splitpriv.attacks.priors import DenoiserPrior, VaePrior
 from splitpriv.nets.image_priors import DeepDecoders, Denoiser, Vae
 from splitpriv.run.prepare import prepare
@@ -169,3 +169,15 @@ def test_nets_of_any_image(image: tuple[int, int, int]) -> None:
     assert net().shape == x.shape
     net().square()[0].sum().backward()
     assert all(p.grad is not None and not p.grad[1:].any() for p in net.parameters())  # each image has its own net
+
+
+def test_a_gradient_in_another_order_of_memory_steps_alike() -> None:
+    """A fused optimiser takes values in their order in memory: behind a network in channels_last that was another."""
+    target, grey = torch.rand(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.5)
+
+    def distance(x: Tensor, order: torch.memory_format) -> Tensor:
+        return (x.contiguous(memory_format=order) - target.contiguous(memory_format=order)).square().sum((1, 2, 3))
+
+    orders = (torch.contiguous_format, torch.channels_last)
+    plain, last = (descended(lambda x, order=order: distance(x, order), grey, 30, 0.05) for order in orders)
+    assert torch.allclose(plain, last, atol=1e-6)
