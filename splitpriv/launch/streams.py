@@ -36,7 +36,8 @@ def _tolerate() -> None:
     """Let both streams spell what their encoding lacks, whatever PYTHONIOENCODING or the system make of them."""
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", SPELLING) != SPELLING and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=SPELLING)
+            with suppress(OSError):  # its file was put in the place of another: it stays as it is
+                stream.reconfigure(errors=SPELLING)
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
