@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from splitpriv.config import LISTS, MISSING, nearest
+from splitpriv.config import MISSING, nearest
 from splitpriv.types import UserError
 
 TRUSTED = ("splitpriv.", "torch.optim.")
@@ -82,7 +82,7 @@ def bind(node: Mapping[str, Any], where: str, problems: list[str], kind: Any = N
                 f"{where}: has settings but is not listed; add {name} to {group}=[...] or drop them: ~{where}"
             )
         target = locate(str(node["_target_"]), where)
-        wanted = kind or (KINDS.get(group) if not name or group in LISTS else object)  # a part of a part may be any
+        wanted = kind or KINDS.get(group)
         if wanted is None:
             raise UserError(f"{where}: takes no _target_; remove it")
         if not _makes(target, wanted):

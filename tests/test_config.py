@@ -172,3 +172,9 @@ def test_a_misplaced_package_line_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         problem
         == "attack: an option has no name; the first line of rmle.yaml in conf/attack/ must be `# @package attack.NAME`"
     )
+
+
+def test_what_takes_no_target_is_given_none() -> None:
+    """A bottleneck is plain values; a class of ours at its place is refused like any other."""
+    cfg = changed(tiny(), "split.bottleneck", {"_target_": "splitpriv.store.folder.Store"})
+    assert any(p.startswith("split.bottleneck: takes no _target_") for p in check(cfg))

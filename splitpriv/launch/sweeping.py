@@ -34,12 +34,9 @@ CONFIGS = "configs"  # in that of a sweep: the config of each of its points, by 
 def fresh(root: Path, name: str = "") -> Path:
     """A folder below `root` for the sweep that begins now, called by time, process and perhaps what it is of."""
     stamp = "_".join([time.strftime("%Y-%m-%d_%H-%M-%S"), str(os.getpid()), *([name] if name else [])])
-    folder = root / "multirun" / stamp
-    for again in itertools.count(2):  # a process may begin several in one second
-        if not folder.exists():
-            return folder
-        folder = folder.with_name(f"{stamp}_{again}")
-    raise AssertionError("itertools.count ends")
+    names = itertools.chain([stamp], (f"{stamp}_{again}" for again in itertools.count(2)))
+    places = (root / "multirun" / each for each in names)  # a process may begin several sweeps in one second
+    return next(place for place in places if not place.exists())
 
 
 @contextmanager

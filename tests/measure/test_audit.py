@@ -258,8 +258,11 @@ def test_the_yaml_builds() -> None:
 
     node: Any = OmegaConf.to_container(OmegaConf.load(config.CONF / "measure" / "audit.yaml"))
     assert node["defaults"] == ["default", "_self_"]
-    audit = targets.build(node["audit"], "measure.audit")()
+    problems: list[str] = []
+    audit = targets.bind(node["audit"], "measure.audit", problems, "Audit")()
     assert isinstance(audit, Audit)
     assert isinstance(audit.infonce, information.InfoNCE)
-    with pytest.raises(UserError, match=r"measure\.audit\.infonce\.steps"):
-        targets.build({**node["audit"], "infonce": {**node["audit"]["infonce"], "steps": 0}}, "measure.audit")
+    assert problems == []
+    none = {**node["audit"], "infonce": {**node["audit"]["infonce"], "steps": 0}}
+    targets.bind(none, "measure.audit", problems, "Audit")
+    assert len(problems) == 1 and problems[0].startswith("measure.audit.infonce.steps: ")
