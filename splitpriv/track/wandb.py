@@ -169,5 +169,5 @@ def _wandb() -> Any:
     try:
         import wandb
     except ImportError as error:
-        raise UserError("track: wandb is not installed; pip install 'splitpriv[wandb]'") from error
+        raise UserError("track: wandb is not installed; pip install 'wandb>=0.19,<1'") from error
     return wandb

@@ -208,7 +208,7 @@ def test_an_absent_wandb_fails_no_run(
     replaced("raise ImportError('absent')\n")
     row = point(prepare(tiny("track=[wandb]")))
     assert Store(tmp_path / "outputs").row(row["key"]) == row
-    assert "pip install 'splitpriv[wandb]'" in capsys.readouterr().err
+    assert "pip install 'wandb>=0.19,<1'" in capsys.readouterr().err
 
 
 def test_a_hanging_wandb_is_left_behind(
