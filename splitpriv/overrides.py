@@ -33,11 +33,16 @@ def value_of(word: str) -> str:
     return word.partition("=")[2]
 
 
-def spelled(key: str, value: str) -> str:
-    """An override with its value quoted for Hydra, and all of it for the shell."""
+def quoted(key: str, value: str) -> str:
+    """An override with its value quoted for Hydra."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
-    word = f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def spelled(key: str, value: str) -> str:
+    """The same, quoted for the shell, too."""
+    word = quoted(key, value)
     return shlex.quote(word) if any(c in word for c in '"$`!\\') else f'"{word}"'
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 from tqdm import tqdm
@@ -45,9 +46,19 @@ class Lines:
                 print(line, file=sys.stderr, flush=True)
 
 
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this, and can draw a bar."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and hasattr(shell, "kernel") and find_spec("ipywidgets") is not None
+
+
 def bar(label: str, total: int, unit: str = "epoch", initial: int = 0) -> Any:
-    """A bar on standard error, or lines where that is no terminal; nothing when SPLITPRIV_PROGRESS=0."""
+    """A bar on standard error or in a notebook, lines where there is neither; nothing when SPLITPRIV_PROGRESS=0."""
     silent = os.environ.get("SPLITPRIV_PROGRESS") == "0"
+    if not silent and in_notebook():
+        from tqdm.notebook import tqdm as drawn
+
+        return drawn(total=total, initial=initial, desc=label, unit=unit, leave=False)
     if not silent and not sys.stderr.isatty():
         return Lines(label, total, unit, initial)
     return tqdm(total=total, initial=initial, desc=label, unit=unit, disable=silent, leave=False, dynamic_ncols=True)

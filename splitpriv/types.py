@@ -32,6 +32,10 @@ class UserError(Exception):
         super().__init__("\n".join(problems))
         self.problems = list(problems)
 
+    def _render_traceback_(self) -> list[str]:
+        """A notebook's cell shows the problems alone, as the command line does."""
+        return [f"splitpriv: {problem}" for problem in self.problems]
+
 
 @contextmanager
 def blame(where: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from splitpriv import plain
 from splitpriv.store import proof, rows
 from splitpriv.store.rows import Row
+from splitpriv.types import UserError
 
 State = Literal["cached", "failed", "partial", "missing"]
 NAMED = 3  # files that are no rows, in one line
@@ -110,6 +111,21 @@ class Store:
         except ValueError as error:
             _say_once(f"{path}: {error}; it counts as missing, and the run that made it makes it again")
             return None
+
+    def find(self, start: str) -> Row:
+        """The row whose key is, or alone begins with, `start`; raise UserError where there is none, or several."""
+        if whole := self.row(start) if start else None:
+            return whole
+        keys = sorted(path.stem for path in (self.root / "rows").glob("*.json"))
+        near = [key for key in keys if start and key.startswith(start)]
+        found = self.row(near[0]) if len(near) == 1 else None
+        if found is not None:
+            return found
+        if len(near) > 1:
+            raise UserError(
+                f"key: {start} begins {len(near)} keys, {', '.join(near[:NAMED])}; give more of its letters"
+            )
+        raise UserError(f"key: no run in {self.root} has a key that begins with {start!r}; `splitpriv rows` lists them")
 
     def rows(self, where: Mapping[str, str] | None = None) -> list[Row]:
         """All rows whose values are those that `where` writes, oldest first; one line names what is no row."""
