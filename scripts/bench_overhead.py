@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended
-from splitpriv.run.fit import CHUNK, Job, Recipe, SplitFit
+from splitpriv.run.fit import CHUNK, Job, SplitFit
 from splitpriv.run.parts import make_model
+from splitpriv.run.recipe import Recipe
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Phase
 

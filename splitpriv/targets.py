@@ -22,7 +22,7 @@ KINDS = {  # what the parts of each group are, by name: this file imports none o
     "defense": "splitpriv.defenses.base.Defense",
     "monitor": "splitpriv.defenses.adversarial.Monitor",
     "attack": "splitpriv.attacks.base.Attack",
-    "optim": "splitpriv.run.fit.Recipe",
+    "optim": "splitpriv.run.recipe.Recipe",
     "protocol": "splitpriv.data.protocol.Protocol",
     "knowledge": "splitpriv.data.knowledge.Knowledge",
     "measure": "splitpriv.measure.measure.Measure",

@@ -24,5 +24,6 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLITPRIV_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("SPLITPRIV_CACHE", str(tmp_path / "cache"))
     if "SPLITPRIV_DATA" not in os.environ:
         monkeypatch.setenv("SPLITPRIV_DATA", str(tmp_path / "data"))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from splitpriv import config, targets
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.run.fit import Job, Recipe, SplitFit
+from splitpriv.run.fit import Job, SplitFit
+from splitpriv.run.recipe import Recipe
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Phase, Spec
 

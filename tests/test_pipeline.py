@@ -17,7 +17,7 @@ from splitpriv.attacks.decoder import Decoder
 from splitpriv.defenses.base import Defense
 from splitpriv.run import context, pipeline, stages
 from splitpriv.run.fit import SplitFit
-from splitpriv.run.pipeline import preview
+from splitpriv.run.plan import preview
 from splitpriv.run.prepare import check, prepare
 from splitpriv.run.row import read_json
 from splitpriv.store import Store

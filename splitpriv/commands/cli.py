@@ -20,7 +20,7 @@ from splitpriv.tables import cli as tables
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
-    from splitpriv.run.prepare import Prepared
+    from splitpriv.run.plan import Planned
 
 EXAMPLES = """examples:
   splitpriv run                                          the default: shipped images, tiny network, no defence
@@ -104,16 +104,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _single(words: Sequence[str]) -> Prepared:
+def _single(words: Sequence[str]) -> Planned:
     """One run, checked; what several words say of one key is told."""
-    from splitpriv.run.prepare import from_overrides
+    from splitpriv.run import known
 
     for line in overrides.last_of(words)[1]:
         say(line)
     for word in words:
         if overrides.is_hydra(word):
             raise UserError(f"{overrides.key_of(word)}: is for sweeps; add -m, or leave it out")
-    return from_overrides(words)
+    return known.planned(words)
 
 
 def sweep(words: Sequence[str]) -> int:
@@ -130,7 +130,7 @@ def sweep(words: Sequence[str]) -> int:
     return complain(failed) if failed else 0
 
 
-def _stamped(prepared: Prepared) -> Path:
+def _stamped(prepared: Planned) -> Path:
     """The folder of a sweep that starts now."""
     from splitpriv.launch import sweeping
 
@@ -141,7 +141,7 @@ def check(args: argparse.Namespace) -> int:
     """Print the key and the state of every stage, or with -m those of every point of a sweep."""
     from splitpriv.launch import points, search
     from splitpriv.report import preview, terminal
-    from splitpriv.run import pipeline
+    from splitpriv.run.plan import preview as states_of
     from splitpriv.store import Store
 
     if args.multirun and not points.searches(args.overrides):
@@ -151,8 +151,8 @@ def check(args: argparse.Namespace) -> int:
         preview.print_sweep({str(point): point.prepared for point in runs})
         return 0
     prepared = search.checked(args.overrides)[0] if args.multirun else _single(args.overrides)
-    states, row = pipeline.preview(prepared, Store(prepared.cfg["paths"]["outputs"]))
-    pipeline.say_reading(prepared)
+    states, row = states_of(prepared, Store(prepared.cfg["paths"]["outputs"]))
+    prepared.say_reading()
     terminal.print_plan(states, prepared.plan.row, row)
     return 0
 

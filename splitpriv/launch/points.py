@@ -11,7 +11,7 @@ from splitpriv.options import REPLACEABLE
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
-    from splitpriv.run.prepare import Prepared
+    from splitpriv.run.plan import Planned
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Point:
 
     words: tuple[str, ...]
     swept: tuple[str, ...]
-    prepared: Prepared
+    prepared: Planned
 
     def __str__(self) -> str:
         return " ".join(self.swept) or "as it is"
@@ -101,7 +101,7 @@ def settle(jobs: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[str]]:
 
 def prepare(jobs: Sequence[Sequence[str]]) -> list[Point]:
     """Check every point; raise UserError with all problems, each once, with the first point that has it."""
-    from splitpriv.run.prepare import from_overrides
+    from splitpriv.run import known
 
     shared = set(jobs[0]).intersection(*jobs)
     points: list[Point] = []
@@ -109,7 +109,7 @@ def prepare(jobs: Sequence[Sequence[str]]) -> list[Point]:
     for job in jobs:
         swept = tuple(word for word in job if word not in shared)
         try:
-            points.append(Point(tuple(job), swept, from_overrides(job)))
+            points.append(Point(tuple(job), swept, known.planned(job)))
         except UserError as error:
             for problem in error.problems:
                 problems.setdefault(problem, []).append(" ".join(swept))

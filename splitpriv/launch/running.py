@@ -11,21 +11,34 @@ from splitpriv.store import say
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
-    from splitpriv.run.prepare import Prepared
-    from splitpriv.store import Row
+    from splitpriv.run.plan import Planned
+    from splitpriv.store import Row, Store
 
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def point(prepared: Prepared, wait: bool = True) -> Row:
+def point(planned: Planned, wait: bool = True) -> Row:
     """Make one run, which the trackers follow, and print its result; a sweep does not `wait` for them."""
+    from splitpriv.report import terminal
+    from splitpriv.store import Store
+
+    store = Store(planned.cfg["paths"]["outputs"])
+    row = None if planned.cfg["track"] else store.row(planned.plan.row)
+    if row is None:
+        return _made(planned, store, wait)
+    with streams.shown():
+        terminal.print_row(row, store)
+    return row
+
+
+def _made(planned: Planned, store: Store, wait: bool) -> Row:
     from splitpriv import track
     from splitpriv.report import terminal
     from splitpriv.run import pipeline
-    from splitpriv.store import Store
+    from splitpriv.run.prepare import whole
 
-    store = Store(prepared.cfg["paths"]["outputs"])
+    prepared = whole(planned)
     with track.follow(prepared, store, wait) as said:
         row = pipeline.execute(prepared, store)
         with streams.shown():

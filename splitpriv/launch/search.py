@@ -13,10 +13,10 @@ from splitpriv.store import say
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
-    from splitpriv.run.prepare import Prepared
+    from splitpriv.run.plan import Planned
 
 
-def checked(words: Sequence[str]) -> tuple[Prepared, set[str]]:
+def checked(words: Sequence[str]) -> tuple[Planned, set[str]]:
     """The first point that may be made, and the parts that points have; raise UserError where one cannot run."""
     jobs, _ = points.settle(points.ends(words))
     for line in overrides.last_of(words)[1]:
@@ -30,7 +30,7 @@ def checked(words: Sequence[str]) -> tuple[Prepared, set[str]]:
     return runs[0].prepared, set().union(*(config.parts_of(job) for job in points.ends(words)))
 
 
-def run(words: Sequence[str], home: Callable[[Prepared], Path]) -> list[str]:
+def run(words: Sequence[str], home: Callable[[Planned], Path]) -> list[str]:
     """Let the sweeper search, in the folder that `home` names; return the problems of points that failed."""
     prepared, known = checked(words)
     chosen = {overrides.key_of(word): overrides.value_of(word) for word in words}

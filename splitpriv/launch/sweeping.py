@@ -124,7 +124,7 @@ class Task:
         """Run it; what its `objective` names is returned."""
         from hydra.core.hydra_config import HydraConfig
 
-        from splitpriv.run.prepare import from_overrides, prepare
+        from splitpriv.run import known
 
         job = HydraConfig.get()
         home, words = self.home / str(job.job.num), list(job.overrides.task)
@@ -134,9 +134,9 @@ class Task:
         with chdir(self.here), FileLock(home / LOCK):
             try:
                 if self.made:
-                    prepared = prepare(json.loads((self.home / CONFIGS / f"{job.job.num}.json").read_text()))
+                    prepared = known.of(json.loads((self.home / CONFIGS / f"{job.job.num}.json").read_text()))
                 else:
-                    prepared = from_overrides(points.fit(words, set(self.known)))
+                    prepared = known.planned(points.fit(words, set(self.known)))
                 row = running.point(prepared, wait=False)
                 numbers = aims.values(prepared.cfg["objective"], row)
                 write_atomic(home / DONE, json.dumps({"key": row["key"]}))

@@ -8,12 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from splitpriv.report.terminal import COLOURS, console
-from splitpriv.run import pipeline
-from splitpriv.run.prepare import Prepared
+from splitpriv.run.plan import Planned, preview
 from splitpriv.store import Store
 
 
-def print_sweep(points: Mapping[str, Prepared]) -> None:
+def print_sweep(points: Mapping[str, Planned]) -> None:
     """A line for each point: its row's key, how many of its stages are cached, and what it would make first.
 
     Stages that several points share are made by the first of them, and counted there.
@@ -25,7 +24,7 @@ def print_sweep(points: Mapping[str, Prepared]) -> None:
     todo: dict[str, int] = {}
     cached = 0
     for name, prepared in points.items():
-        states, row = pipeline.preview(prepared, Store(prepared.cfg["paths"]["outputs"]))
+        states, row = preview(prepared, Store(prepared.cfg["paths"]["outputs"]))
         kept = sum(state == "cached" for _, state in states)
         new = [stage for stage, state in states if state != "cached" and (stage.kind, stage.key) not in seen]
         if row == "cached":
@@ -41,14 +40,14 @@ def print_sweep(points: Mapping[str, Prepared]) -> None:
     print(f"cost: {_epochs(points, seen)}")
 
 
-def _epochs(points: Mapping[str, Prepared], todo: set[tuple[str, str]]) -> str:
+def _epochs(points: Mapping[str, Planned], todo: set[tuple[str, str]]) -> str:
     """The length of all trainings that are to be made, each counted once."""
     fits: dict[str, float] = {}
     attacks: dict[str, str] = {}
     for prepared in points.values():
         for phase, key in zip(prepared.plan.phases, prepared.plan.fits, strict=True):
             if ("fit", key) in todo:
-                fits[key] = phase.epochs or prepared.parts.optim.epochs
+                fits[key] = phase.epochs or prepared.cfg["optim"]["epochs"]
         for name, key in prepared.plan.attacks.items():
             if ("attack", key) in todo:
                 node = prepared.cfg["attack"][name]

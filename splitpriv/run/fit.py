@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,9 +19,10 @@ from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.progress import bar
 from splitpriv.run import limits
+from splitpriv.run.recipe import Recipe
 from splitpriv.store.state import seed_epoch
 from splitpriv.tasks.base import Task
-from splitpriv.types import Count, Epoch, Phase, Positive, Step, UserError
+from splitpriv.types import Epoch, Phase, Step, UserError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 # Lightning's talk with torch, and what frozen parts are meant to be
@@ -29,19 +30,6 @@ for _said in ("LeafSpec", "in eval mode at the start"):
     warnings.filterwarnings("ignore", message=f".*{_said}.*")
 
 CHUNK = 32  # steps per Lightning `training_step`: its bookkeeping costs as much as a small step
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """The `optim` group: epochs, batch size, largest gradient norm, optimiser and per-epoch schedule."""
-
-    key_name: ClassVar[str] = "splitpriv.fit.Recipe"
-
-    epochs: Count
-    batch: Count
-    clip: Positive | None
-    optimizer: Callable[..., torch.optim.Optimizer]
-    schedule: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,13 @@ from splitpriv.defenses.parts.aside import aside
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.run import limits
-from splitpriv.run.fit import Recipe
+from splitpriv.run.plan import WHOLE
+from splitpriv.run.recipe import Recipe
 from splitpriv.run.runtime import Runtime
 from splitpriv.store.keys import listed
 from splitpriv.targets import build
 from splitpriv.tasks.base import Task
 from splitpriv.types import Phase, Spec, UserError, blame
-
-WHOLE = (Phase("fit"),)
 
 
 @dataclass

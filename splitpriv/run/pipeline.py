@@ -7,24 +7,9 @@ from functools import partial
 from splitpriv.measure import samples
 from splitpriv.run import stages
 from splitpriv.run.context import Run
-from splitpriv.run.plan import Stage
 from splitpriv.run.prepare import Prepared
 from splitpriv.run.row import make_row, read_json
-from splitpriv.store import Row, State, Store, say
-
-
-def preview(prepared: Prepared, store: Store) -> tuple[list[tuple[Stage, State]], State]:
-    """The state of each stage of a run, and that of its row."""
-    plan = prepared.plan
-    states = [(stage, store.state(stage.kind, stage.key)) for stage in plan.stages()]
-    return states, "cached" if store.row(plan.row) else "missing"
-
-
-def say_reading(prepared: Prepared) -> None:
-    """What was read of one's own images, and what was not."""
-    reading = prepared.parts.dataset.reading
-    for line in reading.lines(most=8) if reading else ():
-        say(f"data: {line}")
+from splitpriv.store import Row, Store, say
 
 
 def execute(prepared: Prepared, store: Store) -> Row:
@@ -35,7 +20,7 @@ def execute(prepared: Prepared, store: Store) -> Row:
         return finished
     run = Run(prepared, store, prepared.parts.runtime.start())
     _ = run.known  # what is wrong with the data shows before anything is trained
-    say_reading(prepared)
+    prepared.say_reading()
     shared = read_json(run.kept("measure", plan.copies, partial(stages.copies, run)) / "facts.json")
     for flag in samples.copies(shared, prepared.cfg["protocol"]["overlap"]):
         say(f"data: {flag.text}")

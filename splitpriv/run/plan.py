@@ -1,20 +1,23 @@
-"""The key of every stage of a run, before anything is trained."""
+"""The key of every stage of a run, before anything is trained. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from splitpriv.config import Config
-from splitpriv.run.parts import WHOLE, Parts
+from splitpriv.store import State, Store
 from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase
 
+if TYPE_CHECKING:
+    from splitpriv.run.parts import Parts
+
 Kind = Literal["fit", "prior", "attack", "measure"]
 
-
+WHOLE = (Phase("fit"),)
 SHARED = ("slices", "shuffle", "seed", "overlap", "limit", "duplicates")  # what a protocol says of who has an image
 
 
@@ -64,6 +67,23 @@ class Plan:
             *(stage for name, (attack, scores) in self.clean.items()
               for stage in (Stage("attack", name, attack, True), Stage("measure", name, scores, True))),
         ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run by its config and its plan, which is all that is needed to say what of it is there."""
+
+    cfg: Config
+    plan: Plan
+
+    def say_reading(self) -> None:
+        """What was read of one's own images, and what was not; a run that reads none says nothing."""
+
+
+def preview(planned: Planned, store: Store) -> tuple[list[tuple[Stage, State]], State]:
+    """The state of each stage of a run, and that of its row."""
+    states = [(stage, store.state(stage.kind, stage.key)) for stage in planned.plan.stages()]
+    return states, "cached" if store.row(planned.plan.row) else "missing"
 
 
 def make_plan(cfg: Config, parts: Parts) -> Plan:

@@ -11,7 +11,8 @@ from splitpriv import config, targets
 from splitpriv.config import LISTS, SINGLE, Config, nearest
 from splitpriv.run import aims, limits
 from splitpriv.run.parts import Parts, assemble
-from splitpriv.run.plan import Plan, make_plan
+from splitpriv.run.plan import Planned, make_plan
+from splitpriv.store import say
 from splitpriv.types import UserError, Whole
 
 SEEDS = ("seed", "attack_seed")
@@ -19,17 +20,21 @@ SPLIT = ("at", "bottleneck")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Planned):
     """A run that nothing speaks against, before anything is trained."""
 
-    cfg: Config
     parts: Parts
-    plan: Plan
+
+    def say_reading(self) -> None:
+        """What was read of one's own images, and what was not."""
+        reading = self.parts.dataset.reading
+        for line in reading.lines(most=8) if reading else ():
+            say(f"data: {line}")
 
     def reseeded(self, seed: int, attack_seed: int) -> Prepared:
         """The same run with other seeds, on which no part depends."""
         cfg = {**self.cfg, "seed": seed, "attack_seed": attack_seed}
-        return Prepared(cfg, self.parts, make_plan(cfg, self.parts))
+        return Prepared(cfg, make_plan(cfg, self.parts), self.parts)
 
 
 def prepare(cfg: Config) -> Prepared:
@@ -54,7 +59,7 @@ def prepare(cfg: Config) -> Prepared:
         problems += aims.problems(cfg, {name: attack.recovers for name, attack in parts.attacks.items()})
     if problems or parts is None:
         raise UserError(*_specific(problems))
-    return Prepared(cfg, parts, make_plan(cfg, parts))
+    return Prepared(cfg, make_plan(cfg, parts), parts)
 
 
 def _specific(problems: Sequence[str]) -> list[str]:
@@ -62,6 +67,11 @@ def _specific(problems: Sequence[str]) -> list[str]:
     keys = {problem.partition(": ")[0] for problem in problems}
     return [p for p in dict.fromkeys(problems)
             if limits.UNBUILT not in p or not any(k.startswith(f"{p.partition(': ')[0]}.") for k in keys)]  # fmt: skip
+
+
+def whole(planned: Planned) -> Prepared:
+    """A run with its parts; what was only known from before is held against all rules again."""
+    return planned if isinstance(planned, Prepared) else prepare(planned.cfg)
 
 
 def check(cfg: Config) -> list[str]:

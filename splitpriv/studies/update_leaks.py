@@ -178,7 +178,7 @@ def shadow_of(target: Run, train: Split, val: Split, share: float) -> Run:
         plan, start=other(plan.start), fits=tuple(map(other, plan.fits)), seeds=tuple(map(other, plan.seeds))
     )
     given = {**target.splits, "train": train, "val": val}
-    return Run(Prepared({**target.cfg, "monitor": {}}, target.parts, own), target.store, target.device, given)
+    return Run(Prepared({**target.cfg, "monitor": {}}, own, target.parts), target.store, target.device, given)
 
 
 def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:

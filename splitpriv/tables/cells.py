@@ -113,7 +113,7 @@ def expand(table: Table, scale: Scale, extra: Extra, rows: Sequence[str] = ()) -
 
 def inspect(cells: Sequence[Cell], store: Store) -> None:
     """Fill in key and state of every cell. Seeds change no other value, so a row is composed once for all of them."""
-    from splitpriv.run import pipeline
+    from splitpriv.run.plan import preview
 
     known: dict[tuple[str, ...], Prepared | list[str]] = {}
     for cell in cells:
@@ -130,7 +130,7 @@ def inspect(cells: Sequence[Cell], store: Store) -> None:
             continue
         cell.prepared = outcome.reseeded(cell.seed, cell.attack_seed)
         cell.key = cell.prepared.plan.row
-        stages, row = pipeline.preview(cell.prepared, store)
+        stages, row = preview(cell.prepared, store)
         cell.stages = [stage for stage, state in stages if state != "cached"]
         states = {state for _, state in stages}
         note = store.root / FAILED / f"{cell.key}.json"

@@ -17,8 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from splitpriv import config, host, targets
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.run.fit import Job, Recipe, SplitFit
+from splitpriv.run.fit import Job, SplitFit
 from splitpriv.run.parts import WHOLE, make_model, make_monitor, schedule
+from splitpriv.run.recipe import Recipe
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Step, UserError
 

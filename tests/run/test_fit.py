@@ -23,7 +23,8 @@ from splitpriv.defenses.noise import Noise
 from splitpriv.measure.measure import utility
 from splitpriv.nets.decoders import conv
 from splitpriv.nets.split import Backbone, SplitNet
-from splitpriv.run.fit import Job, Recipe, SplitFit
+from splitpriv.run.fit import Job, SplitFit
+from splitpriv.run.recipe import Recipe
 from splitpriv.run.train import load_weights, train_phase
 from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Part, Phase, Spec, Step, UserError
