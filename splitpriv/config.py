@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from splitpriv import options, overrides
+from splitpriv import options, overrides, plugins
 from splitpriv.types import UserError
 
 Config = dict[str, Any]
@@ -37,7 +37,7 @@ def compose(words: Sequence[str]) -> Config:
 
     Of a key given more than once the last counts; what is for Hydra itself, its launchers and sweepers, is left out.
     """
-    kept = [word for word in overrides.last_of(words)[0] if not overrides.is_hydra(word)]
+    kept = with_plugins(words)
     if not any(overrides.parse(word)[1] for word in kept):
         try:
             return _compose(kept)
@@ -70,27 +70,46 @@ def _refusals() -> tuple[type[Exception], ...]:
     return HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError, UserError
 
 
+def with_plugins(words: Sequence[str]) -> list[str]:
+    """The words that count, without those for Hydra itself; the plug-ins that they name are the active ones."""
+    kept = [word for word in overrides.last_of(words)[0] if not overrides.is_hydra(word)]
+    told: list[str] = []
+    for word in [word for word in kept if overrides.key_of(word) == "plugins" and "=" in word]:
+        parsed, problem = overrides.parse(word)
+        value = parsed.value() if parsed else None
+        names = [] if value is None else [value] if isinstance(value, str) else value
+        if problem or not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise UserError(problem or "plugins: lists packages, files or folders; write 'plugins=[my_package]'")
+        told += map(str, names)
+    plugins.use(plugins.named(told))
+    plugins.require_apart(CONF)
+    return kept
+
+
 def _compose(words: Sequence[str]) -> Config:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     chosen, values = _apart(words)
     tree, choices, _ = options.compose(CONF, chosen)
     tree = copy.deepcopy(tree)
+    if tree.get("plugins"):
+        raise UserError("plugins: is read before any option is, so no setting names it; give it in the command")
     ConfigLoaderImpl._apply_overrides_to_config(values, tree)
-    return resolve(tree, choices)
+    cfg = resolve(tree, choices)
+    plugins.require_used(flatten(cfg).values())
+    return {**cfg, "plugins": [plugin.entry for plugin in plugins.active()]}
 
 
 def for_hydra(words: Sequence[str]) -> list[str]:
     """Overrides of `compose` as Hydra itself can compose them."""
-    kept = [word for word in overrides.last_of(words)[0] if not overrides.is_hydra(word)]
-    chosen, values = _apart(kept)
+    chosen, values = _apart(with_plugins(words))
     return [*options.compose(CONF, chosen)[2], *(str(value.input_line) for value in values)]
 
 
 def parts_of(words: Sequence[str]) -> set[str]:
     """The defences and attacks that these overrides list, as `defense.noise`; empty where they cannot be composed."""
-    plain = [word for word in words if "@" not in overrides.key_of(word) and not overrides.is_hydra(word)]
     try:
+        plain = [word for word in with_plugins(words) if "@" not in overrides.key_of(word)]
         tree = options.compose(CONF, _apart(plain)[0])[0]
     except _refusals():
         return set()
@@ -150,11 +169,12 @@ def _explain(word: str, error: Exception, good: Sequence[str]) -> str:
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     folder = CONF / key.split("@")[0]
     if folder.is_dir():
-        known = sorted(p.stem for p in folder.glob("*.yaml"))
+        known = options.names(CONF, folder.name)
         unknown = [option for option in options.listed(value) if option not in known]
         if any("/" in option or ".." in option for option in unknown):
             return (
-                f"{key}: {value} is a path; options are called by name, and your own file lies in conf/{folder.name}/"
+                f"{key}: {value} is a path; options are called by name, and your own lie in the conf/{folder.name}/ of "
+                "a plug-in: plugins=[FOLDER]"
             )
         if unknown:
             return f"{key}: no option {', '.join(map(repr, unknown))}; {nearest(unknown[0], known)}"

@@ -11,10 +11,12 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from splitpriv import plugins
 from splitpriv.config import MISSING, nearest
 from splitpriv.types import UserError
 
 TRUSTED = ("splitpriv.", "torch.optim.")
+TOLD = ("torch", "splitpriv", "builtins", *sys.stdlib_module_names)  # no plug-ins
 KINDS = {  # what the parts of each group are, by name: this file imports none of them
     "dataset": "splitpriv.data.base.Dataset",
     "backbone": "splitpriv.nets.split.Backbone",
@@ -44,19 +46,27 @@ def nodes(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Mappi
 
 
 def locate(target: str, where: str) -> Callable[..., Any]:
-    """The class or function that a `_target_` names; raise UserError for anything outside splitpriv and torch.optim."""
-    if not str(target).startswith(TRUSTED):
-        raise UserError(f"{where}._target_: {target!r} is refused; targets start with {' or '.join(TRUSTED)}")
+    """The class or function that a `_target_` names; raise UserError for anything outside splitpriv, torch.optim and
+    the plug-ins that the run names.
+    """
+    trusted = (*TRUSTED, *(f"{plugin.name}." for plugin in plugins.active()))
+    if not str(target).startswith(trusted):
+        top = str(target).partition(".")[0]
+        raise UserError(
+            f"{where}._target_: {target!r} is refused; targets start with {' or '.join(trusted)}"
+            + (f", or name its package: plugins=[{top}]" if top.isidentifier() and top not in TOLD else "")
+        )
     module, _, name = target.rpartition(".")
     if any(part.startswith("_") for part in target.split(".")):  # importing __main__ would run it
         raise UserError(f"{where}._target_: {target!r} is refused; name a public class or function")
     try:
-        member = getattr(importlib.import_module(module), name)
+        own = plugins.of(target)
+        member = plugins.member(target, where) if own else getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{where}._target_: cannot import {target!r} ({error}); correct the dotted path") from error
-    if not callable(member) or not str(getattr(member, "__module__", "")).startswith(
-        TRUSTED
-    ):  # what a module of ours merely imports
+    if not callable(member) or not f"{getattr(member, '__module__', '')}.".startswith(
+        trusted
+    ):  # what a module merely imports
         raise UserError(f"{where}._target_: {target!r} is refused; name a class or function defined there")
     return member
 
@@ -94,7 +104,12 @@ def bind(node: Mapping[str, Any], where: str, problems: list[str], kind: Any = N
     expected = settings(target)
     given = {str(k): v for k, v in node.items() if k != "_target_"}
     for key in sorted(set(given) - set(expected)):
-        problems.append(f"{where}.{key}: {target.__name__} has no such setting; {nearest(key, sorted(expected))}")
+        by_place = key in inspect.signature(target).parameters
+        problems.append(
+            f"{where}.{key}: {target.__name__} takes it by position; write a * before the settings in its signature"
+            if by_place and not str(target.__module__).startswith(TRUSTED)
+            else f"{where}.{key}: {target.__name__} has no such setting; {nearest(key, sorted(expected))}"
+        )
     for key, parameter in expected.items():
         if key not in given and parameter.default is parameter.empty:
             problems.append(f"{where}.{key}: is missing; {target.__name__} needs it")
@@ -152,11 +167,16 @@ def _annotation(target: Callable[..., Any], key: str) -> Any:
     return annotation
 
 
+def follows(target: Callable[..., Any]) -> bool:
+    """Whether a target is written for us: its settings are keyword-only, and their annotations the schema."""
+    return not target.__module__.startswith("torch.")
+
+
 @functools.cache
 def settings(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters of a target that belong in YAML: keyword-only ones of ours, all but the first of torch.optim's."""
     parameters = list(inspect.signature(target).parameters.values())
-    ours = target.__module__.startswith("splitpriv.")
+    ours = follows(target)
     return {p.name: p for i, p in enumerate(parameters) if (p.kind is p.KEYWORD_ONLY if ours else i > 0)}
 
 
@@ -172,7 +192,7 @@ def _valid(value: Any, target: Callable[..., Any], key: str, where: str, problem
     from pydantic import ValidationError
 
     annotation = settings(target)[key].annotation
-    if not target.__module__.startswith("splitpriv."):
+    if not follows(target):
         if isinstance(value, str) and not any(word in str(annotation) for word in ("str", "Literal")):
             problems.append(f"{where}: should be a number, got {value!r}{_respelled(where, value)}; correct it")
         return value

@@ -19,7 +19,7 @@ from splitpriv.store.keys import fingerprint
 PACKAGE = Path(splitpriv.__file__).parent
 LAYERS = [  # rooms, or modules of the root: each may import from those before it
     {"types", "metrics", "plain", "progress", "_torchvision", "host", "stop"},
-    {"overrides"},
+    {"overrides", "plugins"},
     {"options"},
     {"config"},
     {"targets"},

@@ -20,7 +20,7 @@ from splitpriv.run.prepare import check
 from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase, UserError
 
-FREE = ("objective", "paths.", "choices.", "runtime.", "track")  # never in a key, but for the precision
+FREE = ("objective", "plugins", "paths.", "choices.", "runtime.", "track")  # never in a key, but for the precision
 OVERRIDES = (
     "defense=[cem,adversarial,noise]", "decoder@defense.adversarial.net=conv", "attack=[decoder,rmle]", *MONITOR,
     "split=bottleneck", "split.at=1",

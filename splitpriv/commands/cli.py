@@ -36,6 +36,9 @@ EXAMPLES = """examples:
 """
 
 
+HYDRAS = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}  # where Hydra's own commands look
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
@@ -70,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     args, rest = top.parse_known_args(argv)  # argparse leaves overrides that follow an option to us
     if wrong := [r for r in rest if r.startswith("-")]:
+        if HYDRAS & {word.partition("=")[0] for word in wrong}:
+            told = "options of your own come with a plug-in, a folder that holds conf/<group>/<option>.yaml"
+            return complain([f"{wrong[0].partition('=')[0]}: {told}; write plugins=[FOLDER]"])
         if args.command in ("run", "check") and all("=" in word for word in wrong):
             return complain(overrides.parse(word)[1] for word in wrong)
         top.error(f"unrecognized arguments: {' '.join(wrong)}")

@@ -24,15 +24,16 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the data sets, or fetch, verify or describe one."""
-    from splitpriv import config
+    from splitpriv import config, options
     from splitpriv.targets import build
 
-    names = sorted(p.stem for p in (config.CONF / "dataset").glob("*.yaml"))
     name = args.name
+    config.with_plugins([*args.overrides, *([name] if name and "=" in name else [])])
+    names = options.names(config.CONF, "dataset")
     if args.action == "list":
         for known in names:
-            first = (config.CONF / "dataset" / f"{known}.yaml").read_text().splitlines()[0]
-            print(f"{known:14} {first.lstrip('# ')}")
+            path = options.file(config.CONF, "dataset", known)
+            print(f"{known:14} {path.read_text().splitlines()[0].lstrip('# ') if path else ''}")
         return 0
     is_path = bool(name) and args.action == "describe" and name not in names and Path(name).exists()
     overrides = [o for o in ([] if is_path else [name]) + args.overrides if o and "=" in o]

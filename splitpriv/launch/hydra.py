@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from splitpriv import overrides, stop
+from splitpriv import options, overrides, stop
 from splitpriv.config import CONF
 from splitpriv.types import UserError
 
@@ -60,7 +60,6 @@ def _started(words: Sequence[str], folder: Path) -> Iterator[tuple[Any, Any]]:
     """Hydra's own config and context, and its errors as a user's."""
     from hydra._internal.callbacks import Callbacks
     from hydra._internal.hydra import Hydra
-    from hydra._internal.utils import create_config_search_path
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.types import Quote, QuotedString
     from hydra.errors import HydraException
@@ -73,7 +72,7 @@ def _started(words: Sequence[str], folder: Path) -> Iterator[tuple[Any, Any]]:
     GlobalHydra.instance().clear()
     setbase("1.3")
     try:
-        main = Hydra.create_main_hydra2("splitpriv", create_config_search_path(str(CONF)))
+        main = Hydra.create_main_hydra2("splitpriv", options.search_path(CONF))
         told = [f"hydra.sweep.dir={where}", *overrides.last_of(words)[0]]
         config = main.compose_config("config", told, RunMode.MULTIRUN, with_log_configuration=False)
         yield config, HydraContext(config_loader=main.config_loader, callbacks=Callbacks(config))

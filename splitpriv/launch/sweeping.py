@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from splitpriv import config, overrides
+from splitpriv import config, overrides, plugins
 from splitpriv.config import Config
 from splitpriv.launch import hydra, points, running
 from splitpriv.launch.points import Point
@@ -67,6 +67,7 @@ def launch(points: Sequence[Point], words: Sequence[str], folder: Path) -> list[
     task = Task(folder, Path.cwd())
     jobs = [config.for_hydra(point.words) for point in points]
     listed = [{"overrides": list(point.words)} for point in points]
+    plugins.use(dict.fromkeys(entry for point in points for entry in point.prepared.cfg["plugins"]))  # swept, perhaps
     plan = planned(folder, listed, [point.prepared.cfg for point in points], command=_command(words))
     hydra.launch(jobs, told, folder, task, plan)
     problems = []

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from splitpriv import options as listed
+from splitpriv import plugins
 from splitpriv.config import CONF, Config, flatten
 from splitpriv.targets import build
 from splitpriv.types import UserError
@@ -58,11 +60,24 @@ def _alike(node: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(node.get(key) == other.get(key) for key in ("_target_", "observe"))
 
 
-@cache
 def options() -> Mapping[str, tuple[Config, Attack]]:
-    """Every attack of conf/ as it ships, by name."""
-    nodes = {path.stem: load("attack", path.stem) for path in sorted((CONF / "attack").glob("*.yaml"))}
-    return {name: (node, made) for name, node in nodes.items() if (made := _built(name, node))}
+    """Every attack of conf/ as it ships, and of plug-ins, by name."""
+    return _options(plugins.active())
+
+
+@cache
+def _options(own: tuple[plugins.Plugin, ...]) -> Mapping[str, tuple[Config, Attack]]:
+    found: dict[str, tuple[Config, Attack]] = {}
+    for name in listed.names(CONF, "attack"):
+        try:
+            node = load("attack", name)
+            made = _built(name, node)
+        except Exception:  # nobody lists it in this run: what is wrong with a plug-in's need not be told
+            if (CONF / "attack" / f"{name}.yaml").is_file():
+                raise
+        else:
+            found |= {name: (node, made)} if made else {}
+    return found
 
 
 def _built(name: str, node: Mapping[str, Any]) -> Attack | None:
@@ -74,8 +89,10 @@ def _built(name: str, node: Mapping[str, Any]) -> Attack | None:
 
 def load(group: str, option: str) -> Config:
     """An option of conf/ with what it inherits, without an override."""
-    own = yaml.safe_load((CONF / group / f"{option}.yaml").read_text()) or {}
+    path = listed.file(CONF, group, option)
+    own = yaml.safe_load(path.read_text()) if path else {}
     tree: Config = {}
+    own = own or {}
     for default in own.pop("defaults", []):
         if isinstance(default, str):
             tree |= load(group, default.partition("@")[0]) if default != "_self_" else {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from splitpriv import config, targets
+from splitpriv import config, options, plugins, targets
 from splitpriv.config import LISTS, SINGLE, Config, nearest
 from splitpriv.run import aims, limits
 from splitpriv.run.parts import Parts, assemble
@@ -42,6 +42,8 @@ def prepare(cfg: Config) -> Prepared:
 
     Raise UserError with all problems that can be known before data is touched: signatures, types, ranges, cross rules.
     """
+    plugins.use(cfg.get("plugins") or ())
+    plugins.load()
     problems = _shape(cfg)
     misshapen = bool(problems)
     problems += limits.numbers(cfg)
@@ -94,7 +96,8 @@ def from_overrides(overrides: Sequence[str]) -> Prepared:
 
 def _nameless(group: str) -> str:
     """Why the settings of an option lie in its group itself; Hydra reads `# @package` only above all else in a file."""
-    texts = {path.name: path.read_text() for path in sorted((config.CONF / group).glob("*.yaml"))}
+    listed = {name: options.file(config.CONF, group, name) for name in options.names(config.CONF, group)}
+    texts = {path.name: path.read_text() for path in listed.values() if path}
     late = [name for name, text in texts.items() if "\n# @package" in text and not text.startswith("# @package")]
     which = f"of {', '.join(late)} " if late else ""
     return f"{group}: an option has no name; the first line {which}in conf/{group}/ must be `# @package {group}.NAME`"
@@ -102,7 +105,7 @@ def _nameless(group: str) -> str:
 
 def _shape(cfg: Config) -> list[str]:
     """What is missing from a config, or too much, outside its targets."""
-    known = {*SINGLE, *LISTS, *SEEDS, "split", "monitor", "objective", "paths", "choices"}
+    known = {*SINGLE, *LISTS, *SEEDS, "split", "monitor", "objective", "paths", "plugins", "choices"}
     problems = [f"{key}: no such key here; {nearest(str(key), sorted(known))}" for key in cfg if key not in known]
     problems += [f"{key}: is missing; do not remove it" for key in sorted(known - set(cfg))]
     for name in SINGLE:

@@ -40,7 +40,7 @@ MEMBERS = "members.safetensors"  # of a suite: member/metric -> (victims,)
 def head(prepared: Prepared) -> Row:
     """What a row says of its settings, known before anything is trained."""
     cfg, plan = prepared.cfg, prepared.plan
-    apart = ("choices", "objective", "paths", "runtime", "track", "seed", "attack_seed")
+    apart = ("choices", "objective", "paths", "plugins", "runtime", "track", "seed", "attack_seed")
     at = cfg["split"]["at"]
     return {
         "key": plan.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],

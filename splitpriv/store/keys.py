@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from splitpriv import plugins
 from splitpriv.store.proof import sha256
 from splitpriv.targets import locate
 from splitpriv.types import UserError
@@ -46,12 +47,16 @@ def source(target: Callable[..., Any]) -> str:
     """SHA-256 of the code of a class or function of a user's own, which has no `version` that we could bump.
 
     It covers the file of the module, or every Python file of the package, that the target lies in, and those of the
-    classes it inherits from. Raises UserError for code that lies in no file.
+    classes it inherits from; of a plug-in, as it was when it was imported. Raises UserError for code
+    that lies in no file.
     """
     digest = hashlib.sha256()
     for name in dict.fromkeys(c.__module__ for c in getattr(target, "__mro__", [target])):
         top = name.partition(".")[0]
         if f"{top}.".startswith(OURS) or top in sys.stdlib_module_names:
+            continue
+        if told := plugins.digest(name):
+            digest.update(told.encode())
             continue
         file = getattr(sys.modules[top], "__file__", None) or getattr(sys.modules[name], "__file__", None)
         if file is None or not Path(file).is_file():

@@ -13,7 +13,7 @@ import yaml
 
 from splitpriv import config
 from splitpriv.config import CONF
-from splitpriv.options import called
+from splitpriv.options import called, file
 from splitpriv.store import Row, Store
 from splitpriv.tables.spec import Line, Play, Scale, Size, Table
 from splitpriv.types import UserError
@@ -230,8 +230,8 @@ def _applies(word: str, listed: dict[str, set[str]]) -> bool:
 
 
 def exists(group: str, option: str) -> bool:
-    """Whether conf/ has that option."""
-    return (CONF / group / f"{option}.yaml").is_file()
+    """Whether conf/, or that of a plug-in, has that option."""
+    return file(CONF, group, option) is not None
 
 
 @cache

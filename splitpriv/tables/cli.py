@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from splitpriv.tables.cells import Cell, Extra
     from splitpriv.tables.spec import Table
 
+APART = ("paths.", "plugins=")  # overrides that say where things are: the table is whole with them
 ACTIONS = ("list", "plan", "run", "show", "diff")
 
 
@@ -38,10 +39,12 @@ def add(commands: Any) -> None:
 
 def table(args: argparse.Namespace) -> int:
     """Run one action; raise UserError for a table, row or scale that does not exist."""
+    from splitpriv import config
     from splitpriv.tables import shipped
 
     if args.name and "=" in args.name:
         args.overrides, args.name = [args.name, *args.overrides], None
+    config.with_plugins(args.overrides)
     if args.action == "list":
         for name in shipped.names():
             published = shipped.load(name)
@@ -61,7 +64,7 @@ def _open(args: argparse.Namespace) -> tuple[Table, list[Cell], Store, Extra]:
     published = shipped.load(args.name)
     extra = cells.Extra.of(args.overrides)
     wanted = [name for name in args.rows.split(",") if name]
-    store = Store(config.compose([o for o in extra.overrides if o.startswith("paths.")])["paths"]["outputs"])
+    store = Store(config.compose([o for o in extra.overrides if o.startswith(APART)])["paths"]["outputs"])
     listed = cells.expand(published, args.scale, extra, wanted)
     plays = [name for name in args.plays.split(",") if name]
     if unknown := sorted(set(plays) - set(published.plays)):
@@ -148,7 +151,7 @@ def _show(args: argparse.Namespace) -> int:
     published, listed, store, _ = _open(args)
     sheet = Sheet(results.gather(published, listed, cells.rows_of(listed, store), args.interval), args.scale)
     _write(FORMATS[args.format](sheet), args.out)
-    if args.rows or args.plays or any(not o.startswith("paths.") for o in args.overrides):
+    if args.rows or args.plays or any(not o.startswith(APART) for o in args.overrides):
         return 0  # the dashboard shows whole tables, as they ship
     folder = store.root / "tables"
     folder.mkdir(parents=True, exist_ok=True)

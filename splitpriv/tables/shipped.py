@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from splitpriv import options
 from splitpriv.config import CONF, nearest
 from splitpriv.tables.spec import Line, Table, sides
 from splitpriv.types import UserError
@@ -18,14 +19,14 @@ FOLDER = "table"
 
 
 def names() -> list[str]:
-    """The tables that ship."""
-    return sorted(path.stem for path in (CONF / FOLDER).glob("*.yaml"))
+    """The tables that ship, and those of plug-ins."""
+    return options.names(CONF, FOLDER)
 
 
 def load(name: str, folder: Path | None = None) -> Table:
     """The table of that name; raise UserError with everything that is wrong with its YAML."""
-    path = (folder or CONF / FOLDER) / f"{name}.yaml"
-    if not path.is_file():
+    path = folder / f"{name}.yaml" if folder else options.file(CONF, FOLDER, name)
+    if path is None or not path.is_file():
         raise UserError(f"table {name}: there is no such table; {nearest(name, names())}")
     try:
         table = Table.model_validate(yaml.safe_load(path.read_text()))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from splitpriv import plugins
 from splitpriv.store import Row, Store, write_atomic
 from splitpriv.targets import build
 from splitpriv.track.base import Tracker, curves, trajectory
@@ -24,6 +25,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(over,), daemon=True).start()
     store = Store(order["root"])
     home = store.root / "track" / order["name"]
+    plugins.use(order["plugins"])
     tracker: Tracker = build(order["node"], f"track.{order['name']}")()
     if tracker.is_off():
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import splitpriv
+from splitpriv import plugins
 from splitpriv.config import Config
 from splitpriv.store import Row, Store
 from splitpriv.targets import build
@@ -121,7 +122,8 @@ def _start(name: str, tracker: Tracker, node: Config, head: Row, store: Store, w
             start_new_session=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},
         )  # fmt: skip
     process = _Process(name, tracker.patience, popen, home / f"{run_id}.log")
-    order = {"name": name, "node": node, "run_id": run_id, "root": str(store.root), "head": head}
+    order = {"name": name, "node": node, "run_id": run_id, "root": str(store.root), "head": head,
+             "plugins": [plugin.entry for plugin in plugins.active()]}  # fmt: skip
     process.pipe.write(json.dumps(order).encode() + b"\n")
     process.pipe.flush()
     return process
