@@ -54,7 +54,11 @@ def locate(target: str, where: str) -> Callable[..., Any]:
         top = str(target).partition(".")[0]
         raise UserError(
             f"{where}._target_: {target!r} is refused; targets start with {' or '.join(trusted)}"
-            + (f", or name its package: plugins=[{top}]" if top.isidentifier() and top not in TOLD else "")
+            + (
+                f", or with a plug-in that is named: plugins=[{top}], SPLITPRIV_PLUGINS={top}"
+                if top.isidentifier() and top not in TOLD
+                else ""
+            )
         )
     module, _, name = target.rpartition(".")
     if any(part.startswith("_") for part in target.split(".")):  # importing __main__ would run it

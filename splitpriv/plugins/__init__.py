@@ -4,11 +4,11 @@ To name one is the consent: `plugins=[my_package]`, SPLITPRIV_PLUGINS, or an ent
 `splitpriv.plugins` of what is installed. Everything else stays refused. Imports no torch.
 """
 
-from splitpriv.plugins.active import active, digest, folders, load, member, of, require_apart, require_used, use
+from splitpriv.plugins.active import active, again, digest, folders, load, member, of, require_apart, require_used, use
 from splitpriv.plugins.find import Plugin, named
 from splitpriv.plugins.listing import file, files, read
 
 __all__ = [
-    "Plugin", "active", "digest", "file", "files", "folders", "load", "member", "named", "of", "read", "require_apart",
+    "Plugin", "active", "again", "digest", "file", "files", "folders", "load", "member", "named", "of", "read", "require_apart",
     "require_used", "use",
 ]  # fmt: skip

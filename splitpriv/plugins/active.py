@@ -19,6 +19,7 @@ from splitpriv.types import UserError
 
 _active: tuple[Plugin, ...] = ()
 _loaded: dict[str, tuple[Path, str]] = {}  # name -> (root, digest) of what was imported
+_named: dict[str, Plugin] = {}  # every plug-in that this process was told of, the last of a name
 _fresh: set[str] = set()  # names of those whose import was held against the disk since they were last named
 
 
@@ -36,8 +37,15 @@ def use(plugins: Iterable[Plugin | str]) -> tuple[Plugin, ...]:
             if plugin.name == other.name:
                 raise UserError(f"plugins: {other.root} and {plugin.root} are both called {plugin.name}; rename one")
     _active = found
+    _named.update((plugin.name, plugin) for plugin in found)
     _fresh.clear()
     return found
+
+
+def again(targets: Iterable[str]) -> list[str]:
+    """Let what this process was told of before and what `targets` need be active, too; the entries of all that are."""
+    wanted = [p for p in _named.values() if any(target.startswith(f"{p.name}.") for target in targets)]
+    return [plugin.entry for plugin in use(dict.fromkeys((*_active, *wanted)))]
 
 
 def folders() -> tuple[Path, ...]:

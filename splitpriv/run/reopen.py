@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from splitpriv import config, targets
+from splitpriv import config, plugins, targets
 from splitpriv.config import Config
 from splitpriv.run.prepare import Prepared, prepare
 from splitpriv.store import Row, Store
@@ -50,8 +50,16 @@ def settings_of(row: Row, store: Store) -> Config:
                 node = node.setdefault(part, {})
             node[last] = value
     parts: list[tuple[str, Any]] = list(targets.nodes(groups))
+    own = plugins.again([str(part["_target_"]) for _, part in parts])
     for where, part in parts:  # a setting that is an empty mapping leaves no entry in a row
         for name in targets.settings(targets.locate(part["_target_"], where)):
             part.setdefault(name, {})
     choices = {**cfg["choices"], **{name: row[name] for name in cfg["choices"] if isinstance(row.get(name), str)}}
-    return {**cfg, **groups, "seed": row["seed"], "attack_seed": row.get("attack_seed", 0), "choices": choices}
+    return {
+        **cfg,
+        **groups,
+        "plugins": own,
+        "seed": row["seed"],
+        "attack_seed": row.get("attack_seed", 0),
+        "choices": choices,
+    }

@@ -88,7 +88,7 @@ def test_naming_it_is_the_consent_and_only_in_this_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is refused"):
         targets.locate("json.JSONDecoder", "defense.shift")
     assert told("defense=[shift]").startswith("defense: no option 'shift'")
-    with pytest.raises(UserError, match=r"is refused; .* or name its package: plugins=\[shifting\]"):
+    with pytest.raises(UserError, match=r"is refused; .* or with a plug-in that is named: plugins=\[shifting\]"):
         targets.locate("shifting.Shift", "defense.shift")
 
 
@@ -119,10 +119,7 @@ def test_keys_follow_the_source_and_only_of_what_is_used(tmp_path: Path) -> None
     path.write_text(CODE.replace("z + self.by", "z - self.by"))
     second = key(word)
     assert second != first
-    assert (
-        targets.build(config.compose([word, "defense=[shift]"])["defense"]["shift"], "defense.shift")().after_edge(1.0)
-        == 0.5
-    )
+    assert targets.build({"_target_": "shifting.Shift", "by": 0.5}, "defense.shift")().after_edge(1.0) == 0.5
     path.write_text(CODE.replace("class Shift(Defense):", "class Shift(Defense):\n    version = 2\n"))
     assert key(word) not in (first, second)
     path.write_text(CODE)
