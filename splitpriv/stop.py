@@ -6,6 +6,7 @@ again by the next call and ends in the numbers that it would have had.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -28,6 +29,19 @@ class Stopped(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.name, self.code = signal.Signals(signum).name, 128 + signum
+
+
+class Cancelled(BaseException):
+    """Somebody, perhaps on another machine, asked the point of a sweep that this process works at to end."""
+
+
+class LostLock(BaseException):
+    """This process showed no sign of life for so long that another machine works at its stage: it has to end."""
+
+
+def interrupt(thread: int, reason: type[BaseException]) -> None:
+    """Raise `reason` in another thread of this process, at its next step in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(reason))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitpriv import __version__, overrides, stop
-from splitpriv.commands import curve, dashboard, data, rows, store, track
+from splitpriv.commands import curve, dashboard, data, rows, store, sweep, track
 from splitpriv.launch import streams
 from splitpriv.launch.running import complain, problems_of
 from splitpriv.store import say
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="train, defend, attack, measure and record one run, or with -m a sweep")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over comma-separated values")
+    run.add_argument("--fail-fast", action="store_true", help="with -m: the first point that fails cancels the others")
     check = commands.add_parser("check", help="validate, print keys and what is cached; train nothing")
     for name, (text, _) in STUDIES.items():
         study = commands.add_parser(name, help=text)
@@ -58,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
-    for module in (rows, curve, track, dashboard, tables, data, store):
+    for module in (rows, curve, sweep, track, dashboard, tables, data, store):
         module.add(commands)
     return top
 
@@ -105,7 +106,9 @@ def run(args: argparse.Namespace) -> int:
     from splitpriv.launch.running import point
 
     if args.multirun:
-        return sweep(args.overrides)
+        return multirun(args.overrides, args.fail_fast)
+    if args.fail_fast:
+        raise UserError("--fail-fast: is for sweeps; add -m, or leave it out")
     point(_single(args.overrides))
     return 0
 
@@ -122,7 +125,7 @@ def _single(words: Sequence[str]) -> Planned:
     return known.planned(words)
 
 
-def sweep(words: Sequence[str]) -> int:
+def multirun(words: Sequence[str], fail_fast: bool = False) -> int:
     """Check all points, then hand them to Hydra's launcher; points that fail do not stop the others."""
     from splitpriv.launch import points, search, sweeping
 
@@ -132,15 +135,15 @@ def sweep(words: Sequence[str]) -> int:
         runs, notes = points.checked(words)
         for line in notes:
             say(line)
-        failed = sweeping.launch(runs, words, _stamped(runs[0].prepared))
+        failed = sweeping.launch(runs, words, _stamped(runs[0].prepared), fail_fast=fail_fast)
     return complain(failed) if failed else 0
 
 
 def _stamped(prepared: Planned) -> Path:
     """The folder of a sweep that starts now."""
-    from splitpriv.launch import sweeping
+    from splitpriv.launch import folder
 
-    return sweeping.fresh(Path(prepared.cfg["paths"]["outputs"]))
+    return folder.fresh(Path(prepared.cfg["paths"]["outputs"]))
 
 
 def check(args: argparse.Namespace) -> int:
@@ -174,5 +177,5 @@ def study(args: argparse.Namespace) -> int:
 COMMANDS = {
     "run": run, "check": check, "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
-    "store": store.run,
+    "store": store.run, "sweep": sweep.run,
 }  # fmt: skip

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from splitpriv.launch import sweeping
+from splitpriv.launch import folder as sweeping
 from splitpriv.store import Store
+from splitpriv.store.locks import holder, is_held
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
 SWEEP = re.compile(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)_\d+(?:_.+)?")
@@ -57,22 +58,6 @@ def _stage(store: Store, stage: str, home: Path) -> tuple[str, dict[str, Any]]:
     return ("running" if held else "interrupted"), {**more, "last": notes[-1] if notes else {}}
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process holds this lock; a system without `flock` cannot tell, and says no."""
-    try:
-        import fcntl
-
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            fcntl.flock(file, fcntl.LOCK_UN)
-    except (ImportError, OSError):
-        pass
-    return False
-
-
 _over: dict[Path, tuple[Any, dict[str, Any]]] = {}  # sweeps at which nobody works, and the times of their folders
 
 
@@ -88,27 +73,33 @@ def sweeps(folder: Path) -> list[dict[str, Any]]:
     """Every sweep, newest first: what it was told, each of its points and that point's state."""
     records = []
     for home in reversed(_inside(folder)):
-        if not (name := SWEEP.fullmatch(home.name)):
+        if not SWEEP.fullmatch(home.name):
             continue
-        day, hour, minute, second = name.groups()
-        alive, stamp = is_held(home / sweeping.LOCK), _times(home)
-        if not alive and _over.get(home, (None,))[0] == stamp:
+        stamp = _times(home)
+        if _over.get(home, (None,))[0] == stamp and not is_held(home / sweeping.LOCK):
             records.append(_over[home][1])
             continue
-        about = _record(home / sweeping.POINTS)
-        plan = [point if isinstance(point, dict) else {} for point in _list(about.pop("points", []))]
-        begun = {int(p.name) for p in _inside(home) if p.name.isdecimal()}
-        points = [{**(plan[i] if i < len(plan) else {}), "number": i, **_point(home / str(i), alive)}
-                  for i in sorted({*range(len(plan)), *begun})]  # fmt: skip
-        for point in points:
-            for key in ("overrides", "problems"):
-                if key in point:
-                    point[key] = [str(text) for text in _list(point[key])]
-        records.append({**about, "name": home.name, "begun": f"{day} {hour}:{minute}:{second}", "alive": alive,
-                      "points": points})  # fmt: skip
-        if not alive and all(point["state"] != "running" for point in points):
+        records.append(sweep(home))
+        if not records[-1]["alive"] and all(point["state"] != "running" for point in records[-1]["points"]):
             _over[home] = stamp, records[-1]
     return records
+
+
+def sweep(home: Path) -> dict[str, Any]:
+    """One sweep, by its folder."""
+    name = SWEEP.fullmatch(home.name)
+    begun = "{} {}:{}:{}".format(*name.groups()) if name else ""
+    alive = is_held(home / sweeping.LOCK)
+    about = _record(home / sweeping.POINTS)
+    plan = [point if isinstance(point, dict) else {} for point in _list(about.pop("points", []))]
+    numbers = {int(p.name) for p in _inside(home) if p.name.isdecimal()}
+    points = [{**(plan[i] if i < len(plan) else {}), "number": i, **_point(home / str(i), alive)}
+              for i in sorted({*range(len(plan)), *numbers})]  # fmt: skip
+    for point in points:
+        for key in ("overrides", "problems"):
+            if key in point:
+                point[key] = [str(text) for text in _list(point[key])]
+    return {**about, "name": home.name, "begun": begun, "alive": alive, "points": points}
 
 
 def _point(home: Path, alive: bool) -> dict[str, Any]:
@@ -120,7 +111,7 @@ def _point(home: Path, alive: bool) -> dict[str, Any]:
     if (home / sweeping.DONE).exists():
         return {"state": "done", **_record(home / sweeping.DONE)}
     if held:
-        return {"state": "running"}
+        return {"state": "running", **({"host": name} if (name := holder(home / sweeping.LOCK).get("name")) else {})}
     if alive and not (home / sweeping.LOCK).exists():
         return {"state": "waiting"}
     return {"state": "interrupted" if home.is_dir() else "not started"}

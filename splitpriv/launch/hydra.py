@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from splitpriv import options, overrides, stop
 from splitpriv.config import CONF
+=======
+from splitpriv import overrides, stop, targets
+from splitpriv.config import CONF, for_hydra
+from splitpriv.launch.task import Task
+>>>>>>> 25efa2a (splitpriv sweep status, retry, cancel and logs; --fail-fast; locks that show signs of life)
 from splitpriv.types import UserError
 
-KILLED = ("TerminatedWorkerError", "BrokenProcessPool")  # what launchers say of a process that was killed
+KILLED = ("TerminatedWorkerError", "BrokenProcessPool", "UncompletedJobError", "FailedJobError")  # of a process
 PLUGINS = {  # what to install for an option that Hydra does not bring
     "hydra/launcher=joblib": "splitpriv[joblib]",
     "hydra/launcher=submitit_slurm": "splitpriv[slurm]",
@@ -25,29 +32,64 @@ PLUGINS = {  # what to install for an option that Hydra does not bring
     "hydra/sweeper=ax": "hydra-ax-sweeper",
     "hydra/sweeper=nevergrad": "hydra-nevergrad-sweeper",
 }
-Task = Callable[[Any], Any]
 
 
-def launch(
-    jobs: Sequence[Sequence[str]], words: Sequence[str], folder: Path, task: Task, plan: AbstractContextManager[None]
-) -> None:
-    """`task` for every job, each a list of overrides, by the launcher that `words` name, within `plan`.
+@contextmanager
+def launcher(
+    words: Sequence[str], folder: Path, task: Task, jobs: Mapping[int, Sequence[str]]
+) -> Iterator[Callable[[list[int]], Exception | None]]:
+    """A function that runs points by their numbers, through the launcher that `words` name.
 
+    It returns None, or why a process of the launcher ended before its point did. `jobs`: the overrides of each point.
     Hydra's files go to `folder` unless `words` say otherwise.
     """
-    with _started(words, folder) as (config, context):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # what workers inherit: each computes on one thread
+    with started(words, folder) as (config, context):
+        if str(config.hydra.launcher.get("_target_")).startswith("splitpriv."):
+            with engine(config.hydra.launcher, "hydra.launcher").ready(task) as run:
+                yield run
+            return
         from hydra.core.plugins import Plugins
 
-        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-        with plan:
-            launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+        ours = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task.run, config=config)
+
+        def run(numbers: list[int]) -> Exception | None:
+            ours.task_function = functools.partial(_by_number, task, tuple(numbers))  # type: ignore[attr-defined]
+            try:
+                ours.launch([for_hydra(jobs[i]) for i in numbers], initial_job_idx=0)
+            except Exception as error:
+                stop.check()
+                if type(error).__name__ not in KILLED:
+                    raise
+                return error
+            return None
+
+        yield run
+
+
+def _by_number(task: Task, numbers: Sequence[int], composed: Any) -> None:
+    """What Hydra's launchers call: they count the jobs of one call, and we all points of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    task.run(numbers[HydraConfig.get().job.num])
+
+
+def engine(node: Any, where: str) -> Any:
+    """An engine of ours, made from the settings that Hydra composed."""
+    from omegaconf import OmegaConf
+
+    return targets.build(dict(OmegaConf.to_container(node, resolve=True)), where)()  # type: ignore[arg-type]
 
 
 def search(
-    job: Sequence[str], words: Sequence[str], folder: Path, task: Task, plan: AbstractContextManager[None]
+    job: Sequence[str],
+    words: Sequence[str],
+    folder: Path,
+    task: Callable[[Any], Any],
+    plan: AbstractContextManager[None],
 ) -> None:
-    """The same by a sweeper, which makes its points from `job`'s overrides and what `task` returns."""
-    with _started(words, folder) as (config, context):
+    """A sweep by a sweeper of others, which makes its points from `job`'s overrides and what `task` returns."""
+    with started(words, folder) as (config, context):
         from hydra.core.plugins import Plugins
 
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=config)
@@ -56,7 +98,7 @@ def search(
 
 
 @contextmanager
-def _started(words: Sequence[str], folder: Path) -> Iterator[tuple[Any, Any]]:
+def started(words: Sequence[str], folder: Path) -> Iterator[tuple[Any, Any]]:
     """Hydra's own config and context, and its errors as a user's."""
     from hydra._internal.callbacks import Callbacks
     from hydra._internal.hydra import Hydra

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from splitpriv import config, overrides
-from splitpriv.launch import points, sweeping
+from splitpriv.launch import folder as place
+from splitpriv.launch import hydra, points, sweeping
+from splitpriv.launch.task import Task, code
 from splitpriv.run import aims
-from splitpriv.store import say
+from splitpriv.store import Store, say, write_atomic
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
@@ -33,12 +38,42 @@ def checked(words: Sequence[str]) -> tuple[Planned, set[str]]:
 def run(words: Sequence[str], home: Callable[[Planned], Path]) -> list[str]:
     """Let the sweeper search, in the folder that `home` names; return the problems of points that failed."""
     prepared, known = checked(words)
-    chosen = {overrides.key_of(word): overrides.value_of(word) for word in words}
-    if chosen["hydra/sweeper"] == "optuna" and "hydra.sweeper.direction" not in chosen:
-        columns = aims.names(prepared.cfg["objective"])
-        ways = aims.directions(columns)
-        told = ways[0] if len(ways) == 1 else f"[{','.join(ways)}]"
-        words = [*words, f"hydra.sweeper.direction={told}"]
-        say(f"objective: {', '.join(f'{way} {name}' for way, name in zip(ways, columns, strict=True))}; "
-            "hydra.sweeper.direction says otherwise")  # fmt: skip
-    return sweeping.search(words, home(prepared), known)
+    folder = home(prepared)
+    job = [o.input_line for o in points.read(words)]
+    told = [word for word in words if overrides.is_hydra(word)]
+    task = Trial(folder, Path.cwd(), code(), known=frozenset(known))
+    broken: Exception | None = None
+    try:
+        hydra.search(
+            job, told, folder, task, place.planned(folder, [], command=shlex.join(["splitpriv", "run", "-m", *words]))
+        )
+    except UserError as error:
+        broken = error
+    except (ValueError, AssertionError, RuntimeError) as error:  # what sweepers raise at their own settings
+        broken = UserError(f"hydra.sweeper: {next(iter(str(error).splitlines()), type(error).__name__)}")
+    numbers = sorted(int(path.parent.name) for path in folder.glob(f"*/{place.FAILED}"))
+    problems = sweeping.problems(folder, {i: f"point {i}" for i in numbers})
+    if broken and not problems:
+        raise broken
+    return problems
+
+
+@dataclass(frozen=True)
+class Trial(Task):
+    """A point that a sweeper of others makes while it runs; `known`: the parts whose settings a point may lack."""
+
+    known: frozenset[str] = frozenset()
+
+    def __call__(self, composed: Any) -> Any:
+        """Run it; what its `objective` names is returned."""
+        from hydra.core.hydra_config import HydraConfig
+
+        job = HydraConfig.get()
+        number, words = int(job.job.num), points.fit(list(job.overrides.task), set(self.known))
+        cfg = config.compose(words)
+        write_atomic(self.home / place.CONFIGS / f"{number}.json", json.dumps(cfg))
+        self.run(number)
+        if left := place.failure(self.home, number):
+            raise UserError(*left)  # a sweeper has to know
+        row = Store(cfg["paths"]["outputs"]).row(place.key_of(self.home, number))
+        return aims.values(cfg["objective"], row or {})

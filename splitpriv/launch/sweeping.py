@@ -1,72 +1,43 @@
-"""Sweeps: points run in turn, through any of Hydra's launchers, or as a sweeper makes them."""
+"""Sweeps: points run in turn, or through any engine; those that failed or were left are run again."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import multiprocessing
-import os
 import shlex
-import signal
-import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from filelock import FileLock
 
 from splitpriv import config, overrides, plugins
 from splitpriv.config import Config
 from splitpriv.launch import hydra, points, running
+=======
+from splitpriv import config, overrides
+from splitpriv.launch import folder as place
+from splitpriv.launch import hydra
+>>>>>>> 25efa2a (splitpriv sweep status, retry, cancel and logs; --fail-fast; locks that show signs of life)
 from splitpriv.launch.points import Point
-from splitpriv.run import aims
-from splitpriv.store import write_atomic
+from splitpriv.launch.task import Task, code
+from splitpriv.store import say
+from splitpriv.store.locks import is_held
 from splitpriv.types import UserError
 
-# In the folder of a sweep, and in that of each point. A held LOCK means that the process lives: a kill frees it.
-LOCK, POINTS, DONE, FAILED = "lock", "points.json", "done.json", "failed.json"
-CONFIGS = "configs"  # in that of a sweep: the config of each of its points, by number
+KILLED = (
+    "its process was killed twice, for want of memory perhaps; look into {}, and see hydra.launcher for fewer at a time"
+)
+SHOWN = 3  # points that have the same problem, each on a line of its own
 
 
-def fresh(root: Path, name: str = "") -> Path:
-    """A folder below `root` for the sweep that begins now, called by time, process and perhaps what it is of."""
-    stamp = "_".join([time.strftime("%Y-%m-%d_%H-%M-%S"), str(os.getpid()), *([name] if name else [])])
-    names = itertools.chain([stamp], (f"{stamp}_{again}" for again in itertools.count(2)))
-    places = (root / "multirun" / each for each in names)  # a process may begin several sweeps in one second
-    return next(place for place in places if not place.exists())
-
-
-@contextmanager
-def planned(
-    folder: Path, points: Sequence[Mapping[str, Any]], cfgs: Sequence[Config] = (), **about: Any
-) -> Iterator[None]:
-    """Leave in `folder` what a sweep will run, for those who watch, and hold its lock while it does.
-
-    Each point has its `overrides`, and whatever else names it; `about` is said of the whole sweep. The points' configs
-    are kept, so that what was checked is what runs, whoever composes again.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
-        write_atomic(folder / POINTS, json.dumps({**about, "points": list(points)}))
-        (folder / CONFIGS).mkdir(exist_ok=True)
-        for i, cfg in enumerate(cfgs):
-            write_atomic(folder / CONFIGS / f"{i}.json", json.dumps(cfg))
-        yield
-
-
-def launch(points: Sequence[Point], words: Sequence[str], folder: Path) -> list[str]:
+def launch(points: Sequence[Point], words: Sequence[str], folder: Path, *, fail_fast: bool = False) -> list[str]:
     """Run every point, with our bookkeeping in `folder`; return the problems of those that failed.
 
     `words`: the whole command's overrides, from which launchers take their settings. Hydra's own files lie where
     `hydra.sweep.dir` and `subdir` say: no point is looked for there.
     """
-    told = [word for word in words if overrides.is_hydra(word)]
-    task = Task(folder, Path.cwd())
-    jobs = [config.for_hydra(point.words) for point in points]
     listed = [{"overrides": list(point.words)} for point in points]
+<<<<<<< HEAD
     plugins.use(dict.fromkeys(entry for point in points for entry in point.prepared.cfg["plugins"]))  # swept, perhaps
     plan = planned(folder, listed, [point.prepared.cfg for point in points], command=_command(words))
     hydra.launch(jobs, told, folder, task, plan)
@@ -77,74 +48,106 @@ def launch(points: Sequence[Point], words: Sequence[str], folder: Path) -> list[
             left = [f"ended without a result and without a word; look into {folder / str(i)}"]
         problems += [f"[{point}] {problem}" for problem in left]
     return problems
+=======
+    cfgs = [point.prepared.cfg for point in points]
+    return start(folder, listed, cfgs, words, fail_fast=fail_fast, names=list(map(str, points)),
+                 command=shlex.join(["splitpriv", "run", "-m", *words]))  # fmt: skip
+>>>>>>> 25efa2a (splitpriv sweep status, retry, cancel and logs; --fail-fast; locks that show signs of life)
 
 
-def search(words: Sequence[str], folder: Path, known: set[str]) -> list[str]:
-    """The same where a sweeper makes the points; `known`: the parts whose settings a point may lack."""
-    job = [o.input_line for o in points.read(words)]
+def start(
+    folder: Path, listed: Sequence[Mapping[str, Any]], cfgs: Sequence[config.Config], words: Sequence[str], *,
+    names: Sequence[str], fail_fast: bool = False, **about: Any,
+) -> list[str]:  # fmt: skip
+    """Run points that have a config each and are `listed` for those who watch, under `names`; return their problems."""
     told = [word for word in words if overrides.is_hydra(word)]
-    task = Task(folder, Path.cwd(), made=False, known=frozenset(known))
-    broken: Exception | None = None
-    try:
-        hydra.search(job, told, folder, task, planned(folder, [], command=_command(words)))
-    except UserError as error:
-        broken = error
-    except (ValueError, AssertionError, RuntimeError) as error:  # what sweepers raise at their own settings
-        broken = UserError(f"hydra.sweeper: {next(iter(str(error).splitlines()), type(error).__name__)}")
-    numbers = sorted(int(path.parent.name) for path in folder.glob(f"*/{FAILED}"))
-    problems = [f"[point {i}] {problem}" for i in numbers for problem in failure(folder, i)]
-    if broken and not problems:
-        raise broken
-    return problems
+    task = Task(folder, Path.cwd(), code(), fail_fast)
+    jobs = {i: point["overrides"] for i, point in enumerate(listed)}
+    about |= {"launcher": told, "here": str(task.here)}
+    with hydra.launcher(told, folder, task, jobs) as run, place.planned(folder, listed, cfgs, **about):
+        _complete(folder, run, list(jobs))
+    return problems(folder, dict(enumerate(names)))
 
 
-def failure(folder: Path, number: int) -> list[str]:
-    """What went wrong at a point of a sweep, if anything did."""
-    left = folder / str(number) / FAILED
-    return list(json.loads(left.read_text())["problems"]) if left.exists() else []
+def open_points(folder: Path) -> tuple[list[int], list[int]]:
+    """The points of a sweep that failed, and those that it left without an end, if nobody works at it any more."""
+    numbers = range(len(_listed(folder)))
+    failed = [i for i in numbers if place.failure(folder, i)]
+    if is_held(folder / place.LOCK):
+        return failed, []
+    ended = {*failed, *(i for i in numbers if place.is_done(folder, i))}
+    return failed, [i for i in numbers if i not in ended and not is_held(folder / str(i) / place.LOCK)]
 
 
-def _command(words: Sequence[str]) -> str:
-    return shlex.join(["splitpriv", "run", "-m", *words])
+def retry(folder: Path, words: Sequence[str]) -> list[str]:
+    """Run again what failed, and what a sweep that ended early left; `words` may name another engine than its own."""
+    plan, listed = place.plan(folder), _listed(folder)
+    failed, left = open_points(folder)
+    todo = sorted({*failed, *left})
+    say(f"{folder.name}: {len(failed)} failed, {len(left)} left without an end; {len(listed) - len(todo)} others stay")
+    if not todo:
+        return []
+    told = overrides.last_of([*plan.get("launcher", []), *words])[0]
+    if any(overrides.key_of(word) == "hydra/launcher" for word in words):  # its settings are another's
+        told = list(words)
+    task = Task(folder, Path(plan.get("here") or Path.cwd()), code())
+    jobs = {i: listed[i]["overrides"] for i in todo}
+    with hydra.launcher(told, folder, task, jobs) as run, place.resumed(folder):
+        for i in failed:
+            (folder / str(i) / place.FAILED).unlink(missing_ok=True)
+        _complete(folder, run, todo)
+    return problems(folder, {i: f"point {i}" for i in todo})
 
 
-@dataclass(frozen=True)
-class Task:
-    """One point of a sweep, in any process of a launcher; done.json names its row, failed.json the problems.
+def _listed(folder: Path) -> list[dict[str, Any]]:
+    points = place.plan(folder).get("points")
+    if not isinstance(points, list) or not (folder / place.CONFIGS).is_dir():
+        raise UserError(f"sweep {folder.name}: left no plan, as sweeps of older versions did; repeat its command")
+    return points
 
-    `home`: the sweep's folder, in which each point has one by its number; `here`: where the command was given, from
-    which relative paths count wherever Hydra goes; `made`: whether `planned` left all configs, or a sweeper makes them.
-    """
 
-    home: Path
-    here: Path
-    made: bool = True
-    known: frozenset[str] = frozenset()
+def _complete(folder: Path, run: Callable[[list[int]], Exception | None], numbers: Sequence[int]) -> None:
+    """Run points until each has ended. One whose process was killed runs again, alone, and fails if that is killed."""
+    todo = list(numbers)
+    while todo and not place.cancelled(folder):
+        killed = run(todo)
+        left = [i for i in todo if not _ended(folder, i)]
+        if killed is None:
+            return
+        suspects = [i for i in left if (folder / str(i)).is_dir()]
+        if not suspects:
+            raise killed
+        for i in suspects:
+            say(f"point {i}: its process was killed; it is tried again, alone")
+            if run([i]) is not None and not _ended(folder, i):
+                home = folder / str(i)
+                place.leave(
+                    folder, i, {"overrides": _listed(folder)[i]["overrides"], "problems": [KILLED.format(home)]}
+                )
+        todo = [i for i in left if i not in suspects]
 
-    def __call__(self, composed: Any) -> Any:
-        """Run it; what its `objective` names is returned."""
-        from hydra.core.hydra_config import HydraConfig
 
-        from splitpriv.run import known
+def _ended(folder: Path, number: int) -> bool:
+    return place.is_done(folder, number) or bool(place.failure(folder, number))
 
-        job = HydraConfig.get()
-        home, words = self.home / str(job.job.num), list(job.overrides.task)
-        home.mkdir(parents=True, exist_ok=True)
-        if multiprocessing.current_process().name != "MainProcess":
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this process
-        with chdir(self.here), FileLock(home / LOCK):
-            try:
-                if self.made:
-                    prepared = known.of(json.loads((self.home / CONFIGS / f"{job.job.num}.json").read_text()))
-                else:
-                    prepared = known.planned(points.fit(words, set(self.known)))
-                row = running.point(prepared, wait=False)
-                numbers = aims.values(prepared.cfg["objective"], row)
-                write_atomic(home / DONE, json.dumps({"key": row["key"]}))
-                return numbers
-            except Exception as error:
-                problems = running.problems_of(error) or traceback.format_exc().splitlines()
-                write_atomic(home / FAILED, json.dumps({"overrides": words, "problems": problems}))
-                if not self.made:
-                    raise  # a sweeper has to know
-                return None
+
+def problems(folder: Path, names: Mapping[int, str]) -> list[str]:
+    """What went wrong at the points of a sweep, under their names; the same at many of them is told once."""
+    why = place.cancelled(folder)
+    same: dict[tuple[str, ...], list[str]] = {}
+    open_ = 0
+    for i, name in names.items():
+        left = place.failure(folder, i)
+        if not left and not place.is_done(folder, i):
+            open_ += 1
+            left = [] if why else [f"ended without a result and without a word; look into {folder / str(i)}"]
+        if left:
+            same.setdefault(tuple(left), []).append(name)
+    lines = []
+    for told, at in same.items():
+        shown = at if len(at) <= SHOWN else [f"{at[0]}, and {len(at) - 1} other points"]
+        lines += [f"[{name}] {line}" for name in shown for line in told]
+    if why:
+        lines.append(f"sweep {folder.name}: {why}; {open_} of its points have no end; `splitpriv sweep retry "
+                     f"{folder.name}` goes on")  # fmt: skip
+    return lines

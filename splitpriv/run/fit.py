@@ -26,7 +26,7 @@ from splitpriv.types import Epoch, Phase, Step, UserError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 # Lightning's talk with torch, and what frozen parts are meant to be
-for _said in ("LeafSpec", "in eval mode at the start"):
+for _said in ("LeafSpec", "in eval mode at the start", "`srun` command is available"):
     warnings.filterwarnings("ignore", message=f".*{_said}.*")
 
 CHUNK = 32  # steps per Lightning `training_step`: its bookkeeping costs as much as a small step

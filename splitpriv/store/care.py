@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from splitpriv.store import proof
 from splitpriv.store.folder import Store, write_atomic
+from splitpriv.store.locks import Lock
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
 SCRATCH = re.compile(r"\.(.+)\.\d+")  # what `write_atomic` leaves when it is killed
@@ -56,7 +57,7 @@ def verify(store: Store, seal: bool = False) -> Verdict:
         else:
             verdict.older += 1
             if seal:
-                with FileLock(home.with_name(f"{home.name}.lock")):
+                with Lock(home.with_name(f"{home.name}.lock")):
                     write_atomic(home / "done", proof.record(home, {"sealed_later": True}))
     rows, wrong = store.read_rows()
     verdict.rows = len(rows)
@@ -86,7 +87,7 @@ def prune(store: Store, *, hours: float, dry: bool = False) -> list[tuple[Path, 
         if _touched(home) > time.time() - 3600 * hours:
             continue
         try:
-            with FileLock(home.with_name(f"{home.name}.lock"), timeout=0):
+            with Lock(home.with_name(f"{home.name}.lock"), timeout=0):
                 gone.append((home, why, size(home)))
                 if not dry:
                     (home / "done").unlink(missing_ok=True)  # first: half a stage must not look finished

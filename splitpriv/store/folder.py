@@ -12,10 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from splitpriv import plain
-from splitpriv.store import proof, rows
+from splitpriv.store import locks, proof, rows
 from splitpriv.store.rows import Row
 from splitpriv.types import UserError
 
@@ -156,14 +154,15 @@ def say(line: str) -> None:
 
 @contextmanager
 def _alone(path: Path, label: str) -> Iterator[None]:
-    """Hold the lock at `path`, and say so when another process has it; the system frees a killed process's lock."""
-    lock = FileLock(path)
+    """Hold the lock at `path`, and say so when another process has it."""
+    lock = locks.Lock(path, timeout=0)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"waiting for another process that builds {label}")
-        lock.acquire()
-    try:
+        lock.__enter__()
+    except locks.Timeout:
+        note = locks.holder(path)
+        where = f" on {note.get('name')}" if note.get("host", locks.HOST) != locks.HOST else ""
+        say(f"waiting for another process{where} that builds {label}")
+        lock.timeout = None
+        lock.__enter__()
+    with lock.entered():
         yield
-    finally:
-        lock.release()

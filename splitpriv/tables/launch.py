@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from splitpriv import config
-from splitpriv.launch import hydra
-from splitpriv.launch.sweeping import Task, failure, fresh, planned
+from splitpriv.launch import folder as place
+from splitpriv.launch import sweeping
 from splitpriv.store import Store, write_atomic
 from splitpriv.tables.cells import FAILED, Cell
 from splitpriv.tables.spec import Scale
@@ -20,14 +18,14 @@ def launch(cells: Sequence[Cell], words: Sequence[str], store: Store, name: str,
     A failed cell does not stop the others; what went wrong is kept by its key, until a later try ends well. `name` and
     `scale` of the table are for those who watch.
     """
-    folder = fresh(store.root, name)
+    folder = place.fresh(store.root, name)
     told = ("row", "play", "seed", "attack_seed", "overrides")
+    listed = [{k: getattr(cell, k) for k in told} for cell in cells]
     cfgs = [cell.prepared.cfg for cell in cells if cell.prepared]
-    plan = planned(folder, [{k: getattr(cell, k) for k in told} for cell in cells], cfgs, table=name, scale=scale)
-    hydra.launch([config.for_hydra(cell.overrides) for cell in cells], words, folder, Task(folder, Path.cwd()), plan)
+    sweeping.start(folder, listed, cfgs, words, names=[cell.key for cell in cells], table=name, scale=scale)
     problems = []
     for i, cell in enumerate(cells):
-        note, lines = store.root / FAILED / f"{cell.key}.json", failure(folder, i)
+        note, lines = store.root / FAILED / f"{cell.key}.json", place.failure(folder, i)
         if not lines:
             note.unlink(missing_ok=True)
             continue
