@@ -11,14 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from splitpriv import options, overrides, stop
-from splitpriv.config import CONF
-=======
-from splitpriv import overrides, stop, targets
+from splitpriv import options, overrides, stop, targets
 from splitpriv.config import CONF, for_hydra
 from splitpriv.launch.task import Task
->>>>>>> 25efa2a (splitpriv sweep status, retry, cancel and logs; --fail-fast; locks that show signs of life)
 from splitpriv.types import UserError
 
 KILLED = ("TerminatedWorkerError", "BrokenProcessPool", "UncompletedJobError", "FailedJobError")  # of a process

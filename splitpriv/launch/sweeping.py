@@ -7,26 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from filelock import FileLock
-
 from splitpriv import config, overrides, plugins
-from splitpriv.config import Config
-from splitpriv.launch import hydra, points, running
-=======
-from splitpriv import config, overrides
 from splitpriv.launch import folder as place
 from splitpriv.launch import hydra
->>>>>>> 25efa2a (splitpriv sweep status, retry, cancel and logs; --fail-fast; locks that show signs of life)
 from splitpriv.launch.points import Point
 from splitpriv.launch.task import Task, code
 from splitpriv.store import say
 from splitpriv.store.locks import is_held
 from splitpriv.types import UserError
 
-KILLED = (
-    "its process was killed twice, for want of memory perhaps; look into {}, and see hydra.launcher for fewer at a time"
-)
+KILLED = "its process was killed twice, for want of memory perhaps; look into {}, and run fewer points at a time"
 SHOWN = 3  # points that have the same problem, each on a line of its own
 
 
@@ -37,22 +27,9 @@ def launch(points: Sequence[Point], words: Sequence[str], folder: Path, *, fail_
     `hydra.sweep.dir` and `subdir` say: no point is looked for there.
     """
     listed = [{"overrides": list(point.words)} for point in points]
-<<<<<<< HEAD
-    plugins.use(dict.fromkeys(entry for point in points for entry in point.prepared.cfg["plugins"]))  # swept, perhaps
-    plan = planned(folder, listed, [point.prepared.cfg for point in points], command=_command(words))
-    hydra.launch(jobs, told, folder, task, plan)
-    problems = []
-    for i, point in enumerate(points):
-        left = failure(folder, i)
-        if not left and not (folder / str(i) / DONE).exists():
-            left = [f"ended without a result and without a word; look into {folder / str(i)}"]
-        problems += [f"[{point}] {problem}" for problem in left]
-    return problems
-=======
     cfgs = [point.prepared.cfg for point in points]
     return start(folder, listed, cfgs, words, fail_fast=fail_fast, names=list(map(str, points)),
                  command=shlex.join(["splitpriv", "run", "-m", *words]))  # fmt: skip
->>>>>>> 25efa2a (splitpriv sweep status, retry, cancel and logs; --fail-fast; locks that show signs of life)
 
 
 def start(
@@ -61,6 +38,7 @@ def start(
 ) -> list[str]:  # fmt: skip
     """Run points that have a config each and are `listed` for those who watch, under `names`; return their problems."""
     told = [word for word in words if overrides.is_hydra(word)]
+    plugins.use(dict.fromkeys(entry for cfg in cfgs for entry in cfg.get("plugins", ())))  # swept, perhaps
     task = Task(folder, Path.cwd(), code(), fail_fast)
     jobs = {i: point["overrides"] for i, point in enumerate(listed)}
     about |= {"launcher": told, "here": str(task.here)}
@@ -92,6 +70,7 @@ def retry(folder: Path, words: Sequence[str]) -> list[str]:
         told = list(words)
     task = Task(folder, Path(plan.get("here") or Path.cwd()), code())
     jobs = {i: listed[i]["overrides"] for i in todo}
+    plugins.use(dict.fromkeys(entry for i in todo for entry in place.config_of(folder, i).get("plugins", ())))
     with hydra.launcher(told, folder, task, jobs) as run, place.resumed(folder):
         for i in failed:
             (folder / str(i) / place.FAILED).unlink(missing_ok=True)
