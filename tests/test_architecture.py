@@ -34,6 +34,7 @@ LAYERS = [  # rooms, or modules of the root: each may import from those before i
     {"report"},
     {"track"},
     {"launch"},
+    {"deploy"},
     {"dashboard", "tables", "studies"},
     {"commands", "api"},
 ]

@@ -106,7 +106,7 @@ class NoiseMap(nn.Module):
 
     def draw(self, z: Tensor, draws: int | None) -> Tensor:
         """Standard normal noise for a batch (N, ...): `draws` tensors dealt out to the images; None: own ones."""
-        count = len(z) if draws is None else min(draws, len(z))
+        count = z.shape[0] if draws is None else min(draws, len(z))
         noise = torch.randn(count, *z.shape[1:], device=z.device, dtype=z.dtype)
         if draws is None or count == len(z):
             return noise

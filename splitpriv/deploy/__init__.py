@@ -1,0 +1,1 @@
+"""What leaves the laboratory: exported halves, the card for whoever decides, and folders in a model hub's layout."""
