@@ -8,11 +8,11 @@ from statistics import median
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitpriv.defenses.base import Defended
 from splitpriv.measure.measure import evaluating
+from splitpriv.nets.graph import countable
 from splitpriv.types import Spec
 
 
@@ -43,13 +43,8 @@ def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
 
 
 def _macs(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into fused attention
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            call(x)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    with countable(), FlopCounterMode(display=False) as counter:
+        call(x)
     return counter.get_total_flops() / 2
 
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitpriv.types import Spec, UserError
@@ -33,6 +34,20 @@ class Normalise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
+
+
+class Resized(nn.Module):
+    """Images at the one size that a network takes, bilinear; smoothed where they shrink."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = (height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] == self.size:
+            return x
+        shrinks = x.shape[-2] > self.size[0] or x.shape[-1] > self.size[1]
+        return F.interpolate(x, self.size, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
 class GlobalMean(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import accumulate
 from math import ceil
 from typing import Any
 
@@ -31,6 +32,29 @@ class Backbone(nn.Sequential):
         super().__init__(OrderedDict(stages))
         self.cuts = dict(cuts)
         self.init_edge = init_edge
+        self.facts: dict[str, Any] = {}  # that enter the key beside the settings
+
+    @property
+    def stages(self) -> list[str]:
+        """What the edge can keep, in order, and the head, which it cannot."""
+        return [name for name, _ in self.named_children()]
+
+    def kept(self, at: int | str) -> int:
+        """The number of stages that `at` keeps on the edge; raises UserError unless it leaves the head in the cloud."""
+        return kept_stages(at, self.stages, self.cuts)
+
+    def halves(self, kept: int) -> tuple[OrderedDict[str, nn.Module], OrderedDict[str, nn.Module]]:
+        """The modules of the edge that keeps so many stages, and those of the cloud, each run one after the other."""
+        stages = list(self.named_children())
+        return OrderedDict(stages[:kept]), OrderedDict(stages[kept:])
+
+    def parameters_kept(self) -> list[int]:
+        """Parameters of the edge that keeps 1, 2, ... stages, all but the head."""
+        return list(accumulate(_parameters(stage) for stage in list(self.children())[:-1]))
+
+    def shape_at(self, kept: int, spec: Spec) -> Shape:
+        """The shape of z where the edge keeps so many stages."""
+        return _release_shape(nn.Sequential(*list(self.children())[:kept]), spec, next(self.parameters()).device)
 
 
 class SplitNet(nn.Module):
@@ -45,14 +69,12 @@ class SplitNet(nn.Module):
     def __init__(self, backbone: Backbone, spec: Spec, *, at: int | str | Mapping[str, Any],
                  bottleneck: Mapping[str, Any] | None) -> None:  # fmt: skip
         super().__init__()
-        stages = dict(backbone.named_children())
-        self.stages = list(stages)
+        self.stages, self.facts = backbone.stages, backbone.facts
         if isinstance(at, Mapping):
             self.at = affordable_stages(at, edge_sizes(backbone, spec, bottleneck))
         else:
-            self.at = kept_stages(at, self.stages, backbone.cuts)
-        edge = OrderedDict(list(stages.items())[: self.at])
-        cloud = OrderedDict(list(stages.items())[self.at :])
+            self.at = backbone.kept(at)
+        edge, cloud = backbone.halves(self.at)
         if bottleneck is not None:
             shape = _release_shape(nn.Sequential(edge), spec, next(backbone.parameters()).device)
             squeeze, expand = bottleneck_pair(shape, bottleneck)
@@ -91,14 +113,11 @@ def kept_stages(at: int | str, stages: list[str], cuts: Mapping[str, str]) -> in
 
 def edge_sizes(backbone: Backbone, spec: Spec, bottleneck: Mapping[str, Any] | None) -> list[int]:
     """Parameters of the edge that keeps 1, 2, ... stages, all but the head, each with its own bottleneck."""
-    stages = list(backbone.children())[:-1]
-    device = next(backbone.parameters()).device
-    sizes, count = [], 0
-    for kept, stage in enumerate(stages, 1):
-        count += _parameters(stage)
+    sizes = []
+    for kept, count in enumerate(backbone.parameters_kept(), 1):
         extra = 0
         if bottleneck is not None:
-            shape = _release_shape(nn.Sequential(*stages[:kept]), spec, device)
+            shape = backbone.shape_at(kept, spec)
             with torch.device("meta"):  # draws nothing
                 extra = _parameters(bottleneck_pair(shape, bottleneck)[0])
         sizes.append(count + extra)

@@ -43,6 +43,7 @@ class Parts:
     measure: Measure
     attacks: dict[str, Attack]
     phases: tuple[Phase, ...]
+    network: Mapping[str, Any]  # what keys hold of the network beside, or in place of, its settings
 
 
 def assemble(cfg: Config) -> Parts:
@@ -68,10 +69,12 @@ def assemble(cfg: Config) -> Parts:
     if not attacks:
         problems.append("attack: is empty; list at least one, as in attack=[decoder]")
     phases: tuple[Phase, ...] = ()
+    network: Mapping[str, Any] = {}
     if parts["dataset"]:
         with torch.device("meta"):
             model = attempt(make_model, cfg, parts["dataset"])
             if model:
+                network = model.net.facts
                 attempt(make_monitor, cfg, model)
                 attempt(_require_sense, cfg, model, parts, attacks)
                 phases = attempt(schedule, model)
@@ -84,7 +87,7 @@ def assemble(cfg: Config) -> Parts:
             attempt(parts["measure"].validate, parts["dataset"].spec)
     if problems:
         raise UserError(*problems)
-    return Parts(**parts, attacks=attacks, phases=phases)
+    return Parts(**parts, attacks=attacks, phases=phases, network=network)
 
 
 def _know(attacks: Mapping[str, Attack | None], spec: Spec, problems: list[str]) -> None:

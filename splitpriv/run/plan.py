@@ -96,6 +96,7 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
         cfg = {**cfg, "protocol": {**cfg["protocol"], "together": shared}}
     root = Path(cfg["paths"]["data"])
     held, known = parts.dataset.content(root), parts.knowledge.content(root)
+    cfg = {**cfg, "backbone": {**cfg["backbone"], **parts.network}}
     start, *fits = _fit_keys(cfg, parts.phases, held)
     quiet = {**cfg, "monitor": {}}
     seeds = _fit_keys(quiet, parts.phases, held)[1:]

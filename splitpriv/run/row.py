@@ -13,7 +13,7 @@ from typing import Any
 
 from splitpriv import __version__
 from splitpriv.attacks.base import Attack
-from splitpriv.config import flatten
+from splitpriv.config import Config, flatten
 from splitpriv.measure import checks, measure, samples, verdict
 from splitpriv.measure.flags import Flag, raised
 from splitpriv.run.plan import Plan
@@ -45,10 +45,17 @@ def head(prepared: Prepared) -> Row:
     return {
         "key": plan.row, "chain": "+".join(cfg["defense"]) or "none", "seed": cfg["seed"],
         "attack_seed": cfg["attack_seed"], **{k: v for k, v in cfg["choices"].items() if k in NAMED},
+        "backbone": _backbone(cfg),
         "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
         "precision": cfg["runtime"]["precision"], "fit": list(plan.fits),
         **{k: v for k, v in flatten({k: v for k, v in cfg.items() if k not in apart}).items() if v != {}},
     }  # fmt: skip
+
+
+def _backbone(cfg: Config) -> str:
+    """The option, and of one that makes models by name which of them."""
+    option, name = cfg["choices"]["backbone"], cfg["backbone"].get("name")
+    return f"{option}:{name}" if name else str(option)
 
 
 def make_row(
