@@ -11,9 +11,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 # Slurm sends SIGTERM before SIGKILL, SIGUSR1 where a script asks for it (`--signal=B:USR1@90`); a terminal that closes
 # sends SIGHUP.
@@ -37,6 +38,29 @@ class Cancelled(BaseException):
 
 class LostLock(BaseException):
     """This process showed no sign of life for so long that another machine works at its stage: it has to end."""
+
+
+class Pruned(BaseException):
+    """A trial of a search that is given up; says why."""
+
+
+_watching: list[Callable[[Sequence[Mapping[str, Any]]], None]] = []
+
+
+@contextmanager
+def watching(look: Callable[[Sequence[Mapping[str, Any]]], None]) -> Iterator[None]:
+    """Within the block `look` sees the curve of every training after each of its epochs, and may end it by raising."""
+    _watching.append(look)
+    try:
+        yield
+    finally:
+        _watching.remove(look)
+
+
+def epoch_ended(curve: Sequence[Mapping[str, Any]]) -> None:
+    """Show the curve so far, a record per epoch, to whoever watches; training calls it when its state is kept."""
+    for look in _watching:
+        look(curve)
 
 
 def interrupt(thread: int, reason: type[BaseException]) -> None:

@@ -32,7 +32,6 @@ KINDS = {  # what the parts of each group are, by name: this file imports none o
     "track": "splitpriv.track.base.Tracker",
     "tabular": "splitpriv.studies.base.Study",
     "leaks": "splitpriv.studies.base.Study",
-    "hydra": "splitpriv.launch.engine.Engine",
 }
 
 

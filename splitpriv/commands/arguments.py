@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from splitpriv.report.select import Selection
 
 
 def select(command: argparse.ArgumentParser) -> None:
     """Which rows."""
     command.add_argument("--where", action="extend", nargs="+", default=[], metavar="key=value",
                          help="keep such rows; also != and, between numbers, 'key>=value', <=, > and <")  # fmt: skip
+    command.add_argument("--sweep", metavar="STAMP", help="keep the rows of one sweep, by its stamp or how that begins")
+
+
+def chosen(args: argparse.Namespace) -> Selection:
+    """The rows that the arguments of `select` and `places` choose."""
+    from splitpriv.launch import folder
+    from splitpriv.report.select import select
+
+    selection = select(args.where, args.overrides)
+    if args.sweep is None:
+        return selection
+    keys = folder.keys(folder.find(selection.store.root, args.sweep))
+    return replace(selection, keys=frozenset(keys))
 
 
 def axes(command: argparse.ArgumentParser) -> None:

@@ -23,9 +23,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the privacy-utility picture of finished runs."""
     from splitpriv.report import curves, frontier
-    from splitpriv.report.select import select
 
-    selection = select(args.where, args.overrides)
+    selection = arguments.chosen(args)
     rows, store = selection.some("curve"), selection.store
     out = args.out or store.root / "curve.png"
     if out.suffix not in (".png", ".svg", ".pdf", ".json"):

@@ -33,9 +33,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("dashboard: needs jinja2; install it with: pip install 'splitpriv[dashboard]'")
     if args.serve and args.out:
         raise UserError("dashboard: --serve writes no file; leave out --serve or --out")
-    from splitpriv.report.select import select
 
-    selection = select(args.where, args.overrides)
+    selection = arguments.chosen(args)
     if args.serve:
         return _serve(args.port, selection)
     from splitpriv.dashboard import build

@@ -21,9 +21,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print finished runs as a table, CSV or JSON."""
     from splitpriv.report import csv, terminal
-    from splitpriv.report.select import select
 
-    selection = select(args.where, args.overrides)
+    selection = arguments.chosen(args)
     rows, store = selection.rows(), selection.store
     if args.format == "json":
         print(json.dumps([plain.finite(row) for row in rows], indent=1, allow_nan=False))

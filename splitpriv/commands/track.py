@@ -25,7 +25,6 @@ def run(args: argparse.Namespace) -> int:
 
     from splitpriv import track
     from splitpriv.report import curves
-    from splitpriv.report.select import select
     from splitpriv.run import prepare
     from splitpriv.targets import build
 
@@ -33,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     cfg = prepare.from_overrides(overrides).cfg
     if not cfg["track"]:
         raise UserError("track: lists no tracker; add for example 'track=[wandb]'")
-    selection = select(args.where, [o for o in overrides if o.startswith("paths.")])
+    args.overrides = [word for word in overrides if word.startswith("paths.")]
+    selection = arguments.chosen(args)
     rows, store = selection.some("track"), selection.store
     if args.report:
         node = cfg["track"].get("wandb")

@@ -104,6 +104,11 @@ def key_of(folder: Path, number: int) -> str:
     return ""
 
 
+def keys(folder: Path) -> list[str]:
+    """The keys of all rows that a sweep has made so far."""
+    return [key for home in folder.glob(f"*/{DONE}") if (key := key_of(folder, int(home.parent.name)))]
+
+
 def failure(folder: Path, number: int) -> list[str]:
     """What went wrong at a point of a sweep, if anything did."""
     left = folder / str(number) / FAILED

@@ -40,8 +40,8 @@ def launcher(
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # what workers inherit: each computes on one thread
     with started(words, folder) as (config, context):
-        if str(config.hydra.launcher.get("_target_")).startswith("splitpriv."):
-            with engine(config.hydra.launcher, "hydra.launcher").ready(task) as run:
+        if is_ours(config.hydra.launcher):
+            with engine(config.hydra.launcher, "hydra.launcher", "Engine").ready(task) as run:
                 yield run
             return
         from hydra.core.plugins import Plugins
@@ -69,11 +69,20 @@ def _by_number(task: Task, numbers: Sequence[int], composed: Any) -> None:
     task.run(numbers[HydraConfig.get().job.num])
 
 
-def engine(node: Any, where: str) -> Any:
-    """An engine of ours, made from the settings that Hydra composed."""
+def engine(node: Any, where: str, kind: str) -> Any:
+    """A launcher or sweeper of ours, made from the settings that Hydra composed; raise UserError with all problems."""
     from omegaconf import OmegaConf
 
-    return targets.build(dict(OmegaConf.to_container(node, resolve=True)), where)()  # type: ignore[arg-type]
+    problems: list[str] = []
+    made = targets.bind(dict(OmegaConf.to_container(node, resolve=True)), where, problems, kind)  # type: ignore[arg-type]
+    if problems:
+        raise UserError(*problems)
+    return made()
+
+
+def is_ours(node: Any) -> bool:
+    """Whether a launcher or a sweeper is one of this package."""
+    return str(node.get("_target_")).startswith("splitpriv.")
 
 
 def search(

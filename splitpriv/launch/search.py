@@ -39,6 +39,11 @@ def run(words: Sequence[str], home: Callable[[Planned], Path]) -> list[str]:
     """Let the sweeper search, in the folder that `home` names; return the problems of points that failed."""
     prepared, known = checked(words)
     folder = home(prepared)
+    with hydra.started([word for word in words if overrides.is_hydra(word)], folder) as (composed, _):
+        node = composed.hydra.sweeper
+        ours = hydra.engine(node, "hydra.sweeper", "Optuna") if hydra.is_ours(node) else None
+    if ours is not None:
+        return list(ours.search(words, prepared, known, folder))
     job = [o.input_line for o in points.read(words)]
     told = [word for word in words if overrides.is_hydra(word)]
     task = Trial(folder, Path.cwd(), code(), known=frozenset(known))

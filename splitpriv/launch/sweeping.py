@@ -43,7 +43,7 @@ def start(
     jobs = {i: point["overrides"] for i, point in enumerate(listed)}
     about |= {"launcher": told, "here": str(task.here)}
     with hydra.launcher(told, folder, task, jobs) as run, place.planned(folder, listed, cfgs, **about):
-        _complete(folder, run, list(jobs))
+        complete(folder, run, list(jobs))
     return problems(folder, dict(enumerate(names)))
 
 
@@ -74,7 +74,7 @@ def retry(folder: Path, words: Sequence[str]) -> list[str]:
     with hydra.launcher(told, folder, task, jobs) as run, place.resumed(folder):
         for i in failed:
             (folder / str(i) / place.FAILED).unlink(missing_ok=True)
-        _complete(folder, run, todo)
+        complete(folder, run, todo)
     return problems(folder, {i: f"point {i}" for i in todo})
 
 
@@ -85,7 +85,7 @@ def _listed(folder: Path) -> list[dict[str, Any]]:
     return points
 
 
-def _complete(folder: Path, run: Callable[[list[int]], Exception | None], numbers: Sequence[int]) -> None:
+def complete(folder: Path, run: Callable[[list[int]], Exception | None], numbers: Sequence[int]) -> None:
     """Run points until each has ended. One whose process was killed runs again, alone, and fails if that is killed."""
     todo = list(numbers)
     while todo and not place.cancelled(folder):

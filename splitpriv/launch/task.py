@@ -19,11 +19,11 @@ from typing import Any, TextIO
 
 from splitpriv import stop
 from splitpriv.config import Config
-from splitpriv.launch import folder, running
+from splitpriv.launch import folder, running, trials
 from splitpriv.store.locks import Lock
 from splitpriv.types import UserError
 
-Outcome = dict[str, Any]  # key of the row, or problems and overrides; seconds; host
+Outcome = dict[str, Any]  # key of the row, or why it was pruned, or problems and overrides; seconds; host
 
 
 @functools.cache
@@ -88,9 +88,11 @@ class Task:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this process
         try:
             self.require_same()
-            with chdir(self.here) if self.here.is_dir() else nullcontext():
+            with chdir(self.here) if self.here.is_dir() else nullcontext(), stop.watching(trials.judge(self.home)):
                 row = running.point(known.of(cfg), wait=False)
             return {"key": row["key"], **about, "seconds": round(time.time() - begun, 2)}
+        except stop.Pruned as why:
+            return {"pruned": str(why), **about, "seconds": round(time.time() - begun, 2)}
         except Exception as error:
             problems = running.problems_of(error) or traceback.format_exc().splitlines()
             overrides = folder.plan(self.home).get("points", [])[number : number + 1]

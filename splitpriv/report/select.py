@@ -42,14 +42,15 @@ class Filter:
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows of `store` that pass all `filters`; read anew by every call."""
+    """The rows of `store` that pass all `filters`, of `keys` where given; read anew by every call."""
 
     store: Store
     filters: Sequence[Filter] = ()
+    keys: frozenset[str] | None = None  # and no others
 
     def rows(self) -> list[Row]:
         """The rows, judged; raise UserError for a key that no row has."""
-        rows = self.store.rows()
+        rows = [row for row in self.store.rows() if self.keys is None or row["key"] in self.keys]
         known = list(dict.fromkeys(key for row in rows for key in row))
         if known and (wrong := [f.key for f in self.filters if f.key not in known]):
             raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))

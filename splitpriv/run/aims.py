@@ -16,8 +16,8 @@ def names(objective: Any) -> list[str]:
     return [str(name) for name in objective] if isinstance(objective, list) else [str(objective)] if objective else []
 
 
-def problems(cfg: Mapping[str, Any], recovers: Mapping[str, str]) -> list[str]:
-    """Columns of `objective` that no row of this config has; `recovers`: what each attack does."""
+def problems(cfg: Mapping[str, Any], recovers: Mapping[str, str], suite: bool = False) -> list[str]:
+    """Columns of `objective` that no row of this config has; `recovers`: what each attack does; `suite`: one is."""
     if not isinstance(cfg["objective"], str | list | None):
         return [f"objective: is {cfg['objective']!r}; name a column of the row, as in objective=utility/accuracy"]
     out = []
@@ -26,8 +26,10 @@ def problems(cfg: Mapping[str, Any], recovers: Mapping[str, str]) -> list[str]:
         images = [a for a, what in recovers.items() if what == "image"]
         known = metrics.find(name) is not None
         if group in ("privacy", "clean"):
-            known = known and (attack in recovers or (attack == "worst" and bool(images)))
-            if known and (attack == "worst" or attack in images):
+            known = known and (
+                attack in recovers or (attack == "worst" and bool(images)) or (attack == "suite" and suite)
+            )
+            if known and (attack in ("worst", "suite") or attack in images):
                 known = metric in IMAGE and (metric != "lpips" or bool(cfg["measure"].get("lpips")))
         elif group == "ceiling":
             known = False  # of another run

@@ -58,7 +58,9 @@ def prepare(cfg: Config) -> Prepared:
         if not problems:  # else it follows from one of them
             raise
     if parts is not None:
-        problems += aims.problems(cfg, {name: attack.recovers for name, attack in parts.attacks.items()})
+        recovers = {name: attack.recovers for name, attack in parts.attacks.items()}
+        suite = any(attack.suite is not None for attack in parts.attacks.values())
+        problems += aims.problems(cfg, recovers, suite)
     if problems or parts is None:
         raise UserError(*_specific(problems))
     return Prepared(cfg, make_plan(cfg, parts), parts)

@@ -47,6 +47,7 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
     def after_epoch() -> None:
         save_state(home / "last.pt", module.epoch, parts, {"curve": module.curve, "best": module.best})
         write_atomic(home / "curve.json", json.dumps(module.curve))  # for whoever watches the run
+        stop.epoch_ended(module.curve)
 
     module.after_epoch = after_epoch
     interrupted = _Interrupted()

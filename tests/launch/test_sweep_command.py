@@ -153,7 +153,7 @@ def test_a_point_whose_process_is_killed_runs_again_alone_and_stops_no_other(tmp
 
     with folder.planned(tmp_path, points, [{}] * 4):
         (tmp_path / "2").mkdir()  # it ran beside the one that took the memory
-        sweeping._complete(tmp_path, run, range(4))
+        sweeping.complete(tmp_path, run, range(4))
     assert calls == [[0, 1, 2, 3], [1], [2], [3]]
     said = sweeping.problems(tmp_path, {i: str(i) for i in range(4)})
     assert len(said) == 1 and said[0].startswith("[1] its process was killed twice")
