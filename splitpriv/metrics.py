@@ -93,7 +93,11 @@ COST = {
     "edge_macs": Metric("edge", "0", "lower", "MAC/image", exact=True),
     "total_macs": Metric("total", "0", "lower", "MAC/image", exact=True),
     "release_bytes": Metric("release", "0", "lower", "B/image", exact=True),
+    "bits_per_image": Metric("rate", "0", "lower", "bit/image"),
+    "edge_weight_bytes": Metric("edge weights", "0", "lower", "B", exact=True),
+    "edge_peak_bytes": Metric("edge values at their peak", "0", "lower", "B/image", exact=True),
     "edge_latency_ms": Metric("edge latency", "3", "lower", "ms", machine=True),
+    "edge_latency_spread_ms": Metric("edge latency, between quartiles", "3", "lower", "ms", machine=True),
 }
 # What no attack can beat, and what a release tells of its image.
 BOUND = {

@@ -16,7 +16,7 @@ from splitpriv.run import pipeline
 from splitpriv.run.prepare import prepare
 from splitpriv.store import Row, Store
 
-REPEATS = {"edge_latency_ms"}  # a fact of the machine, not of the run
+REPEATS = {"edge_latency_ms", "edge_latency_spread_ms"}  # facts of the machine, not of the run
 SMALL = (
     "dataset=gaussian", "dataset.samples=400", "backbone.width=4", "protocol=smoke", "protocol.limit.train=64",
     "protocol.limit.aux=48", "protocol.limit.victims=32", "protocol.limit.val=16", "protocol.attacked=8",

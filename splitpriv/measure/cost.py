@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from statistics import median
+from statistics import median, quantiles
 
 import torch
 from torch import Tensor
@@ -12,22 +12,25 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from splitpriv.defenses.base import Defended
 from splitpriv.measure.measure import evaluating
+from splitpriv.measure.memory import memory
 from splitpriv.nets.graph import countable
 from splitpriv.types import Spec
 
 
 @torch.no_grad()
 def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
-    """What the device pays for one image: parameters, multiply-accumulates, bytes sent, milliseconds.
+    """What the device pays for one image: parameters, multiply-accumulates, bytes sent and held, milliseconds.
 
     The device's part is the edge with its defences, without co-trained adversaries. MACs are half of torch's FLOP
-    count, which knows matrix products and convolutions. The latency is the median of `repeats`, and this machine's.
+    count, which knows matrix products and convolutions. `release_bytes` is nominal, see `rate` for what a coder makes
+    of them. The latency is the median of `repeats`, beside the distance of their quartiles, and this machine's.
     """
     device = next(model.parameters()).device
     x = torch.full((1, *spec.image), 0.5, device=device)
     with evaluating(model):
         edge_macs, total_macs = _macs(model.release, x), _macs(model, x)
-        latency = _latency(lambda: model.release(x), repeats, device)
+        held = memory(model, lambda: model.release(x))
+        times = _times(lambda: model.release(x), repeats, device)
     idle = {id(p) for _, d in model.defenses() for p in d.adversary_parameters()}
     kept = {id(p): p.numel() for part in (model.net.edge, model.chain) for p in part.parameters() if id(p) not in idle}
     bits = 32.0
@@ -38,7 +41,9 @@ def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
         "edge_macs": edge_macs,
         "total_macs": total_macs,
         "release_bytes": torch.Size(model.shape).numel() * bits / 8,
-        "edge_latency_ms": latency,
+        **held,
+        "edge_latency_ms": median(times),
+        "edge_latency_spread_ms": quantiles(times, n=4)[2] - quantiles(times, n=4)[0] if repeats > 1 else 0.0,
     }
 
 
@@ -48,7 +53,7 @@ def _macs(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
     return counter.get_total_flops() / 2
 
 
-def _latency(call: Callable[[], Tensor], repeats: int, device: torch.device) -> float:
+def _times(call: Callable[[], Tensor], repeats: int, device: torch.device) -> list[float]:
     times = []
     for _ in range(3 + repeats):
         start = time.perf_counter()
@@ -56,4 +61,4 @@ def _latency(call: Callable[[], Tensor], repeats: int, device: torch.device) -> 
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(1e3 * (time.perf_counter() - start))
-    return median(times[3:])
+    return times[3:]

@@ -67,17 +67,17 @@ def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference:
     (utility, y): what a point must exceed to count; default: no utility and the undefended y, and without an
     undefended run no volume. A group's volume and privacies are those of every target seed, averaged.
     """
-    sign = 1 if rises else -1
-    means = [(p.x.mean, sign * p.y.mean) for p in drawn]
+    sign, way = 1 if rises else -1, -1 if is_cost(x) else 1
+    means = [(way * p.x.mean, sign * p.y.mean) for p in drawn]
     bare = [p for p in drawn if p.rows[0]["chain"] == "none"]
-    starts = _by_seed(bare, x, y, sign)
+    starts = _by_seed(bare, x, y, sign, way)
     undefended = {seed: at[0] for seed, at in starts.items() if len(at) == 1}
-    if reference is None and undefended:
+    if reference is None and undefended and way > 0:
         reference = (0.0, sign * float(np.mean([at[1] for at in undefended.values()])))
-    corner = (reference[0], sign * reference[1]) if reference else None
+    corner = (way * reference[0], sign * reference[1]) if reference else None
     groups: dict[str, Any] = {}
     for name in dict.fromkeys(p.group for p in drawn):
-        lines = _by_seed([p for p in drawn if p.group == name], x, y, sign)
+        lines = _by_seed([p for p in drawn if p.group == name], x, y, sign, way)
         volumes = None
         if corner:
             volumes = interval([hypervolume(line, corner) for line in lines.values()], within=(0.0, inf))
@@ -98,12 +98,18 @@ def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference:
     }  # fmt: skip
 
 
-def _by_seed(drawn: Sequence[Point], x: str, y: str, sign: int) -> dict[int, list[tuple[float, float]]]:
+def is_cost(key: str) -> bool:
+    """Whether a key of a row is a price of the device of which less is better, and that repeats on any machine."""
+    metric = metrics.find(key)
+    return key.startswith("cost/") and metric is not None and metric.better == "lower" and not metric.machine
+
+
+def _by_seed(drawn: Sequence[Point], x: str, y: str, sign: int, way: int) -> dict[int, list[tuple[float, float]]]:
     lines: dict[int, list[tuple[float, float]]] = {}
     for p in drawn:
         sides = [over_targets({(r["seed"], r.get("attack_seed", 0)): r[key] for r in p.rows}) for key in (x, y)]
         for seed in sides[0]:
-            lines.setdefault(seed, []).append((sides[0][seed], sign * sides[1][seed]))
+            lines.setdefault(seed, []).append((way * sides[0][seed], sign * sides[1][seed]))
     return lines
 
 
@@ -125,8 +131,9 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
     x = x or f"utility/{rows[0].get('headline', 'accuracy')}"
     y = y or f"privacy/{'suite' if all(row.get('suite') for row in rows) else 'worst'}/{metric}"
     worth, told = metrics.find(x), metrics.find(y)
-    if not x.startswith("utility/") or (worth and worth.better == "lower"):
-        raise UserError(f"--x {x}: is no utility of which more is better; choose a key under utility/")
+    if not is_cost(x) and (not x.startswith("utility/") or (worth and worth.better == "lower")):
+        raise UserError(f"--x {x}: is no utility of which more is better; choose a key under utility/, or a cost such "
+                        "as cost/bits_per_image")  # fmt: skip
     if not y.startswith(PRIVACY):
         raise UserError(f"--y {y}: is no measure of privacy; choose a key under {', '.join(PRIVACY)}")
     if not any(by in row for row in rows):

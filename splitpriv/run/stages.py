@@ -15,6 +15,7 @@ from splitpriv.measure import measure, pictures, samples, traits
 from splitpriv.measure.audit import first_noise
 from splitpriv.measure.cost import cost
 from splitpriv.measure.oddities import oddities
+from splitpriv.measure.rate import rate
 from splitpriv.run.context import Run
 from splitpriv.run.row import MEMBERS, read_json
 from splitpriv.store import write_atomic
@@ -119,6 +120,7 @@ def utility(run: Run, home: Path) -> None:
         **{f"chance/{k}": v for k, v in run.parts.task.chance(run.splits).items()},
         **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
         **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
+        **{f"cost/{k}": v for k, v in rate(model, run.splits["aux"]).items()},
         "cost/edge_stages": float(model.net.at),
         **{f"bound/{k}": v for k, v in measure.bounds(model, run.splits["train"], spec).items()},
         **{f"bound/{k}": v for k, v in least.items()},

@@ -171,8 +171,10 @@ def test_cost_in_closed_form():
     assert found["release_bytes"] == 4 * 64 and cost.cost(defended(), model.spec, 1)["release_bytes"] == 4 * 4 * 64
     assert found["edge_latency_ms"] > 0
     assert set(found) < set(metrics.COST) and [name for name in found if metrics.COST[name].machine] == [
-        "edge_latency_ms"
-    ]
+        "edge_latency_ms", "edge_latency_spread_ms"
+    ]  # fmt: skip
+    assert found["edge_weight_bytes"] == 4 * (conv + 2 * norm)  # running statistics are read, the watcher is not
+    assert found["edge_peak_bytes"] >= 4 * 4 * 64
 
 
 def test_macs_of_attention_are_counted_in_its_fused_form_too():

@@ -101,6 +101,18 @@ def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:
         curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", x="cost/edge_latency_ms")
 
 
+def test_a_cost_is_an_axis_of_which_less_is_better(tmp_path: Path) -> None:
+    rows = [{**row, "cost/bits_per_image": 1000.0 * i} for i, row in enumerate(ROWS, 1)]
+    key = "cost/bits_per_image"
+    numbers = curves.draw(rows, Store(tmp_path), tmp_path / "a.json", metric="mse", x=key, reference=(1e5, 0.0))
+    points = [numbers["points"][i] for i in numbers["pareto"]]
+    assert numbers["x"] == key and points
+    costs, privacy = [p["x"]["mean"] for p in points], [p["y"]["mean"] for p in points]
+    assert costs == sorted(costs, reverse=True) and privacy == sorted(privacy, reverse=True)
+    assert min(p["x"]["mean"] for p in numbers["points"]) == costs[-1]
+    assert all(group["hypervolume"]["mean"] > 0 for group in numbers["groups"].values())
+
+
 def test_every_attack_has_its_floor_and_its_ceiling() -> None:
     probed = [
         {**r, "privacy/probe/accuracy": 0.6 + r["seed"] / 10, "privacy/probe/majority": 0.3,
