@@ -9,7 +9,7 @@ export SPLITPRIV_OUTPUTS ?= outputs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types check faults bench wheel clean
+.PHONY: help setup demo test test-slow lint types check faults bench docs wheel clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ check: lint types test  ## everything a commit must pass
 
 bench: $(VENV)/.ready  ## time SplitFit against a bare PyTorch loop, as a ratio
 	$(BIN)/python scripts/bench_overhead.py
+
+docs: $(VENV)/.ready  ## build the documentation into site/, strictly: no dead link, nothing fetched from elsewhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(VENV)/.ready  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -9,6 +9,6 @@ from splitpriv.plugins.find import Plugin, named
 from splitpriv.plugins.listing import file, files, read
 
 __all__ = [
-    "Plugin", "active", "again", "digest", "file", "files", "folders", "load", "member", "named", "of", "read", "require_apart",
-    "require_used", "use",
+    "Plugin", "active", "again", "digest", "file", "files", "folders", "load", "member", "named", "of", "read",
+    "require_apart", "require_used", "use",
 ]  # fmt: skip

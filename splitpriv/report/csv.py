@@ -20,7 +20,9 @@ def print_csv(rows: Sequence[Row]) -> None:
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
     """The same into any open file; no cell is a formula."""
     flat = [{**{k: v for k, v in row.items() if not isinstance(v, list | dict)},
-             "flags": "; ".join(flag.text for flag in flags_of(row))} for row in rows]  # fmt: skip
+             **({"tags": ",".join(row["tags"])} if row.get("tags") else {}),
+             **({"flags": "; ".join(flag.text for flag in flags_of(row))} if "flags" in row else {})}
+            for row in rows]  # fmt: skip
     columns = list(dict.fromkeys(key for row in flat for key in row))
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(map(plain.cell, columns))

@@ -11,7 +11,7 @@ from typing import Any
 
 from splitpriv import config
 from splitpriv.report.terminal import judged
-from splitpriv.store import Row, Store, say
+from splitpriv.store import Row, Store, notes, say
 from splitpriv.store.rows import as_number, equals
 from splitpriv.types import UserError
 
@@ -33,7 +33,8 @@ class Filter:
         """Whether a row says it: equality by meaning (5e-2 is 0.05), order between numbers alone."""
         value = row.get(self.key)
         if self.sign in ("=", "!="):
-            return equals(value, self.wanted) == (self.sign == "=")
+            says = equals(value, self.wanted) or (self.key == "tags" and self.wanted in (value or ()))
+            return says == (self.sign == "=")
         limit = as_number(self.wanted)
         if limit is None or not isinstance(value, int | float) or isinstance(value, bool):
             return False
@@ -51,6 +52,7 @@ class Selection:
     def rows(self) -> list[Row]:
         """The rows, judged; raise UserError for a key that no row has."""
         rows = [row for row in self.store.rows() if self.keys is None or row["key"] in self.keys]
+        rows = notes.noted(rows, self.store)
         known = list(dict.fromkeys(key for row in rows for key in row))
         if known and (wrong := [f.key for f in self.filters if f.key not in known]):
             raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))

@@ -15,8 +15,8 @@ from splitpriv import plain
 from splitpriv.measure.checks import above_ceiling
 from splitpriv.measure.flags import flags_of, raised
 from splitpriv.measure.verdict import doubts_of, verdict
-from splitpriv.metrics import PRIVACY, find
-from splitpriv.store import Row, Store
+from splitpriv.metrics import PRIVACY
+from splitpriv.store import Row, Store, notes
 
 if TYPE_CHECKING:
     from splitpriv.run.plan import Stage
@@ -26,9 +26,9 @@ VERDICTS = {"sound": "green", "doubtful": "yellow", "void": "bold red"}
 COLOURS = {"cached": "green", "partial": "yellow", "failed": "red", "missing": "dim"}
 
 
-def console() -> Console:
-    """Wide enough for a table when the output is a file or a pipe."""
-    return _Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+def console(width: int | None = None) -> Console:
+    """Wide enough for a table when the output is a file or a pipe, unless a width is given."""
+    return _Console(width=width or (None if sys.stdout.isatty() else 140), highlight=False)
 
 
 class _Console(Console):
@@ -69,12 +69,12 @@ def judged(rows: Sequence[Row], store: Store) -> list[Row]:
 
 def print_row(row: Row, store: Store) -> None:
     """The short readable result of one run."""
-    row = judged([row], store)[0]
+    row = judged(notes.noted([row], store), store)[0]
     out = console()
     out.print(
         f"\n{_verdict(row)} [bold]{escape(row['chain'])}[/]  {escape(_context(row, 'dataset'))} · "
         f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))} · seed {row['seed']} · "
-        f"{escape(_headline(row))} [bold]{_told(row, f'utility/{_headline(row)}', '.2%')}[/]{_beside(row)} · "
+        f"{escape(headline(row))} [bold]{_told(row, f'utility/{headline(row)}', '.2%')}[/]{_beside(row)} · "
         f"edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
         f"{_told(row, 'cost/release_bytes', ',.0f')} bytes released · key {escape(row['key'])}"
     )
@@ -93,6 +93,8 @@ def print_row(row: Row, store: Store) -> None:
         out.print(f"[{colour}]! {escape(flag.text)}[/]{' (void)' if flag.voids else ''}", soft_wrap=True)
         if flag.remedy:
             out.print(f"[dim]  to clear this: {escape(flag.remedy)}[/]", soft_wrap=True)
+    if row.get("tags") or row.get("note"):
+        out.print(escape(f"note: {' '.join([*(f'[{tag}]' for tag in row.get('tags', [])), row.get('note', '')])}"))
     for name in images_of(row):
         out.print(f"[dim]pictures: {escape(str(store.root / row[f'picture/{name}']))}[/]", soft_wrap=True)
 
@@ -155,73 +157,20 @@ def images_of(row: Row) -> list[str]:
     return [name for name in attacks_of(row) if row.get(f"picture/{name}")]
 
 
-def print_rows(rows: Sequence[Row], store: Store) -> None:
-    """Many runs, one line each; the arrows say which way is more private. What all rows share stands above them."""
-    if not rows:
-        console().print(f"no finished run under {escape(str(store.root))}; make one with: splitpriv run")
-        return
-    context = (
-        "study",
-        "way",
-        "dataset",
-        "backbone",
-        "cut",
-        "task",
-        "optim",
-        "protocol",
-        "knowledge",
-        "attacks",
-        "seed",
-    )
-    told = [{name: _context(row, name) for name in context} for row in rows]
-    shared = [name for name in context if len({line[name] for line in told}) == 1]
-    varying = [name for name in context if name not in shared]
-    title = " · ".join(f"{name} {told[0][name]}" for name in shared if told[0][name])
-    table = Table(title=escape(title), title_justify="left", pad_edge=False)
-    metrics = [m for m in PRIVACY if any(f"privacy/worst/{m}" in row for row in rows)]
-    who = ("suite", "worst") if any("suite" in row for row in rows) else ("worst",)
-    for column in ("verdict", "chain", *varying):
-        table.add_column(column, overflow="fold")
-    inferred = list(dict.fromkeys(name for row in rows for name in attacks_of(row) if name not in images_of(row)))
-    told_by = {name: m for name in inferred for m in ("accuracy", "map", "advantage")  # the last that there is
-               if any(f"privacy/{name}/{m}" in r for r in rows)}  # fmt: skip
-    headlines = " or ".join(dict.fromkeys(map(_headline, rows)))
-    images = ("MSE undefended", "MSE of mean image") if metrics else ()
-    whose = {"suite": "suite's ", "worst": "worst " if len(who) > 1 else ""}
-    for column in (headlines, *(f"{whose[name]}{PRIVACY[m].heading}" for name in who for m in metrics), *images,
-                   *(f"{name} {metric} ↓" for name, metric in told_by.items()), "flags"):  # fmt: skip
-        table.add_column(escape(column), justify="right")
-    table.add_column("key", no_wrap=True)
-    for row, line in zip(rows, told, strict=True):
-        worth, value = find(f"utility/{_headline(row)}"), row.get(f"utility/{_headline(row)}")
-        cells = [worth.text(value) if worth and value is not None else ""]
-        cells += [_cell(row, f"privacy/{name}/{m}", m) for name in who for m in metrics]
-        cells += [_cell(row, key, "mse") for key in ("ceiling/worst/mse", "floor/mean_image/mse") if metrics]
-        for name, metric in told_by.items():
-            cells.append(_cell(row, f"privacy/{name}/{metric}", metric))
-        shared_cells = (*(escape(line[name]) for name in varying), *cells)
-        table.add_row(_verdict(row), escape(row["chain"]), *shared_cells, str(len(row["flags"])), escape(row["key"]))
-    console().print(table)
-    console().print(
-        "[dim]suite: what the suite answers; else the worst case over the attacks, per image, an oracle; ↑ higher or "
-        "↓ lower is more private[/]"
-    )
-
-
 def _verdict(row: Row) -> str:
     """Its state in colour."""
     return f"[{VERDICTS[row['verdict']]}]{row['verdict']}[/]"
 
 
-def _headline(row: Row) -> str:
+def headline(row: Row) -> str:
     """The name of the number that says what the service is worth."""
     return str(row.get("headline", "accuracy"))
 
 
 def _beside(row: Row) -> str:
     """What to hold the headline against, where the row says it."""
-    told = {"balanced": row.get("utility/balanced_accuracy")} if _headline(row) == "accuracy" else {}
-    told["most frequent class" if told else "chance"] = row.get(f"chance/{_headline(row)}")
+    told = {"balanced": row.get("utility/balanced_accuracy")} if headline(row) == "accuracy" else {}
+    told["most frequent class" if told else "chance"] = row.get(f"chance/{headline(row)}")
     words = ", ".join(f"{name} {value:.2%}" for name, value in told.items() if isinstance(value, float))
     return f" ({words})" if words else ""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from splitpriv.store import proof
+from splitpriv.store import notes, proof
 from splitpriv.store.folder import Store, write_atomic
 from splitpriv.store.locks import Lock
 
@@ -34,7 +34,7 @@ class Verdict:
 def stages(store: Store) -> Iterator[Path]:
     """The folder of every stage, finished or not."""
     for folder in sorted(store.root.glob("*")):
-        if folder.is_dir() and folder.name not in ("rows", "multirun", "track", "tables"):
+        if folder.is_dir() and folder.name not in ("rows", "notes", "multirun", "track", "tables"):
             yield from (p for p in sorted(folder.iterdir()) if p.is_dir() and KEY.fullmatch(p.name))
 
 
@@ -62,6 +62,7 @@ def verify(store: Store, seal: bool = False) -> Verdict:
     rows, wrong = store.read_rows()
     verdict.rows = len(rows)
     verdict.damaged += [f"rows/{name} {why}" for name, why in wrong.items()]
+    verdict.damaged += notes.damaged(store)
     return verdict
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from splitpriv.dashboard import build
 from splitpriv.launch import streams
 from splitpriv.measure import pictures
-from splitpriv.report import curves, frontier, terminal
+from splitpriv.report import curves, frontier, listing, terminal
 from splitpriv.report.csv import write_csv
 from splitpriv.report.select import Selection, filters
 from splitpriv.store import Row, Store
@@ -52,7 +52,7 @@ def readers(store: Store) -> str:
     """What a terminal sees of every reader."""
     selection, out = Selection(store), io.StringIO()
     rows = selection.rows()
-    terminal.print_rows(rows, store)
+    listing.print_rows(rows)
     write_csv(rows, out)
     assert len(list(csv.reader(io.StringIO(out.getvalue())))) == len(rows) + 1
     for each in rows:
@@ -209,7 +209,7 @@ def test_any_encoding_of_standard_output_will_do(
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(buffer, encoding=encoding))
     with streams.shown():
         terminal.print_row(row("k", chain="σ · \ud800"), Store(tmp_path))
-        terminal.print_rows([{**row("k"), "verdict": "void"}], Store(tmp_path))
+        listing.print_rows([{**row("k"), "verdict": "void"}])
         print("↑ ≥ 漢")
     text = buffer.getvalue().decode(encoding)
     assert ("↑" if encoding.startswith("utf") else "^ ") in text and r"\ud800" in text
