@@ -1,0 +1,61 @@
+"""The measured strength of the suite: tables of the docs follow from committed rows, and bars that rows must keep."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOLD = json.loads((ROOT / "results/matrix/calibration.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("matrix_tables", ROOT / "scripts" / "matrix_tables.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["docs/autoinvert.md", "docs/calibration.md"])
+def test_the_tables_of_the_docs_are_those_of_the_committed_rows(tables: ModuleType, page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert "<!-- table: " in text and tables.woven(text) == text
+
+
+@pytest.mark.parametrize("told", TOLD, ids=lambda r: f"{r['world']} {r['noise']}")
+def test_the_suite_is_near_the_best_there_can_be(told: dict[str, float]) -> None:
+    if told["world"] == "gaussian":
+        assert told["mse"] / told["least"] <= 1.05
+    else:
+        assert told["least"] / told["mse"] >= 0.9 and told["exact"] / told["mse"] >= 0.9
+
+
+def test_each_world_is_calibrated_at_three_levels() -> None:
+    levels = {world: {r["noise"] for r in TOLD if r["world"] == world} for world in {r["world"] for r in TOLD}}
+    assert {world: len(noises) for world, noises in levels.items()} == {
+        "gaussian": 3, "library, tiny": 3, "library, vgg11": 3
+    }  # fmt: skip
+
+
+def plays(**mse: float) -> dict[str, dict[str, float]]:
+    costs = {"cheap": 1.0, "dear": 100.0}
+    return {name: {"mse": value, "cpu_s": costs.get(name, 10.0)} for name, value in mse.items()}
+
+
+def test_greedy_takes_what_brings_most_for_its_seconds_and_leaves_what_never_binds(
+    tables: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "SINGLES", ("dear", "cheap", "idle"))
+    suite = {"floor": 1.0, "members": plays(decoder=0.2, refine=0.1)}
+    rows = {("w", "c"): {**plays(cheap=0.5, dear=0.4, idle=0.9), tables.SUITE: suite}}
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.greedy(rows).splitlines()[2:]]
+    assert [(taken, name, binds) for taken, name, *_, binds in lines] == [
+        ("1", "cheap", "0"), ("2", "suite: decoder", "0"), ("3", "suite: refine", "1"),
+        ("", "dear", "0"), ("", "idle", "0"),
+    ]  # fmt: skip
