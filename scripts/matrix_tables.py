@@ -26,12 +26,14 @@ Plays = Mapping[str, Any]
 
 
 def matrix(root: Path = ROOT) -> dict[tuple[str, str], Plays]:
-    """(world, chain) -> its plays."""
+    """(world, chain) -> its plays, of chains that the suite has attacked."""
+    worlds = [path for name in ("fashion_tint", "cifar10") if (path := root / f"results/matrix/{name}.json").exists()]
+    told = {path.stem: json.loads(path.read_text()) for path in worlds}
     return {
         (world, chain): plays
-        for world in ("fashion_tint", "cifar10")
-        for chain, plays in json.loads((root / f"results/matrix/{world}.json").read_text()).items()
-        if SUITE in plays
+        for world, chains in told.items()
+        for chain, plays in chains.items()
+        if SUITE in plays and "pair" in plays
     }
 
 
