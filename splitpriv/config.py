@@ -127,6 +127,8 @@ def _apart(words: Sequence[str]) -> tuple[tuple[str, ...], list[Any]]:
             if parsed.key_or_group in (*SINGLE, "split", "monitor") and isinstance(parsed.value(), list):
                 raise UserError(f"{parsed.key_or_group}: takes one option; write {parsed.key_or_group}=NAME, no list")
             chosen.append(word)
+            if "/" in overrides.value_of(word):  # Hydra would read it, and its settings might land anywhere
+                raise UserError(_path(parsed.key_or_group, overrides.value_of(word)))
             options.require_distinct(CONF, word)
         else:
             values.append(parsed)
@@ -171,11 +173,8 @@ def _explain(word: str, error: Exception, good: Sequence[str]) -> str:
     if folder.is_dir():
         known = options.names(CONF, folder.name)
         unknown = [option for option in options.listed(value) if option not in known]
-        if any("/" in option or ".." in option for option in unknown):
-            return (
-                f"{key}: {value} is a path; options are called by name, and your own lie in the conf/{folder.name}/ of "
-                "a plug-in: plugins=[FOLDER]"
-            )
+        if any(".." in option for option in unknown):
+            return _path(key, value)
         if unknown:
             return f"{key}: no option {', '.join(map(repr, unknown))}; {nearest(unknown[0], known)}"
         return f"{key}: {first}"
@@ -192,6 +191,12 @@ def _explain(word: str, error: Exception, good: Sequence[str]) -> str:
     if isinstance(error, RecursionError) or "nterpolation to parent" in first:
         return f"{key}: {value} points to what it is part of; give a value, or point to a single one"
     return f"{key}: {first}"
+
+
+def _path(key: str, value: str) -> str:
+    group = key.partition("@")[0]
+    own = f"your own lie in the conf/{group}/ of a plug-in: plugins=[FOLDER]"
+    return f"{key}: {value} is a path; options are called by name, and {own}"
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

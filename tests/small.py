@@ -21,6 +21,7 @@ SMALL = (
     "dataset=gaussian", "dataset.samples=400", "backbone.width=4", "protocol=smoke", "protocol.limit.train=64",
     "protocol.limit.aux=48", "protocol.limit.victims=32", "protocol.limit.val=16", "protocol.attacked=8",
     "split.at=1", "optim.epochs=2", "optim.batch=16", "measure.latency_repeats=1", "measure.draws=2",
+    "attack=[decoder]",
 )  # fmt: skip
 DECODER = (
     "decoder@attack.decoder.net=conv", "attack.decoder.net.width=8", "attack.decoder.net.widest=8",

@@ -55,6 +55,11 @@ MISTAKES = [
     (("defense=[noise,noise]",), "defense: noise is listed twice", "once"),
     (("defense=[patrol,adversarial]",), "defense: patrol and adversarial both bring adversarial", "one of them"),
     (("defense=[../attack/decoder]",), "defense: [../attack/decoder] is a path", "conf/defense/"),
+    (("attack=[decoder]", "defense=[../attack/decoder]"), "defense: [../attack/decoder] is a path", "conf/defense/"),
+    (("+setting=../setting/demo",), "setting: ../setting/demo is a path", "conf/setting/"),
+    (("protocol.queries=16", "attack=[decoder]"), "protocol.queries: is heeded by suites alone", "decoder_avg"),
+    (("attack.autoinvert_quick.queries=16",), "attack.autoinvert_quick.queries: is 16", "protocol.queries"),
+    (("protocol.limit.aux=19",), "protocol.limit.aux: 19 images are too few", "at least 20"),
     (("optim=[sgd,adam]",), "optim: takes one option", "optim=NAME"),
     (("seed=0,1",), "seed: 0,1 are several values", "add -m"),
     (("seed=[0,1]",), "seed: ", "seed=0,1, with -m"),
@@ -64,7 +69,7 @@ MISTAKES = [
     (('optim.optimizer.lr="1e-3"',), "optim.optimizer.lr: ", "without quotes: optim.optimizer.lr=1e-3"),
     (("hydra/launcher=joblib",), "hydra/launcher: is for sweeps", "-m"),
     (("objective=utility/acuracy",), "objective: no row of this run has 'utility/acuracy'", "utility/accuracy"),
-    (("objective=privacy/rmle/mse",), "objective: no row", "privacy/decoder"),
+    (("objective=privacy/rmle/mse",), "objective: no row", "privacy/autoinvert_quick"),
     (("+defense.noise.sigma=1",), "defense.noise: noise is not listed", "defense=[noise]"),
     (("optim.epochs=many",), "optim.epochs: ", "integer"),
     (("optim.epochs=2.5",), "optim.epochs: ", "2.5"),
@@ -149,7 +154,8 @@ def test_an_attribute_that_the_data_set_lacks(refused: Refused) -> None:
 
 def test_all_problems_at_once(refused: Refused) -> None:
     message = refused(
-        "defense=[noise]", "defense.noise.sigma=-1", "optim.epochs=0", "attack.decoder.lr=0", "measure.draws=x",
+        "defense=[noise]", "defense.noise.sigma=-1", "optim.epochs=0", "attack=[decoder]", "attack.decoder.lr=0",
+        "measure.draws=x",
         "backbone.width=0", "seed=x", "runtime.threads=0", "optim.optimiser.lr=1", "dataset.foo=1",
     )  # fmt: skip
     assert [line.split(": ")[1] for line in message.splitlines()][:2] == ["optim.optimiser.lr", "dataset.foo"]
@@ -159,7 +165,7 @@ def test_all_problems_at_once(refused: Refused) -> None:
 
 
 def test_problems_of_two_parts_at_once(refused: Refused) -> None:
-    message = refused("split.at=9", "attack.decoder.held=0", "optim.optimizer.lr=-1")
+    message = refused("split.at=9", "attack=[decoder]", "attack.decoder.held=0", "optim.optimizer.lr=-1")
     assert all(key in message for key in ("split.at: ", "attack.decoder.held: ", "optim.optimizer.lr: "))
 
 

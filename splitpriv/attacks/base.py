@@ -34,6 +34,10 @@ class Aux:
     def __len__(self) -> int:
         return len(self.split)
 
+    def take(self, index: Tensor) -> Aux:
+        """Only the images at `index` (n,)."""
+        return Aux(self.split.take(index), self._features, self._obfuscate, self._cacheable, self._limit)
+
     @torch.no_grad()
     def release(self, index: Tensor, draws: int = 1) -> Tensor:
         """Mean of `draws` fresh releases of the images at `index` (n,); the same law as `Access.query` of them."""
@@ -75,6 +79,13 @@ class Access:
         self.requires, self._rights = requires, rights
         self.spec, self.shape, self.device, self.autocast = spec, shape, device, autocast
         self.intercept, self._shared = intercept, shared
+
+    def only(self, index: Tensor) -> Access:
+        """The same for whoever has but the images of aux at `index` (n,)."""
+        return Access(
+            self.requires, spec=self.spec, shape=self.shape, device=self.device, intercept=self.intercept,
+            rights={**self._rights, "aux": self.aux.take(index)}, autocast=self.autocast, shared=self._shared,
+        )  # fmt: skip
 
     def share(self, what: Mapping[str, Any], build: Callable[[Path], None], home: Path) -> Path:
         """The folder that `build` fills, once for all chains: what it writes follows from aux's images and the settings
@@ -133,7 +144,8 @@ class Attack:
     top: int = 1
     attribute: str = "y"
     draws: int = 1
-    learns: Mapping[str, Any] = {}  # settings of the prior that it learns from aux's images alone, if any
+    learns: Sequence[Mapping[str, Any]] = ()  # settings of each prior that it learns from aux's images alone
+    least_aux: ClassVar[int] = 1  # images of aux that it needs
     eot: int = 1
     suite: str | None = None
 

@@ -34,7 +34,7 @@ class Latent(Attack):
             raise UserError(".strength: is empty; give at least one, as in [1.0]")
         with blame(".prior"):
             self.prior = prior()
-        self.learns = self.prior.what
+        self.learns = (self.prior.what,)
         self.strength, self.starts, self.steps, self.lr, self.tune = strength, starts, steps, lr, tune
         self.batch, self.draws, self.tolerance = batch, draws, tolerance
 

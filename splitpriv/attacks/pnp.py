@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitpriv.attacks.base import Access, Attack, Right
 from splitpriv.attacks.decoder import Decoder
@@ -44,7 +44,7 @@ class Pnp(Attack):
             raise UserError(f".least: {least} lies above most, {most}; lower it")
         with blame(".prior"):
             self.prior = prior()
-        self.learns = self.prior.what
+        self.learns = (self.prior.what,)
         self.strength, self.most, self.least, self.levels, self.steps = strength, most, least, levels, steps
         self.lr, self.tune, self.batch, self.draws, self.tolerance = lr, tune, batch, draws, tolerance
 
@@ -65,7 +65,12 @@ class Pnp(Attack):
             with blame(".base"):
                 start = self.base.fit(access, inner)
             pool = self.base.shares(access, inner)[0] if self.base.stop.held else pool
-        denoise = self.prior.learned(access, home)
+        return self.search(access, home, self.prior.learned(access, home), start, pool)
+
+    def search(self, access: Access, home: Path, denoise: nn.Module, start: Callable[[Tensor], Tensor],
+               pool: Tensor) -> Matching:  # fmt: skip
+        """The search from what `start` makes of releases; the strength is chosen on images of aux out of `pool` (n,),
+        which `start` has not learned from."""
         state.seed_epoch(home.name, 0)
         chosen = pool[torch.randperm(len(pool), device=pool.device)[: self.tune]]
         tune = access.aux.split.x(chosen), access.aux.release(chosen, self.draws).float()

@@ -21,6 +21,7 @@ from splitpriv.dashboard.facts import facts
 from splitpriv.dashboard.status import status
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY
+from splitpriv.report.frontier import world_of
 from splitpriv.report.terminal import attacks_of, scores_of
 from splitpriv.store import Row, Store
 
@@ -129,8 +130,8 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
     return {
         "row": plain.finite({**{k: v for k, v in row.items() if k not in curves and k != "trajectory"},
                 "verdict": verdict(row), "flags": [flag.record() for flag in doubts_of(row)]}), "finished": finished,
-        "group": group_of(row), "attacks": attacks_of(row), "shown": attacks, "curves": curves,
-        "trajectory": _trajectory(row.get("trajectory") or []),
+        "group": group_of(row), "world": world_of(row, "worst"), "attacks": attacks_of(row),
+        "shown": attacks, "curves": curves, "trajectory": _trajectory(row.get("trajectory") or []),
     }  # fmt: skip
 
 

@@ -29,9 +29,10 @@ class Protocol:
 
     `duplicates` says what becomes of images that are in several splits under other names, or look like one that is:
     "group" moves each family to one side, "flag" leaves and tells them; None: as the data set has it.
+    `queries`: how often the same image is released to a suite of attacks, which averages; others say it themselves.
     """
 
-    added: ClassVar[Mapping[str, Any]] = {"duplicates": None}
+    added: ClassVar[Mapping[str, Any]] = {"duplicates": None, "queries": 1}
 
     def __init__(
         self,
@@ -45,10 +46,12 @@ class Protocol:
         select: Literal["last", "best"],
         select_after: Rate,
         duplicates: Duplicates | None,
+        queries: Count,
     ) -> None:
         self.slices = {role: slices[role] for role in ROLES if role in slices}
         self.shuffle, self.seed, self.overlap, self.limit = shuffle, seed, overlap, dict(limit)
         self.attacked, self.select, self.select_after, self.duplicates = attacked, select, select_after, duplicates
+        self.queries = queries
         problems = [
             f"protocol.slices: lacks {role}; add {role}: [pool, from, to]" for role in ROLES if role not in slices
         ]

@@ -23,6 +23,7 @@ ADAPTIVE = {
     "answers": "how to average repeated answers (draws > 1)",
     "mask": "what the chain keeps (mask)",
 }
+BOXES = {"white": ("refine", "search", "polish"), "black": ("decoder", "gallery")}  # members, by what they have to know
 AVERAGED = ("draws", "eot")  # settings in which twins may differ
 
 STRENGTH = {"image": ("mse", -1), "attribute": ("balanced_accuracy", 1), "identity": ("map", 1)}
@@ -36,7 +37,8 @@ class Facts:
 
     `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
     `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known;
-    `error` is the standard error of its MSE over victims; `suite` says that it is a suite, which has rivals within.
+    `error` is the standard error of its MSE over victims; `suite` says that it is a suite, which has
+    rivals within: `members` are their MSE.
     """
 
     means: Means
@@ -49,6 +51,7 @@ class Facts:
     gain: float | None = None
     error: float = 0.0
     suite: bool = False
+    members: Means = field(default_factory=dict)
 
     @property
     def apart(self) -> dict[str, Any]:
@@ -221,3 +224,8 @@ def _boxes(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
     if white and black and min(white.values()) > min(black.values()) * (1 + MARGIN):
         subject, other = (min(box, key=box.__getitem__) for box in (white, black))
         yield raised("box", subject, other=other, longer=_longer(subject, attacks[subject]))
+    for name in white:
+        told = attacks[name].members
+        least = {box: min(told.get(member, math.inf) for member in names) for box, names in BOXES.items()}
+        if math.isfinite(least["white"]) and least["white"] > least["black"] * (1 + MARGIN):
+            yield raised("box", f"{name}'s search", other="its decoder", longer="")

@@ -25,7 +25,8 @@ from splitpriv.types import UserError
 PRIVACY = ("privacy/", "information/", "bound/", "fairness/")  # what may stand on the vertical axis
 LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
 SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5", "utility/f1")  # points of which are lost
-WORLD = ("dataset", "backbone", "task", "cut", "protocol", "knowledge")  # what runs of one front have in common
+# what runs of one front have in common, and what rows had before it was told
+WORLD = {"dataset": "", "backbone": "", "task": "", "cut": "", "protocol": "", "protocol.queries": 1, "knowledge": ""}
 APART = ("seed", "attack_seed", "key", "fit", "stages", "commit", "trajectory", "flags", "ceiling", "verdict",
          "runtime.device", "runtime.threads")  # fmt: skip  # what seeds may change
 
@@ -164,12 +165,17 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def world_of(row: Row, who: str = "") -> dict[str, str]:
+    """What runs of one front have in common: their world, the suite that `who` stands for ("suite", "worst" or an
+    attack) and, for a worst case, the attacks it is over. Rows of before have the neutral value of what came later."""
+    world = {key: str(row.get(key, usual)) for key, usual in WORLD.items()}
+    world |= {"suite": str(row.get("suite", ""))} if who in ("suite", "worst") else {}
+    return world | ({"attacks": " ".join(sorted(attacks_of(row)))} if who == "worst" else {})
+
+
 def _require_one_world(rows: Sequence[Row], y: str) -> None:
-    """Raise UserError unless the runs share their world, the suite and, for a worst case, the attacks it is over."""
-    suite = ("suite",) if y.startswith(("privacy/suite/", "privacy/worst/")) else ()
-    told = [{key: str(row.get(key, "")) for key in (*WORLD, *suite)} for row in rows]
-    if y.startswith("privacy/worst/"):
-        told = [{**world, "attacks": " ".join(sorted(attacks_of(row)))} for world, row in zip(told, rows, strict=True)]
+    """Raise UserError unless the runs share their world."""
+    told = [world_of(row, y.split("/")[1]) for row in rows]
     for key in told[0]:
         values = sorted({world[key] for world in told})
         if len(values) > 1:

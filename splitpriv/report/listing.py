@@ -16,6 +16,7 @@ LEGEND = (
     "suite: what the suite answers; else the worst case over the attacks, per image, an oracle; ↑ higher or ↓ lower is "
     "more private"
 )
+UNLIKE = "the worst cases are over unlike attacks: do not compare them, since each attack more lowers them"
 NARROW = {"seed": 2, "tags": 3, "dataset": 4, "backbone": 5, "cut": 6, "attacks": 20}  # ranks; others go before
 
 
@@ -34,7 +35,8 @@ def print_rows(rows: Sequence[Row]) -> None:
         Column("flags", [str(len(row["flags"])) for row in rows], rank=8, right=True),
         Column("key", [row["key"] for row in rows], rank=1),
     ]
-    columns.show(shown, title, [LEGEND])
+    attackers = {(str(row.get("suite", "")), *sorted(attacks_of(row))) for row in rows if "privacy/worst/mse" in row}
+    columns.show(shown, title, [LEGEND, *([UNLIKE] if len(attackers) > 1 else [])])
 
 
 def print_chosen(rows: Sequence[Row], keys: Sequence[str]) -> None:

@@ -179,6 +179,14 @@ class Run:
             rights={"query": same, "aux": Aux(self.known["aux"], same, same, cacheable=False)},
         )  # fmt: skip
 
+    def require_aux(self) -> None:
+        """Raise UserError where an attack finds too few images of the adversary's own."""
+        known = len(self.known["aux"])
+        for name, attack in self.parts.attacks.items():
+            if "aux" in attack.requires and known < attack.least_aux:
+                raise UserError(f"protocol.slices.aux: {known} images are too few for {name}; give it at least "
+                                f"{attack.least_aux}, or list another attack, as in attack=[decoder]")  # fmt: skip
+
     def require_finite(self) -> None:
         """Raise UserError where what the trained device sends is NaN or infinite: no attack is at fault for that."""
         with torch.no_grad(), aside():

@@ -81,6 +81,7 @@ def assemble(cfg: Config) -> Parts:
                 if parts["task"]:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
         _know(attacks, parts["dataset"].spec, problems)
+        problems += _asked(attacks, parts["protocol"])
         if parts["knowledge"]:
             attempt(parts["knowledge"].validate, parts["dataset"])
         if parts["measure"]:
@@ -100,6 +101,25 @@ def _know(attacks: Mapping[str, Attack | None], spec: Spec, problems: list[str])
             problems.append(
                 f"attack.{name}.attribute: the data set has no {attack.attribute!r}; choose one of {', '.join(names)}"
             )
+
+
+def _asked(attacks: Mapping[str, Attack | None], protocol: Protocol | None) -> list[str]:
+    """Attacks that a protocol gives other data than they take: too few images of aux, or repeated releases."""
+    problems = []
+    for name, attack in attacks.items():
+        aux = protocol.limit.get("aux") if protocol else None
+        if attack and aux is not None and aux < attack.least_aux:
+            problems.append(
+                f"protocol.limit.aux: {aux} images are too few for {name}; give at least {attack.least_aux}"
+            )
+        if attack and protocol and attack.suite is not None and attack.draws != protocol.queries:
+            problems.append(f"attack.{name}.queries: is {attack.draws}, but the protocol releases an image "
+                            f"{protocol.queries} times; set protocol.queries instead")  # fmt: skip
+    suites = any(attack.suite is not None for attack in attacks.values() if attack)
+    if protocol and protocol.queries > 1 and all(attacks.values()) and not suites:
+        problems.append("protocol.queries: is heeded by suites alone; list one, as in attack=[autoinvert], or use an "
+                        "attack that averages, as in attack=[decoder_avg], with protocol.queries=1")  # fmt: skip
+    return problems
 
 
 def _try_optim(recipe: Recipe, node: Mapping[str, Any]) -> None:

@@ -106,7 +106,8 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
     content = [held, known]
     images = fingerprint(images=seen, content=content, protocol=_played(cfg, *parts.knowledge.roles))
     copies = fingerprint(copies=cfg["dataset"], content=content, knowledge=cfg["knowledge"], protocol=shared)
-    priors = {name: prior_key(images, attack.learns) for name, attack in parts.attacks.items() if attack.learns}
+    priors = {" ".join([name, *[what["prior"]] * (len(attack.learns) > 1)]): prior_key(images, what)
+              for name, attack in parts.attacks.items() for what in attack.learns}  # fmt: skip
     for name, attack in parts.attacks.items():
         if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
             effort = {"effort": attack.rounds} if attack.rounds else {}
@@ -146,7 +147,8 @@ def _played(cfg: Config, *roles: str) -> Config:
     """What a protocol says of some splits: more aux is another attack on the same target."""
     protocol = cfg["protocol"]
     chosen = {name: {role: (protocol[name] or {}).get(role) for role in roles} for name in ("slices", "limit")}
-    others = {"train": ("attacked", "overlap"), "aux": ("select", "select_after")}[roles[0]]
+    theirs = {"train": ("attacked", "overlap"), "aux": ("select", "select_after")}[roles[0]]
+    others = (*theirs, "queries")  # which attacks that heed it say again
     return {**{k: v for k, v in protocol.items() if k not in others}, **chosen}
 
 

@@ -76,7 +76,7 @@ def make_row(
         name: checks.Facts(
             means[name], cfg["attack"][name], attack.requires, attack.draws, attack.eot,
             reports[name].get("converged"), attack.adapts, reports[name].get("gain_from_twice_aux"),
-            _error(per_image.get(name, {})), attack.suite is not None,
+            _error(per_image.get(name, {})), attack.suite is not None, _mse(scored[name] / MEMBERS),
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip
@@ -138,6 +138,12 @@ def _members(path: Path) -> dict[str, measure.Scores]:
         member, metric = key.split("/")
         members.setdefault(member, {})[metric] = values
     return members
+
+
+def _mse(path: Path) -> dict[str, float]:
+    """The mean MSE of each member of a suite; of another attack, nothing."""
+    members = _members(path) if path.exists() else {}
+    return {name: float(scores["mse"].double().mean()) for name, scores in members.items()}
 
 
 def read_json(path: Path) -> Any:

@@ -40,6 +40,7 @@ class Runtime:
         torch.set_num_threads(self.threads)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a tenth of the time
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 would mean 10 bits of mantissa in convolutions
         if self.device == "cuda" and not torch.cuda.is_available():

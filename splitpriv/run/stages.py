@@ -54,8 +54,11 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
                 whole = range(0, len(run.victims), 256)
                 gallery = [reconstructor.enrol(run.victims.x(slice(i, i + 256))) for i in whole]
                 recovered["gallery"] = torch.cat(gallery)
-    save_tensors(home / RECOVERED, recovered)
-    write_atomic(home / "report.json", json.dumps(reconstructor.report))
+    report = reconstructor.report
+    recovered.pop(f"image/{report.get('answer')}", None)  # which is what a suite answers
+    kept = {n: t.half() if n.startswith("image/") else t for n, t in recovered.items()}  # members' in half the space
+    save_tensors(home / RECOVERED, kept)
+    write_atomic(home / "report.json", json.dumps(report))
     reconstructor.tidy()
 
 
@@ -67,7 +70,9 @@ def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
     if attack.recovers == "image":
         scores = _compare(run, name, recovered["image"], home)
         means = measure.summary(scores)
-        _members(run, {key[6:]: images for key, images in recovered.items() if key.startswith("image/")}, home)
+        answer = read_json(run.store.home("attack", key) / "report.json").get("answer")
+        rebuilt = {n[6:]: images.float() for n, images in recovered.items() if n.startswith("image/")}
+        _members(run, {**rebuilt, **({answer: recovered["image"]} if answer else {})}, home)
     elif attack.recovers == "attribute":
         scores, means = traits.attribute(recovered["attribute"], run.victims, run.known["aux"], attack.attribute)
     else:

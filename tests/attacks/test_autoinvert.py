@@ -6,14 +6,16 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import pictures
+from conftest import World, pictures
 from small import execute, tiny
 from torch import Tensor, nn
 
-from splitpriv.attacks.suite import autoinvert, lab, members, muon, plateau, search
+from splitpriv.attacks.rmle import variation
+from splitpriv.attacks.suite import autoinvert, lab, learnt, members, muon, plateau, search
 from splitpriv.attacks.suite.autoinvert import AutoInvert
 from splitpriv.attacks.suite.lab import Lab, moved, mse
 from splitpriv.attacks.suite.muon import Muon, orthogonal
@@ -21,12 +23,13 @@ from splitpriv.attacks.suite.plateau import Length, Trainee
 from splitpriv.attacks.suite.search import Plan, descend
 from splitpriv.nets import inverters
 from splitpriv.store import Store, state
+from splitpriv.store.state import load_tensors
 
 CONSTANTS = {
     plateau: ("ROUND", "RATE", "WARM", "FALL", "GAIN", "NEGLIGIBLE", "MEMORY"),
     search: ("TV", "ANCHOR", "RATE", "SHORT", "GAIN"),
     members: ("BATCH", "WIDTHS", "WIDTH", "BLOCKS", "POOL"),
-    lab: ("PARTS", "SHIFT"),
+    lab: ("PARTS", "MOST", "SHIFT"),
     muon: ("MOMENTUM", "ADAM_SHARE", "QUINTIC"),
 }
 SHIPPED = {
@@ -40,6 +43,10 @@ SMALL = autoinvert.Tier(("plain", "unet"), Length(8, 24), Length(8, 24), 8, 10, 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
+    lessen(monkeypatch)
+
+
+def lessen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoinvert, "TIERS", dict.fromkeys(autoinvert.TIERS, SMALL))
     monkeypatch.setattr(plateau, "ROUND", 8)
     monkeypatch.setattr(plateau, "WARM", 4)
@@ -73,8 +80,17 @@ def lab_of(world, home: Path, **settings) -> Lab:
     return Lab(here.access(attack), attack.draws, home, edge=here.edge)
 
 
-def test_members_build_on_one_another_and_the_answer_is_the_best_of_them_on_aux(world, tmp_path):
-    found, here = fitted(world, tmp_path / "key")
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory) -> tuple[Any, World]:
+    """One fitted suite, for all tests that only look."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPLITPRIV_PROGRESS", "0")
+        lessen(patch)
+        return fitted(World, tmp_path_factory.mktemp("standard") / "golden")
+
+
+def test_members_build_on_one_another_and_the_answer_is_the_best_of_them_on_aux(standard):
+    found, here = standard
     x = pictures(40, seed=9)
     with torch.no_grad():
         told = found.everything(here.release(x))
@@ -95,6 +111,35 @@ def test_without_the_edge_a_stand_in_learned_from_queries_serves(world, tmp_path
     x = pictures(20, seed=9)
     assert mse(found.lab.expected(x), here.edge(x)) < 0.2 * here.edge(x).var()
     assert found.expected["refine"] < 1.02 * found.expected["decoder"] and "standin/steps" in found.report
+
+
+def test_the_slowest_tier_searches_under_priors_that_all_chains_share(world, tmp_path, monkeypatch):
+    tiers = {"plus": replace(SMALL, rungs=("plain",), pool=0, priors=True)}
+    monkeypatch.setattr(autoinvert, "TIERS", tiers)
+    monkeypatch.setattr(learnt, "DENOISER", partial(learnt.DENOISER, width=4, depth=1, epochs=2))
+    monkeypatch.setattr(learnt, "GENERATOR", partial(learnt.GENERATOR, width=4, size=8, epochs=2))
+    monkeypatch.setattr(learnt, "UNTRAINED", partial(learnt.UNTRAINED, width=4, depth=1, steps=10, tune=4))
+    monkeypatch.setattr(learnt, "LATENT", partial(learnt.LATENT, steps=10, tune=8))
+    monkeypatch.setattr(learnt, "PNP", partial(learnt.PNP, levels=2, steps=4, tune=8))
+    attack, here = AutoInvert(tier="plus", knowledge="white", queries=1), world(blurred, noisy, pictures(120))
+    black = AutoInvert(tier="plus", knowledge="black", queries=1)
+    asked = []
+    access = here.access(attack)
+    access._shared = lambda what, build: asked.append(what) or _built(build, tmp_path / what["prior"])
+    found = attack.fit(access, tmp_path / "key")
+    x = pictures(9, seed=9)
+    with torch.no_grad():
+        told = found.everything(here.release(x))
+        again = found.lab.made["pnp"].found(here.release(x[:4]))  # no batch of before is taken for another
+    assert {"latent", "untrained", "pnp"} <= set(told) and again.shape == (4, 1, 8, 8)
+    assert mse(told["pnp"], x) < mse(told["mean"], x)
+    assert tuple(attack.learns) == (asked[1], asked[0]) and not black.learns
+
+
+def _built(build, folder: Path) -> Path:
+    folder.mkdir()
+    build(folder)
+    return folder
 
 
 @pytest.mark.slow
@@ -162,6 +207,20 @@ def test_a_search_goes_down_whatever_the_layout_of_its_start(world, tmp_path):
     assert mse(held, start) < 0.1 * mse(found, start)
 
 
+def test_the_prior_s_gradient_is_that_of_the_total_variation():
+    x = torch.rand(3, 2, 7, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (slope,) = torch.autograd.grad(variation(x, 1.0).sum(), x)
+    torch.testing.assert_close(search.steepness(x.detach()), slope, rtol=1e-4, atol=1e-7)
+
+
+def test_what_twice_the_aux_would_bring_follows_from_what_learned_images_are_rebuilt_better_by(standard):
+    found, _ = standard
+    x, releases = found.lab.pairs("learn")
+    seen = float(mse(found.lab.made["refine"](releases), x))
+    apart = found.expected["refine"]
+    assert found.report["gain_from_twice_aux"] == pytest.approx(max(0, 1 - seen / apart) / 4, rel=1e-3)
+
+
 def test_half_of_the_images_stay_where_they_are():
     torch.manual_seed(0)
     x = torch.rand(400, 1, 8, 8)
@@ -208,6 +267,9 @@ def test_what_still_falls_or_never_left_the_mean_image_has_not_settled(tmp_path,
 def test_a_row_names_the_suite_and_lists_its_members(tmp_path):
     row = execute(tiny("attack=[autoinvert]", "defense=[noise]", decoder=False), Store(tmp_path))
     members = {key.split("/")[1] for key in row if key.startswith("suite/")}
+    kept = load_tensors(next(tmp_path.glob("attack/*/reconstructions.safetensors")))
+    assert kept["image"].dtype == torch.float32 and f"image/{row['attack/autoinvert/answer']}" not in kept
+    assert all(images.dtype == torch.float16 for name, images in kept.items() if name != "image")
     assert not [path for name in ("batch", "pool") for path in tmp_path.rglob(f"{name}*.pt")]
     assert row["suite"] == autoinvert.SUITE and {"mean", "decoder", "refine", "search"} <= members
     assert row["privacy/suite/mse"] == row["privacy/autoinvert/mse"]
@@ -217,12 +279,12 @@ def test_a_row_names_the_suite_and_lists_its_members(tmp_path):
     assert not {"alone", "adaptive"} & {flag["kind"] for flag in row["flags"]}
 
 
-def test_members_and_their_numbers_are_those_of_the_suite_s_name(world, tmp_path):
+def test_members_and_their_numbers_are_those_of_the_suite_s_name(standard):
     """A change of any of them is a new suite: raise SUITE, then write the record anew from what this test prints."""
-    found, here = fitted(world, tmp_path / "golden")
+    found, here = standard
+    x = pictures(20, seed=9)
     with torch.no_grad():
-        told = found.everything(here.edge(pictures(20, seed=9)))
-    numbers = {name: float(mse(images, pictures(20, seed=9))) for name, images in told.items() if name}
+        numbers = {name: float(mse(made(here.edge(x)), x)) for name, made in found.lab.made.items()}
     record = {"suite": autoinvert.SUITE, "settings": SHIPPED, "numbers": numbers}
     print(json.dumps(record, indent=1))
     golden = json.loads((Path(__file__).parents[1] / "golden" / "autoinvert.json").read_text())

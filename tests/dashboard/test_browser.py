@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ import synthetic
 
 from splitpriv.dashboard import build, serve, thumbs
 from splitpriv.measure import pictures
+from splitpriv.measure.verdict import verdict
+from splitpriv.report.frontier import world_of
 from splitpriv.report.select import Selection
+from splitpriv.stats.frontier import pareto
 from splitpriv.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -101,6 +105,21 @@ def test_filters_and_search_narrow_every_page(tab: Any, address: str) -> None:
     tab.fill("#search", "sigma=0.05")
     assert badge(tab) > 0
     assert "q=sigma" in tab.url
+
+
+def test_fronts_never_mix_worlds(tab: Any, address: str, store: Store) -> None:
+    expected = set()
+    rows = [row for row in store.rows() if verdict(row) != "void"]
+    for world in {json.dumps(world_of(row, "worst")) for row in rows}:
+        same = [row for row in rows if json.dumps(world_of(row, "worst")) == world]
+        points = [(row["utility/accuracy"], row["privacy/worst/mse"]) for row in same]
+        expected |= {(f"{same[i]['dataset']} · {same[i]['backbone']}", same[i]["key"]) for i in pareto(points)}
+    assert len({world for world, _ in expected}) == 4
+    opened(tab, address)
+    tab.wait_for_selector(".plot .scatterlayer .point")
+    table = tab.locator("table.data").last
+    told = [line.locator("td").all_inner_texts() for line in table.locator("tbody tr").all()]
+    assert {(cells[2].split(" · decoder")[0], cells[-1]) for cells in told} == expected
 
 
 def test_a_brush_selects_runs_for_the_other_pages(tab: Any, address: str) -> None:

@@ -59,6 +59,10 @@ def test_a_sound_evaluation_has_no_flags():
             {"attacks": {**FINE, "decoder_avg": facts(0.05, draws=16, settings={**DECODER, "draws": 16})}},
             "decoder_avg: weaker than decoder, which averages fewer releases",
         ),
+        (
+            {"attacks": {"all": facts(0.02, requires=EDGE, suite=True, members={"decoder": 0.02, "search": 0.03})}},
+            "white box (all's search) weaker than black box (its decoder)",
+        ),
         ({"signal": 0.0}, "release is constant: two draws show no sign of the image (repeated ones may)"),
         ({"signal": math.nan}, "release is constant: two draws show no sign of the image (repeated ones may)"),
         ({"overlaps": {"train/aux": 9000, "val/aux": 0}}, "splits overlap: train/aux (9000 images)"),

@@ -35,7 +35,7 @@ def options(group: str) -> list[str]:
 
 def node(group: str, name: str) -> dict[str, Any]:
     if group == "decoder":  # one option may build on another
-        composed = config.compose([f"decoder@attack.decoder.net={name}"])
+        composed = config.compose(["attack=[decoder]", f"decoder@attack.decoder.net={name}"])
         return typing.cast(dict[str, Any], composed["attack"]["decoder"]["net"])
     return typing.cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml")))
 

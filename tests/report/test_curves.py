@@ -86,6 +86,14 @@ def test_settings_that_differ_in_a_list_are_two_points() -> None:
     assert [p.y.n for p in found] == [1, 1] and {p.y.mean for p in found} == {0.1, 0.2}
 
 
+def test_queries_and_suites_are_worlds_of_their_own() -> None:
+    before = {"chain": "none", "seed": 0, "utility/accuracy": 0.9, "privacy/suite/mse": 0.01, "suite": "autoinvert-1"}
+    assert frontier.world_of(before) == frontier.world_of({**before, "protocol.queries": 1})
+    for other in ({"protocol.queries": 16}, {"suite": "autoinvert-1 quick"}):
+        with pytest.raises(UserError, match=f"their {next(iter(other))} differ"):
+            frontier.compare([before, {**before, **other}], metric="mse")
+
+
 def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:
     mixed = [ROWS[0], {**ROWS[1], "dataset": "other"}]
     with pytest.raises(UserError, match="cannot share one front"):

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from splitpriv import host
 from splitpriv.attacks.base import Access, Attack, Reconstructor, Right
-from splitpriv.attacks.suite import members
-from splitpriv.attacks.suite.lab import Found, Lab, Once, mse
+from splitpriv.attacks.suite import learnt, members
+from splitpriv.attacks.suite.lab import LEAST, Found, Lab, Once, mse
 from splitpriv.attacks.suite.plateau import Length
 from splitpriv.attacks.suite.search import Search
 from splitpriv.store import state
 from splitpriv.types import Count
 
 SUITE = "autoinvert-1"  # another number whenever a member or its numbers change
+LEARNT = ("latent", "untrained", "pnp")
 BATCH = 64  # victims between two saved states
 
 
@@ -34,12 +35,15 @@ class Tier:
     search: int
     pool: int  # images of aux that the fusion learns from
     fuse: Length
+    priors: bool = False  # whether it searches under learned priors
 
 
 TIERS: Mapping[str, Tier] = {
     "quick": Tier(("plain",), Length(128, 384), Length(64, 192), 32, 50, 0, Length(0, 0)),
     "standard": Tier(("wide", "unet"), Length(512, 4096), Length(192, 2048), 64, 200, 1280, Length(192, 1024)),
-    "plus": Tier(("wide", "unet"), Length(512, 16384), Length(192, 8192), 64, 800, 5120, Length(192, 4096)),
+    "plus": Tier(
+        ("wide", "unet"), Length(512, 16384), Length(192, 8192), 64, 800, 5120, Length(192, 4096), priors=True
+    ),
 }
 
 
@@ -47,7 +51,8 @@ class AutoInvert(Attack):
     """A fixed set of members, each brought to its plateau on the adversary's own data, and the best of their answers.
 
     A decoder ladder; a refinement that sees the gradient of the distance between the expected release and the one
-    received; a search; a fusion, and a search from it; the mean image, and images of aux weighed by their releases.
+    received; a search; a fusion, and a search from it; the mean image, and images of aux weighed by their releases. The
+    slowest tier has searches under learned priors, too, where the device's half is known.
     Expected releases come from the device's half (`knowledge: white`), or from a stand-in learned from queries (black).
     Lengths double until the gain on held-out aux is below 2 %, weights are chosen there, and the answer is that of the
     member with the lowest MSE on a part of aux that nothing else has used: never a victim. `tier` bounds the cost; what
@@ -55,10 +60,14 @@ class AutoInvert(Attack):
     Frozen: `suite` names the members and all their numbers.
     """
 
+    least_aux = LEAST
+
     def __init__(self, *, tier: Literal["quick", "standard", "plus"], knowledge: Literal["white", "black"],
                  queries: Count) -> None:  # fmt: skip
         self.tier, self.knowledge, self.draws = tier, knowledge, queries
         self.suite = SUITE if tier == "standard" else f"{SUITE} {tier}"
+        self.searches = TIERS[tier].priors and knowledge == "white"
+        self.learns = learnt.learns() if self.searches else ()
 
     @property
     def requires(self) -> frozenset[Right]:  # type: ignore[override]
@@ -70,7 +79,7 @@ class AutoInvert(Attack):
         return frozenset({"draws", "mask"})  # constant entries are known from queries, and releases as given averaged
 
     def fit(self, access: Access, home: Path) -> Suite:
-        lab, tier = Lab(access, self.draws, home), TIERS[self.tier]
+        lab, tier = Lab(access, self.draws, home, alike=self.searches), TIERS[self.tier]
         lab.edge = access.expected if self.knowledge == "white" else members.Standin(lab, tier.refine)
         made: dict[str, Callable[[], Found]] = {
             "mean": lambda: members.mean_image(lab),
@@ -78,11 +87,18 @@ class AutoInvert(Attack):
             "decoder": lambda: members.decoder(lab, tier.decoder, tier.rungs),
             "refine": lambda: members.refine(lab, "refine", tier.refine, lab.made["decoder"]),
             "search": lambda: Search(lab, "search", lab.made["refine"], tier.tune, tier.search),
-            "fuse": lambda: members.fuse(lab, tier.fuse, lab.made["search"], [lab.made["refine"]], tier.pool),
+            "latent": lambda: learnt.latent(lab),
+            "untrained": lambda: learnt.untrained(lab),
+            "pnp": lambda: learnt.pnp(lab, lab.made["refine"]),
+            "fuse": lambda: members.fuse(lab, tier.fuse, lab.made["search"], candidates(), tier.pool),
             "polish": lambda: Search(lab, "polish", lab.made["fuse"], tier.tune, tier.search),
         }
+
+        def candidates() -> list[Found]:
+            return [lab.made[name] for name in ("refine", "pnp") if name in lab.made]
+
         for name, make in made.items():
-            if tier.pool or name not in ("fuse", "polish"):
+            if (tier.pool or name not in ("fuse", "polish")) and (self.searches or name not in LEARNT):
                 lab.made[name] = Once(make())
         return Suite(lab)
 
@@ -96,7 +112,7 @@ class Suite(Reconstructor):
     def __init__(self, lab: Lab) -> None:
         super().__init__()
         self.lab, self._batches = lab, 0
-        self.expected = self._choose()
+        self.expected, self.gain = self._choose()
         self.choice = min(self.expected, key=self.expected.__getitem__)
         parts = {**lab.made, "standin": lab.edge}
         reports = {f"{name}/{key}": value for name, made in parts.items()
@@ -104,19 +120,27 @@ class Suite(Reconstructor):
         settled = all(value for key, value in reports.items() if key.endswith("/settled"))
         self.report = {
             "answer": self.choice, "select_mse": self.expected[self.choice],
-            "converged": settled, **reports, **{f"{name}/select": value for name, value in self.expected.items()},
+            "converged": settled, "gain_from_twice_aux": self.gain,
+            **reports, **{f"{name}/select": value for name, value in self.expected.items()},
         }  # fmt: skip
 
-    def _choose(self) -> dict[str, float]:
-        """MSE of every member on the part of aux that none has used."""
+    def _choose(self) -> tuple[dict[str, float], float]:
+        """MSE of every member on the part of aux that none has used, and what twice the aux would take off it.
+
+        That is extrapolated: what learned images are rebuilt better by is twice what aux is short of, in proportion to
+        1 / images, as far as errors are parabolas about their minima (Akaike 1974).
+        """
         path = self.lab.home / "choice.pt"
         _, scores = state.load_state(path, {})
         if scores is None:
             x, releases = self.lab.pairs("select")
-            values = torch.stack([mse(made(releases), x) for made in self.lab.made.values()])
-            scores = dict(zip(self.lab.made, host.to_host(values), strict=True))
+            values = [mse(made(releases), x) for made in self.lab.made.values()]
+            x, releases = self.lab.pairs("learn")
+            values.append(mse(self.lab.made["refine"](releases), x))
+            scores = dict(zip([*self.lab.made, ""], host.to_host(torch.stack(values)), strict=True))
             state.save_state(path, 1, {}, scores)
-        return scores
+        apart, seen = scores["refine"], scores.pop("")
+        return scores, max(0.0, (apart - seen) / (4 * max(apart, 1e-12)))
 
     def everything(self, releases: Tensor) -> dict[str, Tensor]:
         """What each member makes of releases (N, *shape), by name, and under "" the suite's answer."""

@@ -19,6 +19,7 @@ from splitpriv.types import UserError
 
 PARTS = {"learn": 0.7, "held": 0.1, "fuse": 0.1, "select": 0.1}  # of aux
 LEAST = 20  # images of aux
+MOST = 256  # of a part on which something is chosen; the rest is learned from
 SHIFT = 2  # pixels that an image of aux may move by
 CHUNK = 256
 
@@ -41,21 +42,28 @@ class Lab:
     draws: int
     home: Path
     made: dict[str, Found] = field(default_factory=dict)  # the members so far, by name
+    alike: bool = False  # whether aux is parted as for any other chain
     edge: Callable[[Tensor], Tensor] | None = None  # images -> expected releases: the device's, or a stand-in for it
 
     @cached_property
     def parts(self) -> dict[str, Tensor]:
-        """Disjoint parts of aux, drawn from the attack's key; raises UserError where there is too little to part."""
+        """Disjoint parts of aux, drawn from the attack's key; the same for all chains where these share what is learned
+        from images alone. Raises UserError where there is too little to part."""
         if len(self.access.aux) < LEAST:
             raise UserError(
                 f"protocol.limit.aux: {len(self.access.aux)} images of aux are too few to learn and to choose on; "
                 f"give at least {LEAST}, or use attack=[decoder]"
             )
-        state.seed_epoch(self.home.name, 0)
+        state.seed_epoch(f"parts of {len(self.access.aux)}" if self.alike else self.home.name, 0)
         order = torch.randperm(len(self.access.aux)).to(self.access.device)
-        sizes = [max(1, round(share * len(order))) for share in PARTS.values()]
+        sizes = [max(1, min(MOST, round(share * len(order)))) for share in PARTS.values()]
         sizes[0] = len(order) - sum(sizes[1:])
         return dict(zip(PARTS, order.split(sizes), strict=True))
+
+    @cached_property
+    def learning(self) -> Access:
+        """What the adversary holds, with those images of aux alone that members learn from."""
+        return self.access.only(torch.cat([self.parts["learn"], self.parts["fuse"]]))
 
     def room(self, name: str) -> Path:
         """A folder for the files of a member."""
@@ -70,9 +78,9 @@ class Lab:
         return mean_of(lambda: self.access.query(x), self.draws).float()
 
     def pairs(self, part: str) -> tuple[Tensor, Tensor]:
-        """Images of a part of aux and their releases; the same on every call."""
+        """Images of a part of aux, `MOST` at most, and their releases; the same on every call."""
         if part not in self._pairs:
-            x = self.images(self.parts[part])
+            x = self.images(self.parts[part][:MOST])
             state.seed_epoch(f"{self.home.name} {part}", 0)
             self._pairs[part] = x, torch.cat([self.release(piece) for piece in x.split(CHUNK)])
         return self._pairs[part]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splitpriv import host, progress
 from splitpriv.attacks.base import even
-from splitpriv.attacks.rmle import variation
+from splitpriv.attacks.rmle import GREY_LEVEL
 from splitpriv.attacks.suite.lab import Found, Lab, mse
 from splitpriv.store import state
 
@@ -38,18 +38,37 @@ def descend(lab: Lab, releases: Tensor, start: Tensor, plan: Plan) -> Tensor:
     All are means per image, summed over the batch: an image does not depend on who shares its batch.
     """
     free = start.clamp(0, 1).clone(memory_format=torch.contiguous_format).requires_grad_()
+    pull = 2 * plan.anchor / free[0].numel()
     adam = torch.optim.Adam([free], RATE, betas=(0.9, 0.99), fused=True)
     with torch.enable_grad(), torch.autocast(free.device.type, enabled=False):
         for step in range(plan.steps):
             adam.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / plan.steps)) / 2
-            loss = lab.distance(free, releases) + plan.tv * variation(free, 1.0)
-            if plan.anchor:
-                loss = loss + plan.anchor * (free - start).square().flatten(1).mean(1)
-            (slope,) = torch.autograd.grad(loss.sum(), free)  # the target's parameters gather no gradients
-            free.grad = slope.contiguous()  # a fused step reads memory in its order
-            adam.step()
-            free.detach().clamp_(0, 1)
+            loss = lab.distance(free, releases).sum()
+            (slope,) = torch.autograd.grad(loss, free)  # the target's parameters gather no gradients
+            with torch.no_grad():
+                slope = slope.contiguous().add_(
+                    steepness(free), alpha=plan.tv
+                )  # a fused step reads memory in its order
+                free.grad = slope.add_(free - start, alpha=pull) if pull else slope
+                adam.step()
+                free.clamp_(0, 1)
     return free.detach()
+
+
+def steepness(x: Tensor) -> Tensor:
+    """The gradient of `variation(x, 1.0)` of each image x (N, C, H, W) in closed form, twice as fast as by autograd."""
+    across, down = x.diff(dim=-1), x.diff(dim=-2)
+    square = torch.full_like(x, GREY_LEVEL**2)
+    square[..., :-1].addcmul_(across, across)
+    square[..., :-1, :].addcmul_(down, down)
+    inverse = square.rsqrt_().mul_(1 / x[0].numel())
+    across, down = across.mul_(inverse[..., :-1]), down.mul_(inverse[..., :-1, :])
+    slope = torch.zeros_like(x)
+    slope[..., 1:] += across
+    slope[..., :-1] -= across
+    slope[..., 1:, :] += down
+    slope[..., :-1, :] -= down
+    return slope
 
 
 class Search:

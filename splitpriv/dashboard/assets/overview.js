@@ -7,7 +7,8 @@ function axes(runs) {
   const keys = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isNumber(run.row[k]))));
   const privacy = keys.filter((k) => k.startsWith("privacy/"));
   const attacks = unique(privacy.map((k) => k.split("/")[1]));
-  attacks.sort((a, b) => (b === "worst") - (a === "worst"));
+  const first = (attack) => ["worst", "suite"].indexOf(attack); // a suite's answer where there is one
+  attacks.sort((a, b) => first(b) - first(a));
   const x = keys.filter((k) => /^(utility|cost|bound|defense)\//.test(k));
   x.sort((a, b) => (b === "utility/accuracy") - (a === "utility/accuracy"));
   return { x, attacks, metricsOf: (attack) => privacy.filter((k) => k.split("/")[1] === attack).map((k) => k.split("/")[2]) };
@@ -18,7 +19,7 @@ function plotChoice(runs) {
   const found = axes(runs);
   const pick = (name, list, otherwise) => (list.includes(choice.view[name]) ? choice.view[name] : list.includes(otherwise) ? otherwise : list[0]);
   const x = pick("x", found.x, "utility/accuracy");
-  const attack = pick("attack", found.attacks, "worst");
+  const attack = pick("attack", found.attacks, runs.every((run) => run.row.suite) ? "suite" : "worst");
   const metrics = attack ? found.metricsOf(attack) : [];
   const metric = pick("metric", metrics, "mse");
   const groups = ["chain", ...unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isGroup(k, run.row[k]))))];
@@ -46,15 +47,23 @@ function pointsOf(runs, c) {
 const isVoid = (p) => p.runs.some((run) => run.row.verdict === "void");
 const isSound = (p) => p.runs.every((run) => run.row.verdict === "sound");
 
-/** The points, void ones left out, that no other beats in both directions, from the worst to the best x; one front per data set. */
+/** What a point's runs share with those that may stand on one front with them; a suite's answer knows no other attacks. */
+function worldOf(p, c) {
+  const { suite, attacks, ...world } = p.run.world;
+  return { ...world, ...(["suite", "worst"].includes(c.attack) ? { suite } : {}), ...(c.attack === "worst" ? { attacks } : {}) };
+}
+
+/** The points, void ones left out, that no other beats in both directions, from the worst to the best x; one front per world. */
 function paretoFronts(points, c) {
   const signX = metricOf(c.x).arrow === "↓" ? -1 : 1;
   const signY = metricOf(c.y).arrow === "↓" ? -1 : 1;
-  return unique(points.map((p) => p.run.row.dataset)).map((dataset) => {
-    const sorted = points.filter((p) => p.run.row.dataset === dataset && !isVoid(p)).sort((a, b) => signX * (b.x - a.x) || signY * (b.y - a.y));
+  const worlds = new Map(points.map((p) => [JSON.stringify(worldOf(p, c)), worldOf(p, c)]));
+  const differ = Object.keys([...worlds.values()][0] || {}).filter((key) => unique([...worlds.values()].map((world) => world[key])).length > 1);
+  return [...worlds].map(([name, world]) => {
+    const sorted = points.filter((p) => JSON.stringify(worldOf(p, c)) === name && !isVoid(p)).sort((a, b) => signX * (b.x - a.x) || signY * (b.y - a.y));
     let best = -Infinity;
     const front = sorted.filter((p) => signY * p.y > best && ((best = signY * p.y), true));
-    return { dataset, front: front.reverse(), turned: signX < 0 };
+    return { world: differ.map((key) => world[key] || `no ${key}`).join(" · "), front: front.reverse(), turned: signX < 0 };
   });
 }
 
@@ -103,9 +112,9 @@ function Overview() {
       unselected: { marker: { opacity: 0.15 } }, selected: { marker: { opacity: 1 } } };
   }).filter((t) => t.x.length);
   const tags = [];
-  if (c.front) for (const { front, dataset } of fronts) {
-    if (front.length > 1) traces.unshift({ type: "scatter", mode: "lines", x: front.map((p) => p.x), y: front.map((p) => p.y), line: { color: css("--faint"), width: 1.5, shape: "linear" }, hoverinfo: "skip", name: inert(`Pareto front ${dataset}`) });
-    if (front.length > 1 && fronts.length > 1) tags.push({ x: front[0].x, y: front[0].y, text: inert(dataset), showarrow: false, yanchor: "bottom", yshift: 6, font: { size: 11, color: css("--ink") } });
+  if (c.front) for (const { front, world } of fronts) {
+    if (front.length > 1) traces.unshift({ type: "scatter", mode: "lines", x: front.map((p) => p.x), y: front.map((p) => p.y), line: { color: css("--faint"), width: 1.5, shape: "linear" }, hoverinfo: "skip", name: inert(`Pareto front ${world}`) });
+    if (front.length > 1 && fronts.length > 1) tags.push({ x: front[0].x, y: front[0].y, text: inert(world), showarrow: false, yanchor: "bottom", yshift: 6, font: { size: 11, color: css("--ink") } });
   }
   const lines = levels(runs, c);
   const shapes = lines.map((l) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: l.y, y1: l.y, line: { color: css("--faint"), width: 1.3, dash: l.dash }, layer: "below" }));
@@ -127,7 +136,7 @@ function Overview() {
     yaxis: { title: { text: inert(labelOf(c.y, false)) + (y.arrow ? `, ${y.arrow} is more private` : "") }, tickformat: y.digits === "%" ? ".0%" : undefined, ...(range ? { range: y.arrow === "↓" ? [...range].reverse() : range } : {}) },
     dragmode: "select", hovermode: "closest", shapes, annotations: [...annotations, ...tags], uirevision: [c.x, c.y].join(), selections: [],
   };
-  const front = fronts.flatMap((f) => (f.turned ? [...f.front].reverse() : f.front));
+  const front = fronts.flatMap((f) => (f.turned ? [...f.front].reverse() : f.front).map((p) => ({ ...p, world: f.world })));
   const missing = runs.length - sum(points.map((p) => p.runs.length));
   return html`<div class="split"><${Filters} /><section class="grow">
     <div class="row wrap controls">
@@ -140,7 +149,7 @@ function Overview() {
     </div>
     ${points.length ? html`<div class="row stretch plotrow"><div class="grow plotbox">
       <${Plot} traces=${traces} layout=${layout} height=${470} on=${on} bar=${true} stamp=${[writeHash(choice), isDark(), DATA.made].join()} label=${`${labelOf(c.y)} against ${labelOf(c.x)} of ${plural(points.length, "point")}; the table below holds the Pareto front`} />
-    <p class="faint small">Up and to the right is better. Hollow points are doubtful, small ones void and on no front. Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
+    <p class="faint small">Up and to the right is better. Hollow points are doubtful, small ones void and on no front. ${fronts.length > 1 ? "Runs of unlike worlds (data set, network, cut, protocol, suite) have fronts of their own. " : ""}Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
     <ul class="legend wide" aria-label="colours">${names.filter((n) => points.some((p) => String(p.run.row[c.colour] ?? "–") === n)).map((name) => html`<li key=${name}><button class="quiet" title="brush these runs" onClick=${() =>
       choose({ brushed: points.filter((p) => String(p.run.row[c.colour] ?? "–") === name).flatMap((p) => p.runs.map((run) => run.key)) })}><${Marker} i=${names.indexOf(name)} /> ${name}</button></li>`)}</ul></div>
       <${Card} run=${shownRun} c=${c} /></div>` : html`<p class="empty">No run of these has both ${labelOf(c.x)} and ${labelOf(c.y)}. Loosen the filters, or choose other axes.</p>`}
@@ -170,7 +179,7 @@ function Card({ run, c }) {
 function Front({ points, c }) {
   if (!points.length) return "";
   return html`<h2>Pareto front <span class="faint small">${points.length === 1 ? "one point beats" : "no other point beats these"} ${points.length === 1 ? "all others" : ""} in both directions</span></h2>
-    <div class="scroll"><table class="data"><thead><tr><th><span class="sr">compare</span></th><th>chain</th><th>data set</th><th>seeds</th><th class="n">${labelOf(c.x)}</th><th class="n">${labelOf(c.y)}</th><th class="n">flags</th><th>key</th></tr></thead>
-    <tbody>${points.map((p) => html`<tr key=${p.run.key}><td><${TrayBox} run=${p.run} /></td><td><${RunLink} run=${p.run} /></td><td>${p.run.row.dataset}</td><td>${p.runs.length > 6 ? plural(p.runs.length, "seed") : p.runs.map((run) => run.row.seed).join(", ")}</td>
+    <div class="scroll"><table class="data"><thead><tr><th><span class="sr">compare</span></th><th>chain</th><th>world</th><th>seeds</th><th class="n">${labelOf(c.x)}</th><th class="n">${labelOf(c.y)}</th><th class="n">flags</th><th>key</th></tr></thead>
+    <tbody>${points.map((p) => html`<tr key=${p.run.key}><td><${TrayBox} run=${p.run} /></td><td><${RunLink} run=${p.run} /></td><td>${p.world || p.run.row.dataset}</td><td>${p.runs.length > 6 ? plural(p.runs.length, "seed") : p.runs.map((run) => run.row.seed).join(", ")}</td>
       <td class="n">${show(p.x, c.x)}</td><td class="n">${show(p.y, c.y)}</td><td class="n">${p.run.flags.length || ""}</td><td class="mono">${p.run.key}</td></tr>`)}</tbody></table></div>`;
 }
