@@ -45,8 +45,8 @@ types: $(VENV)/.ready  ## check types
 
 check: lint types test  ## everything a commit must pass
 
-bench: $(VENV)/.ready  ## time SplitFit against a bare PyTorch loop, as a ratio
-	$(BIN)/python scripts/bench_overhead.py
+bench: $(VENV)/.ready  ## measure what it costs against its limits; NAMES='step inputs' takes some
+	$(BIN)/python -m benchmarks $(NAMES)
 
 docs: $(VENV)/.ready  ## build the documentation into site/, strictly: no dead link, nothing fetched from elsewhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

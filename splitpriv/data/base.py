@@ -14,6 +14,11 @@ from splitpriv.data.reading import Reading
 from splitpriv.types import Spec
 
 
+def unit(images: Tensor) -> Tensor:
+    """Images as floats in [0, 1]; those that are floats already stay as they are."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
 @dataclass(frozen=True)
 class Split:
     """Labelled images that live together as tensors, small sets on the device.
@@ -32,9 +37,15 @@ class Split:
 
     def x(self, index: Tensor | slice) -> Tensor:
         """Images at `index` as floats in [0, 1] on the labels' device, (n, C, H, W)."""
-        index = index.to(self.images.device) if isinstance(index, Tensor) else index
-        picked = self.images[index].to(self.y.device, non_blocking=True)
-        return picked.float().div_(255) if picked.dtype == torch.uint8 else picked
+        return unit(self.pixels(index))
+
+    def pixels(self, index: Tensor | slice) -> Tensor:
+        """Images at `index` as they are stored, on the labels' device, (n, C, H, W)."""
+        if isinstance(index, slice):
+            picked = self.images[index]
+        else:  # whole images at a time: twenty times faster than indexing
+            picked = self.images.index_select(0, index.to(self.images.device))
+        return picked.to(self.y.device, non_blocking=True)
 
     def take(self, index: Tensor | slice) -> Split:
         """The sub-split at `index`, in that order."""

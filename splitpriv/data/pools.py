@@ -29,10 +29,9 @@ class Mapped(Split):
     def images(self) -> Tensor:
         return self.array[self.rows]
 
-    def x(self, index: Tensor | slice) -> Tensor:
+    def pixels(self, index: Tensor | slice) -> Tensor:
         index = index.to(self.rows.device) if isinstance(index, Tensor) else index
-        picked = self.array[self.rows[index]].to(self.y.device, non_blocking=True)
-        return picked.float().div_(255) if picked.dtype == torch.uint8 else picked
+        return self.array[self.rows[index]].to(self.y.device, non_blocking=True)
 
     def take(self, index: Tensor | slice) -> Mapped:
         attributes = {k: v[index] for k, v in self.attributes.items()}

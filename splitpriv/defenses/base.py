@@ -241,8 +241,9 @@ class Defended(nn.Module):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
-        device = next(self.net.parameters()).device.type
-        return nullcontext() if self.precision == "fp32" else torch.autocast(device, torch.bfloat16)
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(next(self.net.parameters()).device.type, torch.bfloat16)
 
     @property
     def input_is_fixed(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from splitpriv.measure.kinds import KINDS, OLD
@@ -31,7 +31,7 @@ class Flag:
 
     def record(self) -> dict[str, str]:
         """As a row stores it."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def raised(kind: str, subject: str = "", **words: Any) -> Flag:

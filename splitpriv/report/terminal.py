@@ -14,7 +14,7 @@ from rich.text import Text
 from splitpriv import plain
 from splitpriv.measure.checks import above_ceiling
 from splitpriv.measure.flags import flags_of, raised
-from splitpriv.measure.verdict import doubts_of, verdict
+from splitpriv.measure.verdict import doubts_of, weigh
 from splitpriv.metrics import PRIVACY
 from splitpriv.store import Row, Store, notes
 
@@ -43,10 +43,10 @@ class _Console(Console):
 
 def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     """Rows with `ceiling/<attack>/<metric>` added where the undefended twin of a run is in the store."""
-    out = []
+    out, known_rows = [], {row["key"]: row for row in rows}
     for row in rows:
         other = row.get("ceiling")
-        twin = store.row(other) if other and other != row["key"] else None
+        twin = (known_rows.get(other) or store.row(other)) if other and other != row["key"] else None
         ceilings = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
         flags = flags_of(row)
         known = {(flag.kind, flag.subject) for flag in flags}
@@ -63,8 +63,8 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
 
 def judged(rows: Sequence[Row], store: Store) -> list[Row]:
     """Rows with ceilings, all their doubts and their verdict, also those of before that say none."""
-    whole = with_ceilings(rows, store)
-    return [{**row, "verdict": verdict(row), "flags": [f.record() for f in doubts_of(row)]} for row in whole]
+    whole = [(row, doubts_of(row)) for row in with_ceilings(rows, store)]
+    return [{**row, "verdict": weigh(doubts), "flags": [f.record() for f in doubts]} for row, doubts in whole]
 
 
 def print_row(row: Row, store: Store) -> None:

@@ -146,7 +146,7 @@ class SplitFit(pl.LightningModule):
             if penalty is not None:
                 terms[f"penalty/{name}"] = penalty
         main = [value for name, value in terms.items() if not name.startswith("adversary/")]
-        self._descend(self.main, torch.stack(main).sum(), job.recipe.clip)
+        self._descend(self.main, torch.stack(main).sum() if len(main) > 1 else main[0], job.recipe.clip)
         if self.monitor is not None:
             for _ in range(self.monitor.steps):
                 terms["monitor/loss"] = self._descend(self.own["monitor"], self.monitor.step_loss(released.detach(), x))
@@ -159,14 +159,16 @@ class SplitFit(pl.LightningModule):
     def augmented(self, index: Tensor) -> Tensor:
         """Training images at `index` with the data set's random crop, flip and rotation."""
         kind = self.job.dataset
-        return augment(self.job.train.x(index), crop=kind.crop, flip=kind.flip, rotation=kind.rotation)
+        return augment(self.job.train.pixels(index), crop=kind.crop, flip=kind.flip, rotation=kind.rotation)
 
     @staticmethod
     def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None = None) -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
+        learns = [p for group in optimizer.param_groups for p in group["params"]]
+        for p in learns:  # what zero_grad does, without its hooks
+            p.grad = None
         loss.backward()
         if clip is not None:
-            nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
+            nn.utils.clip_grad_norm_(learns, clip)
         optimizer.step()
         return loss
 

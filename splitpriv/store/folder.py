@@ -136,9 +136,11 @@ class Store:
             _say_once(f"left out {len(wrong)} of {len(whole) + len(wrong)} rows in {self.root / 'rows'}: {named}{more}")
         return [row for row in whole if all(rows.equals(row.get(k), v) for k, v in (where or {}).items())]
 
-    def read_rows(self) -> tuple[list[Row], dict[str, str]]:
-        """All rows, oldest first, and what is wrong with every other file among them, by its name."""
-        return rows.read(self.root / "rows")
+    def read_rows(self, anew: bool = False) -> tuple[list[Row], dict[str, str]]:
+        """All rows, oldest first, and what is wrong with every other file among them, by its name; `anew`: trusting no
+        index.
+        """
+        return rows.read(self.root / "rows", anew)
 
 
 @functools.cache

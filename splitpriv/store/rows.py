@@ -11,7 +11,7 @@ from typing import Any
 
 from splitpriv import plain
 from splitpriv.metrics import GROUPS
-from splitpriv.store import proof
+from splitpriv.store import index, proof
 
 Row = dict[str, Any]
 
@@ -27,18 +27,45 @@ MAY_LACK = ("text", "a number", "a setting", "a path within the store")  # null:
 FLAG = ("kind", "subject", "text", "remedy")
 
 
-def read(folder: Path) -> tuple[list[Row], dict[str, str]]:
-    """The rows in a folder, oldest first, and what is wrong with every other `.json` there, by its name."""
+def read(folder: Path, anew: bool = False) -> tuple[list[Row], dict[str, str]]:
+    """The rows in a folder, oldest first, and what is wrong with every other `.json` there, by its name.
+
+    `anew`: from the files themselves, whatever the index holds.
+    """
+    names = sorted(path.name for path in folder.glob("*.json"))
+    known = index.Index(folder) if len(names) >= index.LEAST and not anew else None
+    stamps = {name: stamp for name in names if known and (stamp := _stamp(folder / name))}
+    kept = known.read(stamps) if known else {}
     dated: list[tuple[int, str, Row]] = []
     wrong: dict[str, str] = {}
-    for path in sorted(folder.glob("*.json")):
+    fresh: list[tuple[str, str, Row]] = []
+    for name in names:
+        path = folder / name
         try:
-            dated.append((path.lstat().st_mtime_ns, path.name, row(path)))
+            entries = kept.get(name)
+            if entries is None:
+                entries = row(path)
+                fresh += [(name, stamps[name], entries)] if name in stamps else []
+            dated.append((path.lstat().st_mtime_ns, name, entries))
         except FileNotFoundError:  # it went meanwhile
             continue
         except ValueError as error:
-            wrong[path.name] = str(error)
+            wrong[name] = str(error)
+    if known and (fresh or kept.keys() > set(names)):
+        known.write(fresh, kept.keys() - set(names))
     return [each for *_, each in sorted(dated, key=lambda each: each[:2])], wrong
+
+
+def _stamp(path: Path) -> str | None:
+    """What changes with a file; None for what is no file, or may change again before its time does."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(about.st_mode) or time.time_ns() - about.st_mtime_ns < FRESH:
+        return None
+    marks = (index.VERSION, about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
+    return " ".join(map(str, marks))
 
 
 def row(path: Path) -> Row:

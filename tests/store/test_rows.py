@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from splitpriv.store import Row, Store, rows
+from splitpriv.store import Row, Store, index, rows
 
 GOOD: Row = {"key": "good", "chain": "none", "seed": 0}
 
@@ -97,3 +97,61 @@ def test_numbers_that_json_lacks_are_null_in_the_file_and_come_back(tmp_path: Pa
 def test_a_value_equals_what_writes_it(value: Any, same: list[str], other: list[str]) -> None:
     assert all(rows.equals(value, text) for text in same)
     assert not any(rows.equals(value, text) for text in other)
+
+
+# ---- many of them --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store of five rows, old enough to be kept in an index."""
+    monkeypatch.setattr(index, "LEAST", 3)
+    store = Store(tmp_path)
+    for i in range(5):
+        path = store.add_row({**GOOD, "key": f"k{i}", "seed": i, "privacy/worst/mse": math.nan})
+        os.utime(path, ns=(10**18 + i, 10**18 + i))
+    return store
+
+
+def seeds(store: Store) -> list[int]:
+    return [row["seed"] for row in store.rows()]
+
+
+def test_an_index_reads_as_the_files_do(many: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = many.rows()
+    assert (many.root / "rows" / index.NAME).exists()
+    monkeypatch.setattr(rows, "row", lambda path: pytest.fail(f"{path} was read again"))
+    again = many.rows()
+    assert [repr(row) for row in again] == [repr(row) for row in first] and len(again) == 5
+
+
+def test_an_index_follows_its_files(many: Store) -> None:
+    many.rows()
+    folder = many.root / "rows"
+    (folder / "k0.json").unlink()
+    path = many.add_row({**GOOD, "key": "k1", "seed": 11})  # rewritten, and too young to be kept
+    (folder / "k2.json").write_text("{")
+    many.add_row({**GOOD, "key": "k9", "seed": 9})
+    assert sorted(seeds(many)) == [3, 4, 9, 11]
+    os.utime(path, ns=(10**18 + 9, 10**18 + 9))
+    assert sorted(seeds(many)) == [3, 4, 9, 11]
+    known = index.Index(folder).read({})
+    assert "k0.json" not in known
+
+
+@pytest.mark.parametrize("damage", [b"", b"no data base", None])
+def test_a_damaged_index_is_no_matter(many: Store, damage: bytes | None) -> None:
+    many.rows()
+    file = many.root / "rows" / index.NAME
+    file.write_bytes(file.read_bytes()[:5000] if damage is None else damage)
+    assert seeds(many) == [0, 1, 2, 3, 4]
+    assert seeds(many) == [0, 1, 2, 3, 4]
+
+
+def test_verification_trusts_no_index(many: Store) -> None:
+    many.rows()
+    path = many.root / "rows" / "k3.json"
+    about, text = path.stat(), path.read_text()
+    path.write_text(text.replace('"seed": 3', '"seed": 8'))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert "k3.json" in many.read_rows(anew=True)[1]

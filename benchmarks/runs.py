@@ -1,0 +1,227 @@
+"""Whole runs: starting, sweeping, sharing stages, and reading many rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.paired import TURNS, Result, command, cpu, ratios, spread
+
+NANO = (
+    "dataset=gaussian", "dataset.samples=400", "backbone.width=4", "protocol=smoke", "protocol.limit.train=64",
+    "protocol.limit.aux=48", "protocol.limit.victims=32", "protocol.limit.val=16", "protocol.attacked=8", "split.at=1",
+    "optim.epochs=2", "optim.batch=16", "measure.latency_repeats=1", "measure.draws=2", "attack=[decoder]",
+    "decoder@attack.decoder.net=conv", "attack.decoder.net.width=8", "attack.decoder.net.widest=8",
+    "attack.decoder.epochs=2", "attack.decoder.batch=16",
+)  # fmt: skip
+
+
+def startup(quick: bool) -> Iterator[Result]:
+    """CPU seconds of commands as whole processes."""
+    count = 2 if quick else TURNS
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder)
+        command("run", *NANO, outputs=store)
+        fill(store / "many", 100 if quick else 1000)
+        commands: list[tuple[str, tuple[str, ...], Path, float]] = [
+            ("--help", ("--help",), store, 0.4),
+            ("check", ("check",), store, 1),
+            ("a cached answer", ("run", *NANO), store, 1),
+            ("rows of 1,000 rows", ("rows",), store / "many", 1),
+        ]
+        spent: dict[str, list[float]] = {what: [] for what, *_ in commands}
+        for _ in range(count):
+            for what, words, outputs, _bar in commands:
+                spent[what].append(command(*words, outputs=outputs)[0])
+        for what, _, _, bar in commands:
+            yield spread(what, spent[what], "CPU s", bar=bar)
+    yield spread("first training step", [_first_step() for _ in range(count)], "CPU s", bar=4)
+
+
+def _first_step() -> float:
+    """CPU seconds of a process from its start to the end of its first training step."""
+    code = (
+        "import sys, time; from splitpriv.run import fit; plain = fit.SplitFit.step\n"
+        "def step(self, *of):\n"
+        "    plain(self, *of); print(time.process_time()); sys.stdout.flush(); import os; os._exit(0)\n"
+        "fit.SplitFit.step = step\nfrom splitpriv.commands.cli import main; main(sys.argv[1:])"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "run", *NANO, f"paths.outputs={folder}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return float(done.stdout.split()[-1])
+
+
+def sweeps(quick: bool) -> Iterator[Result]:
+    """32 nano runs in one process over as many processes; each further job; a finished sweep again; shared attacks."""
+    many = 8 if quick else 32
+    seeds = ",".join(map(str, range(many)))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        one = command("run", *NANO, outputs=root / "one")[0]
+        whole, _ = command("run", "-m", *NANO, f"seed={seeds}", outputs=root / "whole")
+        some, _ = command("run", "-m", *NANO, "seed=0,1,2,3", outputs=root / "some")
+        joblib, _ = command(
+            "run",
+            "-m",
+            *NANO,
+            f"seed={seeds}",
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+            outputs=root / "joblib",
+        )
+        apart = [command("run", *NANO, f"seed={s}", outputs=root / "apart")[0] for s in range(4)]
+        each = sum(apart) / len(apart)
+        yield spread(
+            f"{many} fresh processes over {many} nano runs in process", [many * each / whole], "×", bar=10, least=True
+        )
+        yield spread(
+            f"{many} fresh processes over joblib's two workers", [many * each / joblib], "×", note="CPU seconds"
+        )
+        yield spread("each further job of an in-process sweep", [(whole - some) / (many - 4)], "CPU s", bar=0.15,
+                     note="its training and attack included")  # fmt: skip
+        again = [command("run", "-m", *NANO, f"seed={seeds}", outputs=root / "whole")[0] for _ in range(2)]
+        empty = command("check", *NANO, outputs=root / "whole")[0]
+        yield spread("a finished sweep again, per run", [max(0.0, t - empty) / many for t in again], "CPU s", bar=0.1)
+        checks = command("check", "-m", *NANO, f"seed={','.join(map(str, range(200)))}", outputs=root / "none")[0]
+        few = command("check", "-m", *NANO, "seed=0,1", outputs=root / "none")[0]
+        yield spread("checking a sweep, per point", [(checks - few) / 198], "CPU s", bar=0.02)
+        yield from _shared(root, one)
+
+
+def _shared(root: Path, one: float) -> Iterator[Result]:
+    """Four attacks on one target over four separate runs."""
+    from splitpriv import config
+    from splitpriv.run import pipeline
+    from splitpriv.run.prepare import prepare
+    from splitpriv.store import Store
+
+    attacks = ["decoder", "gan_decoder", "rmle", "gallery"]
+    without = ("attack", "dataset", "protocol.limit.train", "protocol.limit.aux", "protocol.attacked", "decoder@")
+    words = [w for w in NANO if not w.startswith(without)]
+    words += ["dataset=fashion_tint", "protocol.limit.train=2048", "protocol.limit.aux=128"]
+
+    def run(name: str, chosen: list[str]) -> None:
+        cfg = config.compose([*words, "optim.epochs=4", f"attack=[{','.join(chosen)}]", f"paths.outputs={root / name}"])
+        pipeline.execute(prepare(cfg), Store(root / name))
+
+    run("warm", attacks)
+    own, other = [], []
+    for turn in range(3):
+        own.append(cpu(lambda turn=turn: run(f"together{turn}", attacks)))
+        other.append(cpu(lambda turn=turn: [run(f"apart{turn}{a}", [a]) for a in attacks]))
+    yield spread("four attacks on one target over four separate runs", ratios(own, other), "", bar=0.6)
+
+
+def fill(outputs: Path, count: int) -> None:
+    """A store of `count` rows: one real one, its key, seed and numbers changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        command("run", *NANO, outputs=Path(folder))
+        text = next((Path(folder) / "rows").glob("*.json")).read_text()
+    row = json.loads(text)
+    from splitpriv.store import proof
+
+    (outputs / "rows").mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        key = f"{i:08x}"
+        new = {**row, "key": key, "seed": i % 7, "chain": ("none", "noise", "nopeek", "cem+noise")[i % 4]}
+        new["privacy/worst/mse"] = row["privacy/worst/mse"] * (1 + i / count)
+        new["defense.noise.sigma"] = round(0.01 * (1 + i % 5), 3)
+        new.pop(proof.SUM, None)
+        (outputs / "rows" / f"{key}.json").write_text(proof.seal(new))
+
+
+def many_rows(quick: bool) -> Iterator[Result]:
+    """Listing, curve and dashboard at 100, 1,000 and 10,000 rows."""
+    sizes = (100, 300) if quick else (100, 1000, 10_000)
+    words = {"rows": ("rows",), "curve": ("curve", "--out"), "dashboard": ("dashboard", "--out")}
+    spent: dict[str, list[float]] = {what: [] for what in words}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            outputs = Path(folder) / str(size)
+            fill(outputs, size)
+            command("rows", outputs=outputs)  # whatever is kept beside the rows is made
+            for what, call in words.items():
+                out = (
+                    (str(Path(folder) / f"{what}{size}.{'png' if what == 'curve' else 'html'}"),)
+                    if len(call) > 1
+                    else ()
+                )
+                spent[what].append(command(*call, *out, outputs=outputs)[0])
+    for what, values in spent.items():
+        grown = (values[-1] - values[0]) / (sizes[-1] - sizes[0])
+        note = "; ".join(f"{size:,} rows {value:.2f}" for size, value in zip(sizes, values, strict=True))
+        yield spread(
+            f"{what} of {sizes[-1]:,} rows", [values[-1]], "CPU s", bar=5, note=f"{note}; {1e6 * grown:.0f} µs a row"
+        )
+
+
+def growth(quick: bool) -> Iterator[Result]:
+    """Cost against images, epochs and victims: the log-log slope, the smallest size's cost taken off."""
+    from splitpriv import config
+    from splitpriv.run import pipeline
+    from splitpriv.run.prepare import prepare
+    from splitpriv.store import Store
+
+    base = [w for w in NANO if w.split("=")[0] not in ("dataset", "dataset.samples")] + ["dataset=fashion_tint"]
+    axes = {
+        "training images": ("protocol.limit.train", (512, 1024, 2048)),
+        "epochs": ("optim.epochs", (4, 8, 16)),
+        "victims attacked": ("protocol.attacked", (64, 128, 256)),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+
+        def seconds(axis: str, key: str, value: int) -> float:
+            where = f"{folder}/{axis}{value}{time.monotonic_ns()}"
+            more = ["protocol.limit.victims=512"] if key == "protocol.attacked" else []
+            cfg = config.compose([*base, *more, f"{key}={value}", f"paths.outputs={where}"])
+            return cpu(lambda: pipeline.execute(prepare(cfg), Store(where)))
+
+        seconds("warm", "optim.epochs", 1)
+        for axis, (key, values) in axes.items():
+            times = [min(seconds(axis, key, v) for _ in range(1 if quick else 3)) for v in values]
+            slope = math.log(max(times[-1] - times[0], 1e-9) / max(times[1] - times[0], 1e-9)) / math.log(3)
+            note = "; ".join(f"{v}: {t:.2f} s" for v, t in zip(values, times, strict=True))
+            yield spread(f"growth with {axis}, log-log slope", [slope], "", bar=1.05, note=note)
+
+
+def memory(quick: bool) -> Iterator[Result]:
+    """Peak memory of a process: one run, and what each further run, and ten times the epochs, add."""
+
+    def peak(*words: str) -> float:
+        code = (
+            "import resource, sys; from splitpriv.commands.cli import main\ntry: main(sys.argv[1:])\n"
+            "except SystemExit: pass\nfinally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, "-c", code, *words, f"paths.outputs={folder}"],
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+        return float(done.stdout.split()[-1]) / 1024
+
+    one = peak("run", *NANO)
+    many = 9 if quick else 33
+    several = peak("run", "-m", *NANO, f"seed={','.join(map(str, range(many)))}")
+    longer = peak("run", *NANO, "optim.epochs=20")
+    yield spread("peak memory of a nano run", [one], "MiB")
+    yield spread("… each further run of a sweep adds", [(several - one) / (many - 1)], "MiB", bar=1)
+    yield spread("… ten times the epochs add", [longer - one], "MiB", bar=10)
+
+
+BENCHES: dict[str, Any] = {
+    "startup": startup, "sweeps": sweeps, "rows": many_rows, "growth": growth, "memory": memory,
+}  # fmt: skip
