@@ -137,6 +137,7 @@ def fill(outputs: Path, count: int) -> None:
         key = f"{i:08x}"
         new = {**row, "key": key, "seed": i % 7, "chain": ("none", "noise", "nopeek", "cem+noise")[i % 4]}
         new["privacy/worst/mse"] = row["privacy/worst/mse"] * (1 + i / count)
+        new["protocol"], new["victims"] = "strict", 1000
         new["defense.noise.sigma"] = round(0.01 * (1 + i % 5), 3)
         new.pop(proof.SUM, None)
         (outputs / "rows" / f"{key}.json").write_text(proof.seal(new))
