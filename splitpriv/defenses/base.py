@@ -241,9 +241,8 @@ class Defended(nn.Module):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(next(self.net.parameters()).device.type, torch.bfloat16)
+        whole = self.precision == "fp32"
+        return nullcontext() if whole else torch.autocast(next(self.net.parameters()).device.type, torch.bfloat16)
 
     @property
     def input_is_fixed(self) -> bool:

@@ -54,8 +54,9 @@ class Optuna:
         task = Task(folder, Path.cwd(), code())
         jobs: dict[int, list[str]] = {}
         listed: list[dict[str, Any]] = []
-        about: dict[str, Any] = {"command": shlex.join(["splitpriv", "run", "-m", *words]), "launcher": told, "here": str(task.here),
-                 "objective": dict(zip(columns, ways, strict=True))}  # fmt: skip
+        command = shlex.join(["splitpriv", "run", "-m", *words])
+        wanted = dict(zip(columns, ways, strict=True))
+        about: dict[str, Any] = {"command": command, "launcher": told, "here": str(task.here), "objective": wanted}
         name = self.study_name or _name([*fixed, *map(str, sorted(space.items()))], columns, ways, first.plan.row)
         store = Store(first.cfg["paths"]["outputs"])
         with (
