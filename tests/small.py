@@ -12,21 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import config
+from splitpriv.contract.base import DECODER, SMALL
 from splitpriv.run import pipeline
 from splitpriv.run.prepare import prepare
 from splitpriv.store import Row, Store
 
 REPEATS = {"edge_latency_ms", "edge_latency_spread_ms"}  # facts of the machine, not of the run
-SMALL = (
-    "dataset=gaussian", "dataset.samples=400", "backbone.width=4", "protocol=smoke", "protocol.limit.train=64",
-    "protocol.limit.aux=48", "protocol.limit.victims=32", "protocol.limit.val=16", "protocol.attacked=8",
-    "split.at=1", "optim.epochs=2", "optim.batch=16", "measure.latency_repeats=1", "measure.draws=2",
-    "attack=[decoder]",
-)  # fmt: skip
-DECODER = (
-    "decoder@attack.decoder.net=conv", "attack.decoder.net.width=8", "attack.decoder.net.widest=8",
-    "attack.decoder.epochs=2", "attack.decoder.batch=16",
-)  # fmt: skip
 NOISE = ("defense=[noise]", "defense.noise.sigma=0.3")
 MONITOR = ("monitor=decoder", "decoder@monitor.net=conv", "monitor.net.width=8", "monitor.net.widest=8")
 TINT = tuple("dataset=fashion_tint" if o == "dataset=gaussian" else o for o in SMALL if o != "dataset.samples=400")

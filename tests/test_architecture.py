@@ -36,6 +36,7 @@ LAYERS = [  # rooms, or modules of the root: each may import from those before i
     {"launch"},
     {"deploy"},
     {"dashboard", "tables", "studies"},
+    {"contract"},
     {"commands", "api"},
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 from splitpriv import config
+from splitpriv.contract.base import composed
 
 NAMES = sorted(p.stem for p in (config.CONF / "defense").glob("*.yaml"))
 
-
-@functools.cache
-def composed(*overrides: str) -> config.Config:
-    """A config on 8x8 images and a tiny network; shared, so do not change it."""
-    return config.compose(("dataset=gaussian", "backbone=tiny", "backbone.width=2", "split.at=1", *overrides))
+__all__ = ["NAMES", "composed"]
