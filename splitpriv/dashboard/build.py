@@ -34,7 +34,7 @@ LIMIT = 9_600_000  # bytes of a page
 POINTS = 150  # of a curve; longer ones are thinned
 BINS = 160  # of a histogram; the page joins them to about 40 over the range that it shows
 SEEDS = ("seed", "attack_seed")
-OTHER = {"key", "chain", "ceiling", "victims", "commit", "headline", "verdict", "way"}  # no settings
+OTHER = {"key", "chain", "ceiling", "victims", "commit", "headline", "verdict", "way", "note"}  # no settings
 
 Table = Mapping[str, Any]  # name, title, columns, rows, notes
 

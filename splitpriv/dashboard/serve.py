@@ -24,7 +24,7 @@ from splitpriv.store import Store
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")  # another name in a request means that another site sent it
 STRIP = re.compile(r"/strip/([0-9a-f]{12})\.webp")
-SHOWN = ("rows", "tables", "measure")  # what the runs of the page are made of
+SHOWN = ("rows", "notes", "tables", "measure")  # what the runs of the page are made of
 CONNECTIONS = 24  # at a time; a browser opens six
 IDLE, LONGEST = 10, 60  # seconds that a connection may be silent, or last
 HEADERS = {

@@ -28,7 +28,7 @@ SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5", "
 # what runs of one front have in common, and what rows had before it was told
 WORLD = {"dataset": "", "backbone": "", "task": "", "cut": "", "protocol": "", "protocol.queries": 1, "knowledge": ""}
 APART = ("seed", "attack_seed", "key", "fit", "stages", "commit", "trajectory", "flags", "ceiling", "verdict",
-         "runtime.device", "runtime.threads")  # fmt: skip  # what seeds may change
+         "note", "tags", "runtime.device", "runtime.threads")  # fmt: skip  # what seeds may change
 
 
 @dataclass(frozen=True)

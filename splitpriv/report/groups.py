@@ -55,7 +55,7 @@ def groups(rows: Sequence[Row], by: Sequence[str]) -> list[Group]:
 def _differ(rows: Sequence[Row]) -> list[str]:
     keys = dict.fromkeys(key for row in rows for key in row if "/" not in key and key not in APART)
     told = (key for key in keys if len({str(row.get(key)) for row in rows}) > 1)
-    return [key for key in told if key not in ("note", "tags", "headline") and not key.startswith("runtime.")]
+    return [key for key in told if key != "headline"]
 
 
 def print_groups(rows: Sequence[Row], by: Sequence[str], keys: Sequence[str]) -> None:

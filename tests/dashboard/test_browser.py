@@ -19,7 +19,7 @@ from splitpriv.measure.verdict import verdict
 from splitpriv.report.frontier import world_of
 from splitpriv.report.select import Selection
 from splitpriv.stats.frontier import pareto
-from splitpriv.store import Store
+from splitpriv.store import Store, notes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -64,6 +64,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
              "privacy/probe/advantage": 0.31, "privacy/probe/auc": 0.71}  # fmt: skip
     made.add_row(synthetic.inferred(made, {**row, **nasty, "key": "ffff0000ffff0000", "seed": 77}))
     synthetic.trouble(made)
+    notes.write(made, made.rows()[3]["key"], "<b>look</b>")
+    notes.tag(made, made.rows()[3]["key"], ["paper"])
     return made
 
 
@@ -72,7 +74,7 @@ def address(store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "dashboard.html"
     table = {"name": "t1", "title": "Table <1>", "columns": ["method", "MSE"], "rows": [["<b>cem</b>", "0.02"]],
              "notes": ["a note"]}  # fmt: skip
-    path.write_text(build.page(*build.whole(store.rows(), store, [table])))
+    path.write_text(build.page(*build.whole(Selection(store).rows(), store, [table])))
     return path.as_uri()
 
 
@@ -267,6 +269,44 @@ def test_the_keyboard_reaches_everything(tab: Any, address: str) -> None:
     unnamed = """[...document.querySelectorAll("button,a,input,select")]
         .filter(e => !(e.innerText || e.ariaLabel || e.title || e.labels?.length)).length"""
     assert tab.evaluate(unnamed) == 0
+
+
+def test_a_telephone_folds_filters_shows_the_plot_first_and_two_columns(tab: Any, address: str, store: Store) -> None:
+    tab.set_viewport_size({"width": 390, "height": 640})
+    opened(tab, address, "/overview")
+    assert not tab.evaluate("document.querySelector('.filters details.fold').open")
+    assert tab.evaluate("""document.querySelector('.plot').getBoundingClientRect().bottom
+        <= document.querySelector('.overview .controls').getBoundingClientRect().top + 1""")
+    tab.keyboard.press("/")
+    assert tab.locator("#search").is_visible()
+    three = [row["key"] for row in store.rows()[3:6]]
+    opened(tab, address, f"/compare?tray={'.'.join(three)}")
+    assert tab.locator("table.compare").last.locator("thead th.runhead").count() == 2
+    tab.locator("select[data-choice=other]").select_option("2")
+    assert tab.locator(f"table.compare a[data-key='{three[2]}']").count()
+    wide = "[...document.querySelectorAll('table.compare')].map(t => t.scrollWidth - t.parentElement.clientWidth)"
+    assert max(tab.evaluate(wide)) <= 0
+
+
+def test_a_printed_page_is_unfolded_light_and_without_controls(tab: Any, address: str, store: Store) -> None:
+    opened(tab, address, f"/run/{store.rows()[3]['key']}")
+    tab.keyboard.press("t")
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate("document.documentElement.dataset.theme") == "light"
+    assert tab.evaluate("document.querySelectorAll('main details:not([open])').length") == 0
+    assert not tab.locator("header").is_visible() and not tab.locator("button:visible").count()
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.evaluate("document.querySelectorAll('main details:not([open])').length") > 0
+
+
+def test_notes_and_tags_are_shown_and_filtered_by(tab: Any, address: str, store: Store) -> None:
+    noted = store.rows()[3]["key"]
+    opened(tab, address, "/runs")
+    tab.locator("input[data-facet=tag][value=paper]").check()
+    assert badge(tab) == 1
+    opened(tab, address, f"/run/{noted}")
+    assert "paper" in tab.locator(".note").inner_text() and "<b>look</b>" in tab.locator(".note").inner_text()
 
 
 @pytest.mark.parametrize("width", [1024, 390])

@@ -28,7 +28,7 @@ function App() {
       if (document.querySelector("dialog[open]")) return;
       const page = PAGES[Number(e.key) - 1];
       if (page) go(page, page === "run" ? choice.key : "");
-      else if (e.key === "/") { e.preventDefault(); if (document.getElementById("search")) document.getElementById("search").focus(); else { focusNext = "search"; go("runs"); } }
+      else if (e.key === "/") { e.preventDefault(); const box = document.getElementById("search"); if (box) { for (const d of [box.closest("details")]) if (d) d.open = true; box.focus(); } else { focusNext = "search"; go("runs"); } }
       else if (e.key === "?") setHelp(true);
       else if (e.key === "t") setTheme(isDark() ? "light" : "dark");
       else if (e.key === "c") go("compare");
@@ -82,6 +82,24 @@ function setTheme(theme, keep = true) {
   document.documentElement.dataset.theme = theme;
   if (keep) remembered.set("theme", theme);
   listeners.forEach((tell) => tell());
+}
+
+// ---- print ----
+
+const PAPER = 1040; // pixels of a page's width, A4 on its side with its margins
+
+/** On paper everything is unfolded, light, and as wide as the page. */
+function printed(on) {
+  document.documentElement.classList.toggle("printing", on);
+  if (on) for (const d of document.querySelectorAll("main details:not([open])")) { d.open = true; d.dataset.folded = "yes"; }
+  else for (const d of document.querySelectorAll("details[data-folded]")) { d.open = false; delete d.dataset.folded; }
+  const theme = document.documentElement.dataset.theme;
+  if (on) { document.documentElement.dataset.theme = "light"; document.documentElement.dataset.screen = theme; }
+  else document.documentElement.dataset.theme = document.documentElement.dataset.screen || theme;
+  for (const node of document.querySelectorAll(".plot.js-plotly-plot")) {
+    const colours = { "font.color": css("--ink"), "xaxis.gridcolor": css("--grid"), "yaxis.gridcolor": css("--grid") };
+    Plotly.relayout(node, { ...colours, width: on ? Math.min(PAPER, node.parentElement.clientWidth) : undefined, autosize: !on });
+  }
 }
 
 // ---- live refresh ----
@@ -141,6 +159,8 @@ async function begin() {
   choice = readHash(location.hash);
   app.textContent = "";
   render(html`<${App} />`, app);
+  addEventListener("beforeprint", () => printed(true));
+  addEventListener("afterprint", () => printed(false));
   addEventListener("hashchange", () => { choice = readHash(location.hash); listeners.forEach((f) => f()); });
   addEventListener("popstate", () => { choice = readHash(location.hash); listeners.forEach((f) => f()); });
   document.body.dataset.ready = "yes";

@@ -17,7 +17,7 @@ function tellApart(runs) {
   return names;
 }
 
-const isConfig = (key, value) => key !== "verdict" && ((key.includes(".") && !key.includes("/")) || key === "chain" || isGroup(key, value));
+const isConfig = (key, value) => key !== "verdict" && key !== "note" && ((key.includes(".") && !key.includes("/")) || key === "chain" || isGroup(key, value));
 
 /** The config keys whose values are not the same in all runs. */
 function configDifferences(runs) {
@@ -34,10 +34,15 @@ function numbersOf(runs) {
 }
 
 function Compare() {
-  const runs = compared();
-  if (runs.length < 2) return html`<${ComparePicker} runs=${runs} />`;
-  const names = tellApart(runs);
-  const base = Math.min(Number(choice.view.base) || 0, runs.length - 1);
+  const whole_ = compared();
+  if (whole_.length < 2) return html`<${ComparePicker} runs=${whole_} />`;
+  const two = isNarrow() && whole_.length > 2; // a telephone has room for two columns
+  const told = tellApart(whole_);
+  const first = Math.min(Number(choice.view.base) || 0, whole_.length - 1);
+  const second = [Number(choice.view.other), 0, 1].find((i) => i !== first && whole_[i]);
+  const runs = two ? [whole_[first], whole_[second]] : whole_;
+  const names = two ? [told[first], told[second]] : told;
+  const base = two ? 0 : first;
   const differ = configDifferences(runs);
   const whole = differ.filter((key) => runs.every((run) => key in run.row));
   const partial = differ.filter((key) => !whole.includes(key));
@@ -46,7 +51,8 @@ function Compare() {
     ${choosing ? html`<label class="check small"><input type="radio" name="base" checked=${i === base} onChange=${() => remember("base", String(i))} /> compare with</label>`
       : choice.tray.length ? html`<button class="quiet small" aria-label=${`remove ${names[i]}`} onClick=${() => tray(run.key)}>remove</button>` : ""}</th>`)}</tr></thead>`;
   const settings = (shown) => html`<div class="scroll"><table class="data compare">${head(false)}<tbody>${shown.map((key) => html`<tr key=${key}><th scope="row" class="mono">${key}</th>${runs.map((run) => html`<td key=${run.key} class=${run.row[key] === undefined ? "faint" : ""}>${show(run.row[key])}</td>`)}</tr>`)}</tbody></table></div>`;
-  return html`<section class="page"><div class="row between wrap"><h1>${plural(runs.length, "run")} compared <span class="faint small">${sharedGroups(runs)}</span></h1></div>
+  return html`<section class="page"><div class="row between wrap"><h1>${plural(whole_.length, "run")} compared <span class="faint small">${sharedGroups(runs)}</span></h1></div>
+    ${two ? html`<div class="row wrap controls">${[["base", "compare with", first], ["other", "beside it", second]].map(([name, label, at]) => html`<${Choice} key=${name} name=${name} label=${label} value=${String(at)} options=${told.map((text, i) => [String(i), text])} />`)}</div>` : ""}
     <h2>What differs in the config <span class="faint small">${differ.length ? `${plural(differ.length, "setting")}; all others are equal` : "nothing: these are the same settings"}</span></h2>
     ${settings(partial.length > 8 ? whole : differ)}
     ${partial.length > 8 ? html`<details><summary>${plural(partial.length, "setting")} of defences, attacks and other parts that not all of these have</summary>${settings(partial)}</details>` : ""}

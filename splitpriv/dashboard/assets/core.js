@@ -40,6 +40,9 @@ function labelOf(key, arrows = true) {
 }
 
 /** A number as its metric is written; text as it is; nothing as a dash. */
+/** Whether the window is a telephone's. */
+const isNarrow = () => matchMedia("(max-width: 720px)").matches;
+
 function show(value, key = "") {
   if (value === null || value === undefined) return value === null ? "null" : "–";
   if (!isNumber(value)) return Array.isArray(value) ? value.map((v) => show(v)).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value);

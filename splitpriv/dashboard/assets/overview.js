@@ -118,7 +118,8 @@ function Overview() {
   }
   const lines = levels(runs, c);
   const shapes = lines.map((l) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: l.y, y1: l.y, line: { color: css("--faint"), width: 1.3, dash: l.dash }, layer: "below" }));
-  const annotations = lines.map((l) => ({ xref: "paper", x: 0.005 + l.x, xanchor: "left", y: l.y, yanchor: "bottom", showarrow: false, text: inert(`${l.name} ${show(l.y, c.y)}`), font: { size: 11, color: css("--faint") } }));
+  const narrow = isNarrow(); // labels of a second data set then stand below their lines, not beside the others
+  const annotations = lines.map((l) => ({ xref: "paper", x: 0.005 + (narrow ? 0 : l.x), xanchor: "left", y: l.y, yanchor: narrow && l.x ? "top" : "bottom", showarrow: false, text: inert(`${l.name} ${show(l.y, c.y)}`), font: { size: narrow ? 9 : 11, color: css("--faint") } }));
   const x = metricOf(c.x);
   const y = metricOf(c.y);
   const ys = [...points.flatMap((p) => p.ys), ...lines.map((l) => l.y)];
@@ -134,11 +135,11 @@ function Overview() {
   const layout = {
     xaxis: { title: { text: inert(labelOf(c.x, false)) + (x.arrow ? `, ${x.arrow} is better` : "") }, tickformat: x.digits === "%" ? ".1%" : undefined, autorange: x.arrow === "↓" ? "reversed" : true },
     yaxis: { title: { text: inert(labelOf(c.y, false)) + (y.arrow ? `, ${y.arrow} is more private` : "") }, tickformat: y.digits === "%" ? ".0%" : undefined, ...(range ? { range: y.arrow === "↓" ? [...range].reverse() : range } : {}) },
-    dragmode: "select", hovermode: "closest", shapes, annotations: [...annotations, ...tags], uirevision: [c.x, c.y].join(), selections: [],
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "select", hovermode: "closest", shapes, annotations: [...annotations, ...tags], uirevision: [c.x, c.y].join(), selections: [],
   };
   const front = fronts.flatMap((f) => (f.turned ? [...f.front].reverse() : f.front).map((p) => ({ ...p, world: f.world })));
   const missing = runs.length - sum(points.map((p) => p.runs.length));
-  return html`<div class="split"><${Filters} /><section class="grow">
+  return html`<div class="split"><${Filters} /><section class="grow overview">
     <div class="row wrap controls">
       <${Choice} name="x" label="across" value=${c.x} options=${c.xs.map((k) => [k, labelOf(k)])} />
       <${Choice} name="metric" label="up" value=${c.metric} options=${c.metrics.map((m) => [m, labelOf(`privacy/${c.attack}/${m}`).split(" · ")[0]])} />
@@ -148,7 +149,7 @@ function Overview() {
         <label class="check"><input type="checkbox" checked=${value} onChange=${() => remember(name, value ? "0" : "1")} /> ${label}</label>`)}
     </div>
     ${points.length ? html`<div class="row stretch plotrow"><div class="grow plotbox">
-      <${Plot} traces=${traces} layout=${layout} height=${470} on=${on} bar=${true} stamp=${[writeHash(choice), isDark(), DATA.made].join()} label=${`${labelOf(c.y)} against ${labelOf(c.x)} of ${plural(points.length, "point")}; the table below holds the Pareto front`} />
+      <${Plot} traces=${traces} layout=${layout} height=${isNarrow() ? 350 : 470} on=${on} bar=${true} stamp=${[writeHash(choice), isDark(), DATA.made].join()} label=${`${labelOf(c.y)} against ${labelOf(c.x)} of ${plural(points.length, "point")}; the table below holds the Pareto front`} />
     <p class="faint small">Up and to the right is better. Hollow points are doubtful, small ones void and on no front. ${fronts.length > 1 ? "Runs of unlike worlds (data set, network, cut, protocol, suite) have fronts of their own. " : ""}Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
     <ul class="legend wide" aria-label="colours">${names.filter((n) => points.some((p) => String(p.run.row[c.colour] ?? "–") === n)).map((name) => html`<li key=${name}><button class="quiet" title="brush these runs" onClick=${() =>
       choose({ brushed: points.filter((p) => String(p.run.row[c.colour] ?? "–") === name).flatMap((p) => p.runs.map((run) => run.key)) })}><${Marker} i=${names.indexOf(name)} /> ${name}</button></li>`)}</ul></div>

@@ -5,7 +5,7 @@ function facets(runs) {
   const groups = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isGroup(k, run.row[k]))));
   const order = ["verdict", "dataset", "backbone", "cut", "split", "optim", "protocol", "setting", "monitor", "precision", "seed", "attack_seed"];
   groups.sort((a, b) => ((order.indexOf(a) + 1) || 99) - ((order.indexOf(b) + 1) || 99));
-  return [["defense", (run) => run.defenses], ["chain", (run) => [String(run.row.chain)]], ["attack", (run) => run.attacks],
+  return [["defense", (run) => run.defenses], ["chain", (run) => [String(run.row.chain)]], ["attack", (run) => run.attacks], ["tag", (run) => run.row.tags || []],
     ...groups.map((g) => [g, (run) => [g in run.row ? String(run.row[g]) : "–"]])].map(([name, values]) => ({ name, values }));
 }
 
@@ -80,19 +80,20 @@ function Filters() {
     for (const run of DATA.runs) if (passes(run, others, terms, all)) for (const v of unique(facet.values(run))) counts.set(v, counts.get(v) + 1);
     return { ...facet, counts: [...counts].sort((a, b) => byText(a[0], b[0])) };
   });
-  const open = shown.filter((f) => f.counts.length > 1);
-  const fixed = shown.filter((f) => f.counts.length === 1 && !["defense", "chain", "attack"].includes(f.name));
+  const told = shown.filter((f) => f.counts.length > 1 || (f.name === "tag" && f.counts.length));
+  const fixed = shown.filter((f) => f.counts.length === 1 && !["defense", "chain", "attack", "tag"].includes(f.name));
   const set = (name, value) => choose({ filters: { ...choice.filters, [name]: toggle(choice.filters[name] || [], value) } });
-  return html`<aside class="filters" aria-label="Filters">
-    <div class="row between"><h2>Filters</h2>
-      <button class="quiet" disabled=${!used && !choice.q} onClick=${() => choose({ filters: {}, q: "" })}>clear${used ? ` (${used})` : ""}</button></div>
+  const [unfolded, unfold] = useState(!isNarrow());
+  return html`<aside class="filters" aria-label="Filters"><details class="fold" open=${unfolded} onToggle=${(e) => e.target.open !== unfolded && unfold(e.target.open)}>
+    <summary class="row between"><h2>Filters${used || choice.q ? html` <b class="dot" aria-label="in use">●</b>` : ""}</h2>
+      <button class="quiet" disabled=${!used && !choice.q} onClick=${(e) => { e.preventDefault(); choose({ filters: {}, q: "" }); }}>clear${used ? ` (${used})` : ""}</button></summary>
     <${Search} />
-    ${open.map((f) => html`<details key=${f.name} open=${f.counts.length <= 12 || Boolean(choice.filters[f.name]?.length)}>
+    ${told.map((f) => html`<details key=${f.name} open=${f.counts.length <= 12 || Boolean(choice.filters[f.name]?.length)}>
       <summary>${FACET_LABEL[f.name] || f.name}${choice.filters[f.name]?.length ? html` <b class="dot" aria-label="filtered">●</b>` : ""}</summary>
       <ul>${f.counts.map(([value, n]) => html`<li key=${value}><label class=${n ? "" : "faint"}>
         <input type="checkbox" data-facet=${f.name} value=${value} checked=${(choice.filters[f.name] || []).includes(value)} onChange=${() => set(f.name, value)} />
         <span class="clip" title=${value}>${value}</span><span class="count">${n}</span></label></li>`)}</ul></details>`)}
     ${fixed.length ? html`<details><summary>the same in all runs</summary><dl class="pairs small">
       ${fixed.map((f) => html`<dt>${f.name}</dt><dd>${f.counts[0][0]}</dd>`)}</dl></details>` : ""}
-  </aside>`;
+  </details></aside>`;
 }

@@ -15,6 +15,7 @@ function RunPage() {
       <span class="row"><button disabled=${!near(-1)} onClick=${() => go("run", near(-1).key)} title="previous run (k)">← previous</button><button disabled=${!near(1)} onClick=${() => go("run", near(1).key)} title="next run (j)">next →</button>
         <button onClick=${() => tray(run.key)}>${choice.tray.includes(run.key) ? "Take out of comparison" : "Compare"}</button></span></div>
     <p class="faint">${whereOf(row)} · ${plural(row.victims ?? 0, "victim")} attacked · finished ${when(run.finished) || "at an unknown time"} · key <code>${run.key}</code></p>
+    ${row.note || row.tags ? html`<p class="note">${(row.tags || []).map((word) => html`<span key=${word} class="word">${word}</span> `)}${row.note || ""}</p>` : ""}
     <dl class="stats">${[headline, "privacy/worst/mse", "cost/edge_parameters", "cost/edge_macs", "cost/release_bytes", "cost/edge_latency_ms"].filter((k) => isNumber(row[k])).map((k) => html`<div key=${k}><dt>${labelOf(k)}</dt><dd>${show(row[k], k)}</dd></div>`)}</dl>
     <div class="halves"><div><${Numbers} run=${run} twin=${twin} /><${Flags} run=${run} /></div><div><${Pictures} run=${run} /></div></div><${Scores} run=${run} /><${RunCurves} run=${run} /><${Everything} run=${run} /></section>`;
 }

@@ -17,7 +17,7 @@ function usualColumns(runs) {
   const other = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/(advantage|auc|rank1)$/.test(k) && !k.startsWith("privacy/worst")))).slice(0, 3);
   const headlines = unique(runs.map((run) => `utility/${run.row.headline || "accuracy"}`)).filter(present);
   const studied = unique(runs.flatMap((run) => (run.row.study ? Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/accuracy$/.test(k)) : [])));
-  return [...differ, ...headlines, ...worst, ...other, ...studied, ...["ceiling/worst/mse", "floor/mean_image/mse", "floor/prior/accuracy"].filter(present), "flags", "key"];
+  return [...differ, ...headlines, ...worst, ...other, ...studied, ...["ceiling/worst/mse", "floor/mean_image/mse", "floor/prior/accuracy"].filter(present), ...(runs.some((run) => run.row.tags) ? ["tags"] : []), "flags", "key"];
 }
 
 function chosenColumns() {

@@ -20,7 +20,7 @@ function accept(data) {
     for (const [key, word] of Object.entries(run.odd)) if (typeof word === "string") run.row[key] = word;
     run.flags = run.row.flags; // {kind, subject, text, remedy}
     run.defenses = defensesOf(run);
-    run.words = [run.row.chain, run.key, ...FACETS_OF(run), ...run.attacks, ...flagLines(run)].join(" ").toLowerCase();
+    run.words = [run.row.chain, run.key, ...FACETS_OF(run), ...run.attacks, ...(run.row.tags || []), run.row.note || "", ...flagLines(run)].join(" ").toLowerCase();
     BY_KEY.set(run.key, run);
   }
 }
@@ -28,7 +28,7 @@ function accept(data) {
 const flagLines = (run) => run.flags.map((flag) => flag.text);
 const defensesOf = (run) => (run.row.chain === "none" ? ["none"] : String(run.row.chain).split("+"));
 const FACETS_OF = (run) => Object.keys(run.row).filter((k) => isGroup(k, run.row[k])).map((k) => String(run.row[k]));
-const NO_GROUP = new Set(["key", "ceiling", "victims", "commit", "chain", "headline", "way"]);
+const NO_GROUP = new Set(["key", "ceiling", "victims", "commit", "chain", "headline", "way", "note"]);
 const isGroup = (key, value) => !/[./]/.test(key) && !NO_GROUP.has(key) && (value === null || typeof value !== "object");
 
 /** The value of a column of a run: of its row, or one that the page adds. */
