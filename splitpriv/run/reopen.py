@@ -60,14 +60,7 @@ def settings_of(row: Row, store: Store, overrides: Sequence[str] = ()) -> Config
     places = [word for word in overrides if word.startswith(("paths.", "runtime."))]
     cfg = config.compose([*places, f"runtime.precision={row.get('precision', 'fp32')}"])
     cfg["paths"]["outputs"] = str(store.root)
-    groups: dict[str, Any] = {name: {} for name in GROUPS}
-    for key, value in row.items():
-        *path, last = key.split(".")
-        if path and path[0] in GROUPS and "/" not in path[0]:
-            node = groups
-            for part in path:
-                node = node.setdefault(part, {})
-            node[last] = value
+    groups = nested(row)
     parts: list[tuple[str, Any]] = list(targets.nodes(groups))
     own = plugins.again([str(part["_target_"]) for _, part in parts])
     for where, part in parts:
@@ -81,6 +74,19 @@ def settings_of(row: Row, store: Store, overrides: Sequence[str] = ()) -> Config
         "attack_seed": row.get("attack_seed", 0),
         "choices": choices,
     }
+
+
+def nested(row: Row) -> dict[str, dict[str, Any]]:
+    """The settings of a row by group, as a config nests them."""
+    groups: dict[str, Any] = {name: {} for name in GROUPS}
+    for key, value in row.items():
+        *path, last = key.split(".")
+        if path and path[0] in GROUPS and "/" not in path[0]:
+            node = groups
+            for part in path:
+                node = node.setdefault(part, {})
+            node[last] = value
+    return groups
 
 
 def _complete(node: dict[str, Any], where: str) -> None:
