@@ -40,7 +40,7 @@ def compose(words: Sequence[str]) -> Config:
     kept = with_plugins(words)
     if not any(overrides.parse(word)[1] for word in kept):
         try:
-            return _compose(kept)
+            return _compose(kept, whole=True)
         except _refusals():
             pass
     # Something is wrong: add the overrides one by one, groups before the keys inside them, and explain each refusal.
@@ -59,6 +59,8 @@ def compose(words: Sequence[str]) -> Config:
         if not any(overrides.place_of(word).startswith(f"{key}.") for key in keys):  # else it follows from another
             problems.append(problem)
         keys.append(overrides.place_of(word.lstrip("-")))
+    if not problems:
+        return _compose(good, whole=True)
     raise RefusedError(*problems, rest=_compose(good), keys=keys)
 
 
@@ -86,7 +88,8 @@ def with_plugins(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def _compose(words: Sequence[str]) -> Config:
+def _compose(words: Sequence[str], whole: bool = False) -> Config:
+    """`whole`: these are all words, so that a plug-in which none of them uses is a mistake."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     chosen, values = _apart(words)
@@ -96,7 +99,8 @@ def _compose(words: Sequence[str]) -> Config:
         raise UserError("plugins: is read before any option is, so no setting names it; give it in the command")
     ConfigLoaderImpl._apply_overrides_to_config(values, tree)
     cfg = resolve(tree, choices)
-    plugins.require_used(flatten(cfg).values())
+    if whole:
+        plugins.require_used(flatten(cfg).values())
     return {**cfg, "plugins": [plugin.entry for plugin in plugins.active()]}
 
 

@@ -69,7 +69,8 @@ def _utility(row: Row) -> Iterator[Flag]:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return
     tested = row.get("tested") or max(row.get("victims") or 1, row.get("protocol.limit.victims") or 1)
-    longer = f"optim.epochs={2 * row['optim.epochs']}" if isinstance(row.get("optim.epochs"), int) else ""
+    epochs = row.get("optim.epochs")
+    longer = f"optim.epochs={2 * epochs}" if isinstance(epochs, int) and epochs else ""
     if chance is not None and value <= chance + Z * math.sqrt(max(0, chance * (1 - chance)) / tested):
         blind = "the most frequent class" if name == "accuracy" else "chance"
         yield raised("chance", name, value=value, chance=chance, blind=blind, longer=longer)

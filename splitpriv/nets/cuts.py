@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from splitpriv.nets.graph import Graph
+from splitpriv.nets.graph import Graph, countable
 from splitpriv.types import Shape
 
 PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # what changes no release
@@ -172,3 +173,16 @@ def attribute(net: nn.Module, name: str) -> Any:
     for part in name.split("."):
         held = getattr(held, part)
     return held
+
+
+def stages(backbone: nn.Sequential, image: Shape) -> list[Cut]:
+    """The cuts of a backbone of named stages, behind each but the last; on the meta device."""
+    z, weights, macs, found = torch.empty(2, *image, device="meta"), 0, 0.0, []
+    with torch.no_grad(), torch.device("meta"), countable():
+        for name, stage in backbone.eval().named_children():
+            with FlopCounterMode(display=False) as counter:
+                z = stage(z)
+            weights, macs = weights + sum(p.numel() for p in stage.parameters()), macs + counter.get_total_flops() / 4
+            shape = tuple(z.shape[1:])
+            found.append(Cut(name, (), shape, weights, macs, 0.0, prod(shape) * z.element_size(), True))
+    return [replace(cut, total=macs) for cut in found[:-1]]

@@ -16,7 +16,6 @@ from splitpriv import config
 from splitpriv.nets.graph import first_line
 from splitpriv.nets.network import Network
 from splitpriv.nets.weights import load
-from splitpriv.store.proof import sha256
 from splitpriv.types import Count, Positive, Spec, UserError
 
 Resolution = Literal["auto", "data", "model"] | Count | tuple[Count, Count]
@@ -57,8 +56,7 @@ class Named(Network):
         facts: dict[str, Any] = self.origin(name)
         if weights is not None:
             file = Path(weights).expanduser()
-            load(net, file, called, spec.classes, replaces=head == "replace")
-            facts["weights"] = sha256(file)
+            facts["weights"] = load(net, file, called, spec.classes, replaces=head == "replace")
         super().__init__(
             net, spec, called, size=size_of(resolution, seen, weights is not None, called),
             mean=_levels(mean or seen.mean or spec.mean, channels, "mean"),
@@ -84,7 +82,7 @@ class Timm(Named):
         plain = name.removeprefix("timm/")
         if plain.partition(".")[0] not in timm.list_models():
             raise _unknown(name, "timm", timm.list_models())
-        net = _made(lambda: timm.create_model(plain, pretrained=False, num_classes=classes, **arguments), name)
+        net = made(lambda: timm.create_model(plain, pretrained=False, num_classes=classes, **arguments), name)
         said = getattr(net, "pretrained_cfg", {}) or {}
         size = tuple(said.get("input_size") or (0, 0, 0))[1:]
         return net, Seen(
@@ -103,7 +101,7 @@ class Torchvision(Named):
         if name not in known:
             raise _unknown(name, "torchvision", known)
         more = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        net = _made(lambda: models.get_model(name, weights=None, num_classes=classes, **{**more, **arguments}), name)
+        net = made(lambda: models.get_model(name, weights=None, num_classes=classes, **{**more, **arguments}), name)
         shown = models.get_model_weights(name).DEFAULT.transforms()
         side = int(shown.crop_size[0])
         return net, Seen((side, side), hasattr(net, "image_size"), shown.mean, shown.std)
@@ -145,7 +143,7 @@ def _unknown(name: str, library: str, known: Sequence[str]) -> UserError:
     )
 
 
-def _made(make: Callable[[], Any], name: str) -> Any:
+def made(make: Callable[[], Any], name: str) -> Any:
     """A model, on the device at hand; by way of the CPU where its constructor looks at values, which meta has not."""
     try:
         return make()

@@ -6,8 +6,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -22,6 +21,7 @@ from splitpriv.nets.cuts import Cut, cuts, on_way
 from splitpriv.nets.graph import Graph, UntraceableError
 from splitpriv.nets.halves import halves
 from splitpriv.nets.layers import Normalise, Resized, named
+from splitpriv.nets.pruning import evaluating
 from splitpriv.nets.split import Backbone
 from splitpriv.types import Shape, Spec, UserError
 
@@ -156,7 +156,10 @@ class Network(Backbone):
             return
         pixels = torch.linspace(0, 1, 2 * prod(self.image), device=like.device)
         x = pixels.view(2, *self.image)[:, : self.channels]
-        with evaluating(self, edge, cloud), torch.random.fork_rng([like.device] if like.is_cuda else []):
+        with (
+            evaluating(nn.ModuleList([self, edge, cloud])),
+            torch.random.fork_rng([like.device] if like.is_cuda else []),
+        ):
             whole, z = self(x), edge(x)
             edge(x * x)  # other images in between, which must not matter
             halved, again = cloud(z), self(x)
@@ -216,12 +219,16 @@ def digest(net: nn.Module) -> str:
 
 
 def words(places: Sequence[Cut]) -> dict[str, str]:
-    """shallow, middle and deep among the cuts behind a block, or among all where no module has parts."""
+    """shallow, middle and deep among the cuts behind a block, or among all where those are too few."""
     if not places:
         return {}
-    blocks = [cut for cut in places if cut.block] or list(places)
     whole = max(cut.total for cut in places) or 1.0
-    return {word: min(blocks, key=lambda cut: abs(cut.macs / whole - share)).name for word, share in SHARES.items()}
+
+    def nearest(among: Sequence[Cut]) -> dict[str, str]:
+        return {word: min(among, key=lambda cut: abs(cut.macs / whole - share)).name for word, share in SHARES.items()}
+
+    behind_blocks = nearest([cut for cut in places if cut.block] or places)
+    return behind_blocks if len(set(behind_blocks.values())) == len(SHARES) else nearest(places)
 
 
 def _answer(bones: nn.Module, image: Shape, called: str) -> Any:
@@ -235,16 +242,3 @@ def _answer(bones: nn.Module, image: Shape, called: str) -> Any:
             f"backbone: {called} cannot be run on images of {image[0]}x{size} ({graph.first_line(error)}); another "
             "backbone.resolution may help"
         ) from error
-
-
-@contextmanager
-def evaluating(*nets: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the block; afterwards every part is as it was."""
-    modes = [(part, part.training) for net in nets for part in net.modules()]
-    for net in nets:
-        net.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import warnings
@@ -22,8 +23,10 @@ NAMES = 3  # shown of each kind of difference
 _DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # as torchvision's DenseNets were saved
 
 
-def load(net: nn.Module, file: Path, called: str, classes: int, *, replaces: bool) -> None:
+def load(net: nn.Module, file: Path, called: str, classes: int, *, replaces: bool) -> str:
     """Load the weights in `file` into `net`, all of them; with `replaces` a head of another size stays as it was drawn.
+
+    Returns a hash of what was loaded, by name, which is the same whatever kind of file it came from.
 
     Raises UserError for a file that holds no weights, or pickled code, and for weights that do not fit.
     """
@@ -44,6 +47,17 @@ def load(net: nn.Module, file: Path, called: str, classes: int, *, replaces: boo
         raise UserError(f"backbone.weights: {file} holds weights that are NaN or infinite; save them again")
     if not any(tensor.is_meta for tensor in own.values()):
         net.load_state_dict(state, strict=False)
+    return digest(state)
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values."""
+    whole = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].contiguous()
+        whole.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        whole.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return whole.hexdigest()
 
 
 def head_of(net: nn.Module, classes: int) -> list[str]:
@@ -75,9 +89,7 @@ def read(file: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) and re.search(
-            r"GLOBAL|Unsupported (class|operand)|global", str(error)
-        ):
+        if re.search(r"GLOBAL|Unsupported (class|global)", str(error)) or file.read_bytes()[:1] == pickle.PROTO:
             raise UserError(
                 f"backbone.weights: {file} holds pickled objects besides tensors, whose code is not run; {REMEDY}"
             ) from error

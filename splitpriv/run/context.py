@@ -21,8 +21,9 @@ from splitpriv.run.fit import Job
 from splitpriv.run.parts import make_model, make_monitor, require_normal
 from splitpriv.run.plan import prior_key
 from splitpriv.run.prepare import Prepared
+from splitpriv.run.recipe import Untrained
 from splitpriv.run.row import provenance
-from splitpriv.run.train import load_weights, train_phase
+from splitpriv.run.train import leave, load_weights, train_phase
 from splitpriv.store import Store
 from splitpriv.store.state import seed_epoch
 from splitpriv.targets import build
@@ -115,6 +116,9 @@ class Run:
         return model
 
     def _train(self, model: Defended, phase: Phase, seed: str, home: Path) -> None:
+        if isinstance(self.parts.optim, Untrained):
+            leave(model, home)
+            return
         node = {**self.cfg["optim"], **phase.optim}
         require_normal(model, min(node["batch"], len(self.splits["train"])), "protocol.slices.train")
         job = Job(

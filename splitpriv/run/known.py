@@ -83,6 +83,8 @@ def _is_told_by_config(prepared: Prepared) -> bool:
     from splitpriv.data.knowledge import Knowledge
 
     parts, cfg = prepared.parts, prepared.cfg
+    if {"weights", "source"} & parts.network.keys():  # a file's content, code of one's own
+        return False
     if type(parts.dataset).content is not Dataset.content or type(parts.knowledge).content is not Knowledge.content:
         return False
     texts = [(key, str(value)) for key, value in _leaves(cfg)]

@@ -22,7 +22,7 @@ from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.run import limits
 from splitpriv.run.plan import WHOLE
-from splitpriv.run.recipe import Recipe
+from splitpriv.run.recipe import Recipe, Untrained
 from splitpriv.run.runtime import Runtime
 from splitpriv.store.keys import listed
 from splitpriv.targets import build
@@ -63,7 +63,8 @@ def assemble(cfg: Config) -> Parts:
 
     groups = ("dataset", "task", "protocol", "knowledge", "optim", "runtime", "measure")
     parts = {name: attempt(made, cfg[name], name) for name in groups}
-    if parts["optim"]:
+    still = isinstance(parts["optim"], Untrained)
+    if parts["optim"] and not still:
         attempt(_try_optim, parts["optim"], cfg["optim"])
     attacks = {name: attempt(made, node, f"attack.{name}") for name, node in listed(cfg["attack"])}
     if not attacks:
@@ -78,6 +79,8 @@ def assemble(cfg: Config) -> Parts:
                 attempt(make_monitor, cfg, model)
                 attempt(_require_sense, cfg, model, parts, attacks)
                 phases = attempt(schedule, model)
+                if still:
+                    attempt(_require_still, cfg, model)
                 if parts["task"]:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
         _know(attacks, parts["dataset"].spec, problems)
@@ -188,6 +191,22 @@ def require_normal(model: Defended, batch: int, key: str) -> None:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _require_still(cfg: Config, model: Defended) -> None:
+    """Raise UserError for whatever has to learn where nothing is trained."""
+    problems = [
+        f"defense.{name}: has to learn, and optim=none trains nothing; leave it out, or choose optim=sgd"
+        for name, d in model.defenses() if d.phases or list(d.parameters()) or type(d).penalty is not Defense.penalty
+    ]  # fmt: skip
+    if cfg["monitor"]:
+        problems.append("monitor: watches training, and optim=none trains nothing; set monitor=none")
+    if any(name.startswith("bottleneck.") for name, _ in model.net.edge.named_parameters()):
+        problems.append(
+            "split.bottleneck: its layers have to learn, and optim=none trains nothing; set split.bottleneck=null"
+        )
+    if problems:
+        raise UserError(*problems)
 
 
 def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:

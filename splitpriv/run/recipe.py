@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -22,3 +22,10 @@ class Recipe:
     clip: Positive | None
     optimizer: Callable[..., torch.optim.Optimizer]
     schedule: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None
+
+
+class Untrained(Recipe):
+    """No training: a network is attacked and measured as it is."""
+
+    def __init__(self, *, epochs: Literal[0]) -> None:
+        super().__init__(epochs=epochs, batch=128, clip=None, optimizer=torch.optim.SGD, schedule=None)

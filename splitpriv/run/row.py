@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,9 @@ def provenance() -> dict[str, str | None]:
         ).stdout.strip()  # fmt: skip
     except OSError:  # no git on this machine
         commit = ""
-    versions = {f"version/{name}": metadata.version(name) for name in ("torch", "torchvision", "pytorch-lightning")}
+    there = [
+        name for name in ("torch", "torchvision", "pytorch-lightning", "timm") if find_spec(name.replace("-", "_"))
+    ]
+    versions = {f"version/{name}": metadata.version(name) for name in there}
     own = {"version/splitpriv": __version__, "version/python": platform.python_version()}
     return {**own, **versions, "commit": commit or None}

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.nets.libraries import Timm, Torchvision
-from splitpriv.nets.network import Network, evaluating
+from splitpriv.nets.network import Network
+from splitpriv.nets.pruning import evaluating
 from splitpriv.nets.split import SplitNet
 from splitpriv.types import Spec, UserError
 from tests.nets import toys
