@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.config import Config, flatten
+from splitpriv.defenses.base import Defended, Defense
 from splitpriv.types import UserError
 
 WHOLE = 2**53  # beyond it a key, and JSON, cannot tell two whole numbers apart
@@ -70,6 +71,22 @@ def require_room(net: nn.Module, node: Mapping[str, Any], where: str) -> None:
             f"{largest(node, where)}: a network of {size / COPIES / 4:,.0f} parameters needs {size / 2**30:,.0f} GiB "
             f"while it is trained, and this machine has {memory() / 2**30:,.0f}; lower it"
         )
+
+
+def require_still(cfg: Config, model: Defended) -> None:
+    """Raise UserError for whatever has to learn where nothing is trained."""
+    problems = [
+        f"defense.{name}: has to learn, and optim=none trains nothing; leave it out, or choose optim=sgd"
+        for name, d in model.defenses() if d.phases or list(d.parameters()) or type(d).penalty is not Defense.penalty
+    ]  # fmt: skip
+    if cfg["monitor"]:
+        problems.append("monitor: watches training, and optim=none trains nothing; set monitor=none")
+    if any(name.startswith("bottleneck.") for name, _ in model.net.edge.named_parameters()):
+        problems.append(
+            "split.bottleneck: its layers have to learn, and optim=none trains nothing; set split.bottleneck=null"
+        )
+    if problems:
+        raise UserError(*problems)
 
 
 def finite(module: nn.Module) -> Tensor:

@@ -80,7 +80,7 @@ def assemble(cfg: Config) -> Parts:
                 attempt(_require_sense, cfg, model, parts, attacks)
                 phases = attempt(schedule, model)
                 if still:
-                    attempt(_require_still, cfg, model)
+                    attempt(limits.require_still, cfg, model)
                 if parts["task"]:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
         _know(attacks, parts["dataset"].spec, problems)
@@ -191,22 +191,6 @@ def require_normal(model: Defended, batch: int, key: str) -> None:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def _require_still(cfg: Config, model: Defended) -> None:
-    """Raise UserError for whatever has to learn where nothing is trained."""
-    problems = [
-        f"defense.{name}: has to learn, and optim=none trains nothing; leave it out, or choose optim=sgd"
-        for name, d in model.defenses() if d.phases or list(d.parameters()) or type(d).penalty is not Defense.penalty
-    ]  # fmt: skip
-    if cfg["monitor"]:
-        problems.append("monitor: watches training, and optim=none trains nothing; set monitor=none")
-    if any(name.startswith("bottleneck.") for name, _ in model.net.edge.named_parameters()):
-        problems.append(
-            "split.bottleneck: its layers have to learn, and optim=none trains nothing; set split.bottleneck=null"
-        )
-    if problems:
-        raise UserError(*problems)
 
 
 def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:

@@ -31,7 +31,7 @@ BY_NAME = {"timm": {"name": "test_resnet"}, "torchvision": {"name": "squeezenet1
 
 
 def options(group: str) -> list[str]:
-    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml") if p.stem != "module")  # which a plug-in makes
 
 
 def node(group: str, name: str) -> dict[str, Any]:
