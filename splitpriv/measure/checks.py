@@ -16,14 +16,14 @@ SIGNIFICANT = 3.0  # standard errors
 STILL = 1e-3  # share of its size by which a release varies over images, below which it hardly does
 SCALES = (1e-3, 1e3)  # sizes of a release within which attacks find their way
 SAME = 1e-4  # relative difference of two releases that is rounding
-STARVED = 0.05  # share of the error that twice the aux would take away, above which there is too little of it
+STARVED = 0.1  # share of the error that twice the aux would take away; above it there is too little (known to some .02)
 SURE = 1.96  # standard errors of a 95 % interval
 ADAPTIVE = {
     "draws": "how to average repeated releases (draws > 1)",
     "answers": "how to average repeated answers (draws > 1)",
     "mask": "what the chain keeps (mask)",
 }
-BOXES = {"white": ("refine", "search", "polish"), "black": ("decoder", "gallery")}  # members, by what they have to know
+BOXES = {"white": ("refine", "search", "polish"), "black": ("decoder",)}  # members, by what they have to know
 AVERAGED = ("draws", "eot")  # settings in which twins may differ
 
 STRENGTH = {"image": ("mse", -1), "attribute": ("balanced_accuracy", 1), "identity": ("map", 1)}
@@ -71,6 +71,7 @@ def doubts(
     adaptive: Mapping[str, Sequence[str]] | None = None,
     bounds: Means | None = None,
     release: Means | None = None,
+    spare: str = "",
 ) -> list[Flag]:
     """Flags of one run, most serious first.
 
@@ -79,7 +80,7 @@ def doubts(
     it so. `adaptive`: the attacks that each defence must be measured by, those that average
     answers only if some attack observes any. `bounds`: lower bounds on the MSE of any attack, under names that end in
     "_mse" or "_mmse", with a standard error under "..._error" where they have one. `release`:
-    `oddities.oddities`.
+    `oddities.oddities`. `spare`: the override that gives attacks more of the adversary's own images, if there are more.
     """
     mse = {name: f.means["mse"] for name, f in attacks.items() if math.isfinite(f.means.get("mse", math.nan))}
     flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
@@ -90,7 +91,9 @@ def doubts(
     flags += _odd(release or {}, silent)
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
     flags += [raised("short", name, longer=_longer(name, f)) for name, f in attacks.items() if f.converged is False]
-    flags += [raised("starved", name, gain=f.gain) for name, f in attacks.items() if (f.gain or 0) > STARVED]
+    flags += [
+        raised("starved", name, gain=f.gain, more=spare) for name, f in attacks.items() if (f.gain or 0) > STARVED
+    ]
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])
     flags += [raised("adaptive", name, what=ADAPTIVE[kind], attacks=more) for name, kind in unmet]

@@ -172,6 +172,7 @@ KINDS: Mapping[str, Kind] = {
         "{subject}: twice the aux would lower its error by {gain:.0%}",
         "The attack learned from too few images: an adversary with more of them does better, so the privacy shown is "
         "an upper limit.",
+        "{more}",
     ),
     "bound": Kind(
         "{subject}: beats the bound {bound} ({value:.4g})",

@@ -87,9 +87,11 @@ def make_row(
     bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
     release = {k[8:]: v for k, v in plain.items() if k.startswith("release/")}
     overlaps = {pair.replace("-", " and "): counts["named"] for pair, counts in shared["pairs"].items()}
+    limit = cfg["protocol"]["limit"].get("aux")
     flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=overlaps, utility=utility,
                           declared=verdict.official(cfg["choices"]["protocol"], cfg["protocol"]["overlap"]),
-                          adaptive=facts["adaptive"], bounds=bounds, release=release)  # fmt: skip
+                          adaptive=facts["adaptive"], bounds=bounds, release=release,
+                          spare=f"protocol.limit.aux={2 * limit}" if limit else "")  # fmt: skip
     flags += [raised("pull", name, **words) for name, words in facts.get("doubts", {}).items()]
     flags += samples.copies(shared, cfg["protocol"]["overlap"])
     flags += samples.gaps(facts.get("gaps", {}), cfg["protocol"]["limit"])

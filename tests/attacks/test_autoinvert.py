@@ -15,7 +15,7 @@ from small import execute, tiny
 from torch import Tensor, nn
 
 from splitpriv.attacks.rmle import variation
-from splitpriv.attacks.suite import autoinvert, lab, learnt, members, muon, plateau, search
+from splitpriv.attacks.suite import autoinvert, lab, learnt, members, muon, plateau, search, settled
 from splitpriv.attacks.suite.autoinvert import AutoInvert
 from splitpriv.attacks.suite.lab import Lab, moved, mse
 from splitpriv.attacks.suite.muon import Muon, orthogonal
@@ -262,6 +262,32 @@ def test_a_training_ends_at_its_plateau_with_the_rate_decayed(tmp_path):
 def test_what_still_falls_or_never_left_the_mean_image_has_not_settled(tmp_path, losses):
     trainee = trained(tmp_path, losses)
     assert not trainee.notes["settled"] and trainee.done <= 96
+
+
+def test_a_suite_has_converged_by_what_twice_the_effort_would_bring_to_its_answer():
+    own = {"decoder": 0.2, "refine": 0.05, "search": 0.06, "fuse": 0.03, "polish": 0.01, "standin": 0.1}
+    polished = settled.gains("polish", own, 0.2)
+    assert polished == pytest.approx({"decoder": 0.008, "refine": 0.002, "search": 0.012, "fuse": 0.006,
+                                      "polish": 0.01, "standin": 0.1})  # fmt: skip
+    assert settled.gains("search", own, 0.2) == pytest.approx({"decoder": 0.04, "refine": 0.01, "search": 0.06,
+                                                               "standin": 0.1})  # fmt: skip
+    assert settled.gains("refine", own, 0.2)["decoder"] == 0.2
+    assert settled.gains("gallery", own, 0.2) == own
+
+
+def test_a_search_that_ends_where_it_ends_from_any_start_damps_all(world, tmp_path):
+    place = lab_of(world, tmp_path / "key")
+    x, _ = place.pairs("held")
+    noise = torch.randn(len(x), 1, 4, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(2, 2)
+    noise = noise.repeat_interleave(2, 3)  # of what the release shows
+    place.made = {"decoder": lambda r: (x + 0.1 * noise)[: len(r)], "refine": lambda r: (x + 0.05 * noise)[: len(r)]}
+    found = search.Search(place, "search", place.made["refine"], 8, 40)
+    found.plan = Plan(0.01, 0.0, 100)
+    assert 0 <= settled.damping(place, found) < 0.5
+    found.plan = Plan(0.01, 1000.0, 5)  # it stays where it starts
+    assert settled.damping(place, found) > 0.5
+    place.made["refine"] = place.made["decoder"]
+    assert settled.damping(place, found) == 1
 
 
 def test_a_row_names_the_suite_and_lists_its_members(tmp_path):

@@ -114,4 +114,5 @@ def test_an_attack_that_lacks_images_is_starved() -> None:
     attacks = {"a": Facts({"mse": 0.02}, gain=0.2), "b": Facts({"mse": 0.02}, gain=0.01)}
     flags = doubts(attacks, **FLOORS)
     assert [(flag.kind, flag.subject) for flag in flags] == [("starved", "a")]
-    assert "20%" in flags[0].text
+    assert "20%" in flags[0].text and not flags[0].remedy
+    assert doubts(attacks, **FLOORS, spare="protocol.limit.aux=800")[0].remedy == "protocol.limit.aux=800"

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from splitpriv import host
 from splitpriv.attacks.base import Access, Attack, Reconstructor, Right
-from splitpriv.attacks.suite import learnt, members
+from splitpriv.attacks.suite import learnt, members, settled
 from splitpriv.attacks.suite.lab import LEAST, Found, Lab, Once, mse
-from splitpriv.attacks.suite.plateau import Length
+from splitpriv.attacks.suite.plateau import GAIN, Length
 from splitpriv.attacks.suite.search import Search
 from splitpriv.store import state
 from splitpriv.types import Count
@@ -117,10 +117,14 @@ class Suite(Reconstructor):
         parts = {**lab.made, "standin": lab.edge}
         reports = {f"{name}/{key}": value for name, made in parts.items()
                    for key, value in getattr(made, "report", {}).items()}  # fmt: skip
-        settled = all(value for key, value in reports.items() if key.endswith("/settled"))
+        own = {key.removesuffix("/gain"): value for key, value in reports.items() if key.endswith("/gain")}
+        tried = own["search"] < 1  # whether any doubling of its steps was
+        damped = settled.damping(lab, lab.made["search"].found) if tried else 1.0  # type: ignore[attr-defined]
+        within = settled.gains(self.choice, own, damped)
         self.report = {
             "answer": self.choice, "select_mse": self.expected[self.choice],
-            "converged": settled, "gain_from_twice_aux": self.gain,
+            "converged": max(within.values()) < GAIN,
+            "gain_from_twice_effort": max(within.values()), "gain_from_twice_aux": self.gain,
             **reports, **{f"{name}/select": value for name, value in self.expected.items()},
         }  # fmt: skip
 

@@ -35,7 +35,8 @@ class Trained:
     def __init__(self, answer: Found, trainee: Trainee, **more: Any) -> None:
         self.answer = answer
         notes = trainee.notes
-        self.report = {"steps": trainee.done, "held": notes["held"], "settled": notes["settled"], **more}
+        told = {key: notes[key] for key in ("held", "settled", "gain")}
+        self.report = {"steps": trainee.done, **told, **more}
 
     @torch.no_grad()
     def __call__(self, releases: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ class Trainee:
         self.muon = Muon(self.net, RATE)
         self.parts = {"net": self.net, "average": self.average, "muon": self.muon}
         self.done, notes = state.load_state(path, self.parts)
-        self.notes: dict[str, Any] = notes or {"train": [], "held": [], "turn": None, "end": None, "settled": False}
+        fresh: dict[str, Any] = {"train": [], "held": [], "turn": None, "end": None, "settled": False, "gain": 1.0}
+        self.notes = fresh | (notes or {})
 
     @property
     def best(self) -> float:
@@ -75,9 +76,11 @@ class Trainee:
             settled = self._flat()
             if settled or self.done >= reach:
                 turn = self.done
-                self.notes |= {"turn": turn, "end": turn + max(ROUND, int(FALL * turn)), "settled": settled}
+                end = turn + max(ROUND, int(FALL * turn))
+                self.notes |= {"turn": turn, "end": end, "settled": settled, "gain": self._gain()}
         self._train(self.notes["end"])
-        self.notes["settled"] &= self.best < (1 - GAIN) * self.floor
+        if not self.best < (1 - GAIN) * self.floor:  # nothing learned
+            self.notes |= {"settled": False, "gain": 1.0}
         return self.average
 
     def _doubled(self, length: Length) -> int:
@@ -89,8 +92,13 @@ class Trainee:
 
     def _flat(self) -> bool:
         """Whether the second half of what is done gained next to nothing."""
+        return self.done > ROUND and self._gain() <= GAIN
+
+    def _gain(self) -> float:
+        """The share of the error that the second half of what is done took away; 0 if that is negligible."""
         before = self.notes["held"][max(0, self.done // ROUND // 2 - 1)]
-        return self.done > ROUND and before - self.best <= max(GAIN * before, NEGLIGIBLE * self.floor)
+        saved = before - self.best
+        return saved / before if saved > NEGLIGIBLE * self.floor else 0.0
 
     def _train(self, until: int) -> None:
         with progress.bar(self.label, max(until, self.done), unit="step", initial=self.done) as bar:

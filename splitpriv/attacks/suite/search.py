@@ -87,8 +87,15 @@ class Search:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The plan, what it achieved on aux, and whether more steps would gain."""
-        return {**asdict(self.plan), "held": self.tried[self.plan], "settled": self.settled}
+        """The plan, what it achieved on aux, and what more steps would gain."""
+        return {**asdict(self.plan), "held": self.tried[self.plan], "settled": self.settled, "gain": self.gain}
+
+    @property
+    def gain(self) -> float:
+        """The share of the error that the last doubling of the steps took away; 1 where none was tried."""
+        counts = {p.steps: v for p, v in self.tried.items() if (p.tv, p.anchor) == (self.plan.tv, self.plan.anchor)}
+        last = max(counts)
+        return max(0.0, 1 - counts[last] / counts[last // 2]) if last // 2 in counts else 1.0
 
     def __call__(self, releases: Tensor) -> Tensor:
         index = torch.arange(len(releases))
