@@ -1,7 +1,7 @@
 """splitpriv: run, attack and compare defences of split inference.
 
-From Python: `run(overrides)`, `load(key)` and `rows(...)`; see `splitpriv.api`. Nothing is imported before it is asked
-for.
+From Python: `run(overrides)`, `load(key)`, `rows(...)` and `audit(edge, aux, victims)`; see `splitpriv.api`. Nothing is
+imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from splitpriv._torchvision import allow_cpu_torch
 
 if TYPE_CHECKING:
-    from splitpriv.api import Rows, Run, load, rows, run
+    from splitpriv.api import Rows, Run, audit, load, rows, run
     from splitpriv.types import UserError
 
 __version__ = "0.1.0"
-__all__ = ["Rows", "Run", "UserError", "load", "rows", "run"]
+__all__ = ["Rows", "Run", "UserError", "audit", "load", "rows", "run"]
 
 allow_cpu_torch()
 

@@ -31,6 +31,7 @@ LAYERS = [  # rooms, or modules of the root: each may import from those before i
     {"measure"},
     {"tasks"},
     {"run"},
+    {"given"},
     {"report"},
     {"track"},
     {"launch"},

@@ -1,10 +1,13 @@
-"""splitpriv from Python: make a run, open a finished one, read all rows. Imports no torch until something computes."""
+"""splitpriv from Python: make a run, open a finished one, read all rows, audit any edge.
+
+Imports no torch until something computes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from splitpriv import config
 from splitpriv.api.listing import Rows, filtered
@@ -12,7 +15,13 @@ from splitpriv.api.runs import Run
 from splitpriv.overrides import quoted
 from splitpriv.store import Store, say
 
-__all__ = ["Rows", "Run", "load", "rows", "run"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    Images = Path | str | Tensor | NDArray[Any]
+
+__all__ = ["Rows", "Run", "audit", "load", "rows", "run"]
 
 
 def run(overrides: Sequence[str] = (), *, outputs: Path | str | None = None) -> Run:
@@ -52,6 +61,44 @@ def rows(*where: str, outputs: Path | str | None = None, **equal: Any) -> Rows:
     `dataset="cifar10"`. Raises UserError for a key that no row has.
     """
     return filtered(_store(outputs), where, equal)
+
+
+def audit(
+    edge: nn.Module | Path | str | None,
+    aux: Images | None,
+    victims: Images | None = None,
+    *,
+    releases: Path | str | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: Literal[1, 3] | None = None,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    tier: Literal["quick", "standard", "plus"] = "quick",
+    paired: bool = False,
+    overrides: Sequence[str] = (),
+    outputs: Path | str | None = None,
+) -> Run:
+    """Attack an edge that was trained elsewhere: how much of its users' pictures do its releases give away?
+
+    `edge` maps images (N, C, H, W) in [0, 1], less `mean` and divided by `std` per channel, to what leaves the device:
+    any module, a file of torch.export (.pt2) or ONNX, "package:function", or None where `releases`, a .npz, recorded
+    what it sent. `aux` are images like the users', which the adversary holds, `victims` the users' own: folders, or
+    arrays of bytes or of floats in [0, 1]; without victims a share of aux is attacked in their place. `size`,
+    `channels`: what files are brought to. `tier` is that of the suite, `overrides` those of `splitpriv audit`, and
+    `paired` says that recorded releases surely are in the order of the images.
+
+    The adversary knows the edge where gradients pass it, else he asks it, or holds the recorded pairs. The module is
+    copied. Raises UserError with what does not fit, before anything is learned.
+    """
+    from splitpriv.given.audit import Question
+    from splitpriv.given.audit import audit as answered
+
+    words = [overrides] if isinstance(overrides, str) else list(overrides)
+    row, given = answered(Question(
+        edge=edge, data=aux, victims=victims, releases=releases, size=size, channels=channels, mean=mean, std=std,
+        tier=tier, paired=paired, words=[*words, *_places(outputs)],
+    ))  # fmt: skip
+    return Run(row, given.store, given)
 
 
 def _store(outputs: Path | str | None) -> Store:

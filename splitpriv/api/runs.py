@@ -32,8 +32,9 @@ class Run:
     `row`: all results, with the ceiling of its undefended twin where the store has it; `key` names it in the store.
     """
 
-    def __init__(self, row: Row, store: Store) -> None:
+    def __init__(self, row: Row, store: Store, context: Context | None = None) -> None:
         self.store = store
+        self._opened = context
         self.row: Row = judged([row], store)[0]
         self.key: str = row["key"]
 
@@ -44,20 +45,27 @@ class Run:
         `model.release(x)` is what leaves the device for images x (N, C, H, W) in [0, 1], `model.classify(release)` the
         cloud's logits of it.
 
-        Raises UserError where the store lacks its weights, or a later version would train another one.
+        Raises UserError where the store lacks its weights, or a later version would train another one; an audit has no
+        model of ours.
         """
+        if self.row.get("study"):
+            raise UserError(f"{self.key}: is a study, {self.row['study']}, which has no model of ours")
         return self._context.model
 
     @cached_property
     def victims(self) -> Tensor:
-        """The images that were attacked, (victims, C, H, W) in [0, 1]."""
+        """The images that were attacked, (victims, C, H, W) in [0, 1].
+
+        Raises UserError as `model` does; of an audit only the call that made it has them.
+        """
         return self._context.victims.x(slice(None)).cpu()
 
     @cached_property
     def reconstructions(self) -> Mapping[str, Tensor]:
         """What each attack on images rebuilt of every victim, by its name, (victims, C, H, W) in [0, 1].
 
-        Of a suite there is also what each member rebuilt, as `autoinvert/refine`.
+        Of a suite there is also what each member rebuilt, as `autoinvert/refine`, and of an audit what was rebuilt of
+        recorded releases whose images are not known, as `autoinvert/sent`.
         """
         return Reconstructions(self.row, self.store)
 
@@ -92,6 +100,8 @@ class Run:
 
     @cached_property
     def _context(self) -> Context:
+        if self._opened is not None:
+            return self._opened
         from splitpriv.run.context import Run as Context
         from splitpriv.run.reopen import reopened
 
@@ -125,6 +135,9 @@ def _inline(image: Image) -> str:
     return f'<img src="data:image/png;base64,{base64.b64encode(held.getvalue()).decode()}"/>'
 
 
+FILE = "reconstructions.safetensors"  # in the folder of an attack
+
+
 class Reconstructions(Mapping[str, "Tensor"]):
     """Of the attacks on images of a row, read from the store when asked for."""
 
@@ -132,28 +145,33 @@ class Reconstructions(Mapping[str, "Tensor"]):
         stages = [stage for stage in row.get("stages", []) if stage.startswith("attack/")]
         homes = dict(zip(attacks_of(row), stages, strict=False))  # those on clean x come after them
         self.homes = {name: store.root / homes[name] for name in images_of(row) if name in homes}
-        members = dict.fromkeys(key.split("/")[1] for key in row if key.startswith("suite/"))
-        self.suites = {name: list(members) for name in self.homes if row.get(f"attack/{name}/answer")}
 
     def __getitem__(self, name: str) -> Tensor:
         from safetensors import safe_open
 
-        attack, _, member = name.partition("/")
-        if name not in set(self):
-            raise UserError(f"reconstructions: there is no {name!r}; there are {', '.join(self) or 'none'}")
-        path = self.homes[attack] / "reconstructions.safetensors"
-        if not path.is_file():
-            raise UserError(f"reconstructions: {path} is not there; the command that made the run makes it again")
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor(f"image/{member}" if member else "image")
+        attack = name.partition("/")[0]
+        if attack not in self.homes or name not in self._of(attack):
+            known = self if attack in self.homes else self.homes
+            raise UserError(f"reconstructions: there is no {name!r}; there are {', '.join(known) or 'none'}")
+        with safe_open(self.homes[attack] / FILE, framework="pt") as file:
+            return file.get_tensor(self._of(attack)[name])
 
     def __iter__(self) -> Iterator[str]:
-        for name in self.homes:
-            yield name
-            yield from (f"{name}/{member}" for member in self.suites.get(name, ()))
+        return (name for attack in self.homes for name in self._of(attack))
+
+    def _of(self, attack: str) -> dict[str, str]:
+        """What is called how in the file of an attack; UserError where that is gone."""
+        from safetensors import safe_open
+
+        if not (self.homes[attack] / FILE).is_file():
+            lost = f"attack/{self.homes[attack].name}/{FILE}"
+            raise UserError(f"reconstructions: {lost} is not there; the command that made the run makes it again")
+        with safe_open(self.homes[attack] / FILE, framework="pt") as file:
+            keys = list(file.keys())
+        return {"/".join(filter(None, (attack, key.removeprefix("image").strip("/")))): key for key in keys}
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return f"<reconstructions by {', '.join(self) or 'none'}>"
+        return f"<reconstructions by {', '.join(self.homes) or 'none'}>"

@@ -71,12 +71,13 @@ class Access:
     `cloud(r)`  logits that the server computes from a release;
     `mask`      (*shape), 1 where an entry of the release varies and 0 where the chain made it a constant;
     `aux`       the adversary's own labelled data (`Aux`), never a victim.
+    Where releases were `recorded`, `query` knows the images of `aux` alone, as they are, and each has one release.
     """
 
     def __init__(self, requires: frozenset[Right], *, spec: Spec, shape: Shape, device: torch.device,
                  intercept: Callable[[int], Tensor], rights: dict[Right, Any],
-                 autocast: Callable[[], Any], shared: Share | None = None) -> None:  # fmt: skip
-        self.requires, self._rights = requires, rights
+                 autocast: Callable[[], Any], shared: Share | None = None, recorded: bool = False) -> None:  # fmt: skip
+        self.requires, self._rights, self.recorded = requires, rights, recorded
         self.spec, self.shape, self.device, self.autocast = spec, shape, device, autocast
         self.intercept, self._shared = intercept, shared
 

@@ -11,7 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitpriv import __version__, overrides, stop
-from splitpriv.commands import card, curve, cuts, dashboard, data, export, notes, plugin, rows, store, sweep, track
+from splitpriv.commands import (
+    audit,
+    card,
+    curve,
+    cuts,
+    dashboard,
+    data,
+    export,
+    notes,
+    plugin,
+    rows,
+    store,
+    sweep,
+    track,
+)
 from splitpriv.launch import streams
 from splitpriv.launch.running import complain, problems_of
 from splitpriv.store import say
@@ -59,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
-    for module in (rows, curve, cuts, sweep, track, dashboard, tables, data, store, export, card, notes, plugin):
+    for module in (audit, rows, curve, cuts, sweep, track, dashboard, tables, data, store, export, card, notes, plugin):
         module.add(commands)
     return top
 
@@ -175,7 +189,8 @@ def study(args: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "run": run, "check": check, "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
+    "run": run, "check": check, "audit": audit.run,
+    "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
     "store": store.run, "sweep": sweep.run, "export": export.run, "note": notes.run, "tag": notes.run,
     "plugin": plugin.run, "card": card.run, "cuts": cuts.run,

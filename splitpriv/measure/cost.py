@@ -28,7 +28,7 @@ def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
     device = next(model.parameters()).device
     x = torch.full((1, *spec.image), 0.5, device=device)
     with evaluating(model):
-        edge_macs, total_macs = _macs(model.release, x), _macs(model, x)
+        edge_macs, total_macs = macs(model.release, x), macs(model, x)
         held = memory(model, lambda: model.release(x))
         times = _times(lambda: model.release(x), repeats, device)
     idle = {id(p) for _, d in model.defenses() for p in d.adversary_parameters()}
@@ -47,7 +47,8 @@ def cost(model: Defended, spec: Spec, repeats: int) -> dict[str, float]:
     }
 
 
-def _macs(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
+def macs(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Multiply-accumulates of `call` on images x: half the operations that torch counts."""
     with countable(), FlopCounterMode(display=False) as counter:
         call(x)
     return counter.get_total_flops() / 2

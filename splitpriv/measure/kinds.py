@@ -208,6 +208,11 @@ KINDS: Mapping[str, Kind] = {
         "undefended attack was too weak.",
         "{longer}",
     ),
+    "expected": Kind(
+        "{subject} releases are of pictures that are not known: measured on {measured} of the adversary's own",
+        "Nobody here can compare what was rebuilt of these releases with the truth. The numbers are those on images "
+        "that the adversary holds and set apart; they hold for the device's users as far as their pictures are alike.",
+    ),
     "mixed": Kind(
         "stages were computed with different {subject}: {places}",
         "Sums are rounded in an order that depends on the device and the threads, so the stages do not fit to the last "

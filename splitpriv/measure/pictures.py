@@ -145,6 +145,18 @@ def grid(shown: Shown, title: str) -> Image.Image:
     return page
 
 
+def sheet(images: np.ndarray, title: str) -> Image.Image:
+    """Images (N, C, H, W) in bytes on a page, eight in a row."""
+    drawn = [_enlarged(tile) for tile in tiles(images)]
+    width, height = drawn[0].width + GAP, drawn[0].height + GAP
+    across = min(8, len(drawn))
+    page = Image.new("RGB", (GAP + width * max(across, 4), 4 * GAP + LINE + height * -(-len(drawn) // across)), PAPER)
+    ImageDraw.Draw(page).text((GAP, GAP), title, INK, ImageFont.load_default(15))
+    for i, tile in enumerate(drawn):
+        page.paste(tile, (GAP + width * (i % across), 3 * GAP + LINE + height * (i // across)))
+    return page
+
+
 def tiles(images: np.ndarray) -> np.ndarray:
     """Images (N, C, H, W) in bytes as colours (N, H, W, 3); channels that are none lie below one another in grey."""
     if images.shape[1] not in (1, 3):

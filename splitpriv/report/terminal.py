@@ -80,7 +80,7 @@ def print_row(row: Row, store: Store) -> None:
     )
     names = images_of(row)
     if names:
-        out.print(_images(row, names))
+        out.print(images_table(row, names))
     for name in attacks_of(row):
         if name not in names:
             out.print(_inference(row, name))
@@ -99,7 +99,7 @@ def print_row(row: Row, store: Store) -> None:
         out.print(f"[dim]pictures: {escape(str(store.root / row[f'picture/{name}']))}[/]", soft_wrap=True)
 
 
-def _images(row: Row, names: Sequence[str]) -> Table:
+def images_table(row: Row, names: Sequence[str]) -> Table:
     """What the attacks `names` rebuilt, between the floors and the undefended ceiling."""
     metrics = [m for m in PRIVACY if f"privacy/worst/{m}" in row]
     table = Table(box=None, pad_edge=False)

@@ -13,9 +13,20 @@ PARTS = ((0.75, "nearly everything"), (0.5, "most"), (0.25, "a good part"), (LEA
 
 def summary(row: Row) -> list[str]:
     """Sentences on a judged row: the verdict, the service, the strongest attack, and every doubt."""
+    if row.get("study") == "audit":
+        return [f"{row['verdict']}: {row['chain']} ({access(row)}), key {row['key']}.", *rebuilt(row), *doubts(row)]
     what = f"{row['chain']} on {row.get('dataset', '?')}, {row.get('backbone', '?')} cut at {row.get('cut', '?')}"
     told = [f"{row['verdict']}: {what}, seed {row['seed']}, key {row['key']}.", *_service(row), *rebuilt(row)]
     return [*told, *doubts(row)]
+
+
+ACCESS = {"white": "the adversary knows the edge", "query": "the adversary can ask the edge, and no more",
+          "recorded": "the adversary has pairs that were recorded, and no edge"}  # fmt: skip
+
+
+def access(row: Row) -> str:
+    """What the adversary of an audit has of the device, in words."""
+    return ACCESS.get(str(row.get("knowledge")), "an audit")
 
 
 def rebuilt(row: Row) -> list[str]:

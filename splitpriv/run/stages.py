@@ -84,7 +84,7 @@ def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
 def _compare(run: Run, name: str, images: Tensor, home: Path) -> measure.Scores:
     """Per-image scores of reconstructions, and their picture."""
     x = run.victims.x(slice(None)).cpu()
-    scores = measure.scores(images, x, **_similarity(run))
+    scores = measure.scores(images, x, **similarity(run))
     title = f"{'+'.join(run.cfg['defense']) or 'none'} attacked by {name}"
     shown = pictures.choose(x, images, scores, seed=0)  # the same victims for all
     shown.write(home)
@@ -95,12 +95,13 @@ def _compare(run: Run, name: str, images: Tensor, home: Path) -> measure.Scores:
 def _members(run: Run, rebuilt: Mapping[str, Tensor], home: Path) -> None:
     """Per-image scores of what each member of a suite rebuilt."""
     x = run.victims.x(slice(None)).cpu()
-    scores = {member: measure.scores(images, x, **_similarity(run)) for member, images in rebuilt.items()}
+    scores = {member: measure.scores(images, x, **similarity(run)) for member, images in rebuilt.items()}
     if scores:
         save_tensors(home / MEMBERS, {f"{m}/{metric}": v for m, told in scores.items() for metric, v in told.items()})
 
 
-def _similarity(run: Run) -> dict[str, Any]:
+def similarity(run: Run) -> dict[str, Any]:
+    """How reconstructions are compared with the truth."""
     return {"ssim_padding": run.parts.measure.ssim_padding, "lpips": run.parts.measure.lpips}
 
 
@@ -110,7 +111,7 @@ def utility(run: Run, home: Path) -> None:
     model = run.model  # trained or loaded, which leaves the generator in different states
     seed_epoch(run.plan.utility, -1)
     worth = run.parts.task.utility(model, run.splits, draws=settings.draws, batch=settings.batch)
-    floors = measure.floors(run.known["aux"].images, run.victims.x(slice(None)), **_similarity(run))
+    floors = measure.floors(run.known["aux"].images, run.victims.x(slice(None)), **similarity(run))
     gaps = run.parts.task.gaps(run.splits, spec)
     audit = settings.auditor
     with blame("measure.audit"):

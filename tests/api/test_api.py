@@ -95,7 +95,7 @@ def test_what_is_lost_is_named_and_nothing_is_trained(made, tmp_path):
 def test_importing_costs_next_to_nothing():
     code = """
 import sys, splitpriv
-assert {"run", "load", "rows", "UserError"} <= set(dir(splitpriv))
+assert {"run", "load", "rows", "audit", "UserError"} <= set(dir(splitpriv))
 heavy = {"torch", "hydra", "numpy", "pydantic"} & set(sys.modules)
 splitpriv.UserError, splitpriv.load, splitpriv.rows
 sys.exit(bool(heavy) or "torch" in sys.modules or callable(getattr(splitpriv, "nothing", None)))

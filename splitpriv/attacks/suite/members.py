@@ -50,9 +50,10 @@ def floor(lab: Lab) -> float:
 
 
 def batch_of(lab: Lab, count: int, *parts: str) -> Tensor:
-    """Random images of parts of aux, half of them moved: (count, C, H, W)."""
+    """Random images of parts of aux, half of them moved where the device can be asked of such: (count, C, H, W)."""
     index = torch.cat([lab.parts[part] for part in parts])
-    return moved(lab.images(index[torch.randint(len(index), (count,)).to(index.device)]))
+    x = lab.images(index[torch.randint(len(index), (count,)).to(index.device)])
+    return x if lab.access.recorded else moved(x)
 
 
 def decoder(lab: Lab, length: Length, rungs: Sequence[str]) -> Trained:

@@ -1,0 +1,174 @@
+"""A feature extractor that we did not train, opened: a module, a program of torch.export, or an ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from splitpriv.defenses.parts.aside import aside
+from splitpriv.given import onnx
+from splitpriv.store.proof import sha256
+from splitpriv.types import UserError
+
+Kind = Literal["module", "pt2", "onnx"]
+KINDS = "model.pt2 (torch.export), model.onnx, or package:function, which returns an nn.Module"
+WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")  # files that hold weights and perhaps no network
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What leaves the device for an image, as somebody else computes it.
+
+    `call`: images (N, C, H, W) -> its raw answer. `digest` changes with all that decides it. `image`: the (C, H, W)
+    that it takes, None at what may be anything; `batch`: the only number of images that it takes, None for any.
+    `module` holds its parameters, where it shows them.
+    """
+
+    name: str
+    kind: Kind
+    digest: str
+    call: Callable[[Tensor], Any]
+    image: tuple[int | None, int | None, int | None] = (None, None, None)
+    batch: int | None = None
+    module: nn.Module | None = None
+
+
+def opened(what: str | Path | nn.Module, seed: int = 0) -> Edge:
+    """Open an edge; a function's random weights are drawn from `seed`. Raise UserError for what is none.
+
+    A .pt2, and a function that is named, may run code of their own: naming them is the consent.
+    """
+    if isinstance(what, nn.Module):
+        return _module(what, type(what).__name__)
+    text = str(what)
+    if ":" in text and not Path(text).exists():
+        return _function(text, seed)
+    path = Path(text).expanduser()
+    ending = path.suffix.lower()
+    if ending in WEIGHTS:
+        raise UserError(f"--edge: {text} holds weights, and no network that can be run; give {KINDS}")
+    if ending not in (".pt2", ".onnx"):
+        raise UserError(f"--edge: {text} is of no kind that is known; give {KINDS}")
+    if not path.is_file():
+        raise UserError(f"--edge: there is no file {text}; correct the path")
+    if ending == ".pt2":
+        return _program(path)
+    session = onnx.Session(path)
+    return Edge(path.name, "onnx", session.digest, session, session.image, session.batch)
+
+
+# ---- a program of torch.export -------------------------------------------------------------------------------------
+
+
+def _program(path: Path) -> Edge:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.load(path)
+            module = program.module()
+        except Exception as error:  # whatever a damaged archive makes of its reader
+            raise UserError(f"--edge: {path} is no program of torch.export ({_first(error)}); save one with "
+                            "torch.export.save") from error  # fmt: skip
+    names = program.graph_signature.user_inputs
+    inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    if len(names) != 1 or not isinstance(inputs[0], Tensor) or inputs[0].dim() != 4:
+        told = ", ".join(_shape(value) for value in inputs)
+        raise UserError(f"--edge: {path} takes {len(names)} inputs ({told}); export one that takes images (N, C, H, W)")
+    if not inputs[0].is_floating_point():
+        raise UserError(f"--edge: {path} takes {inputs[0].dtype}; export one that takes floats, images in [0, 1]")
+    batch, *image = (size if isinstance(size, int) else None for size in inputs[0].shape)
+    module.requires_grad_(False)
+    return Edge(path.name, "pt2", sha256(path), module, tuple(image), batch, module)  # type: ignore[arg-type]
+
+
+def _shape(value: Any) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+# ---- a module, or a function that makes one ------------------------------------------------------------------------
+
+
+def _function(text: str, seed: int) -> Edge:
+    place, _, name = text.rpartition(":")
+    function = getattr(_imported(place, text), name, None)
+    if not callable(function):
+        raise UserError(f"--edge: {text}: {place} has no function {name!r}; correct the name behind the colon")
+    try:
+        with aside(seed=seed):
+            made = function()
+    except Exception as error:  # code of the user's
+        raise UserError(f"--edge: {text} failed when called without arguments ({_first(error)}); mend it") from error
+    if not isinstance(made, nn.Module):
+        raise UserError(
+            f"--edge: {text} returned a {type(made).__name__}; return an nn.Module that maps images (N, C, H, W) to "
+            "the one tensor that leaves the device"
+        )
+    return _module(made, name)
+
+
+def _imported(place: str, text: str) -> ModuleType:
+    """The module that somebody named: a file, or what Python finds, in the working folder first."""
+    try:
+        if not place.endswith(".py"):
+            sys.path.insert(0, str(Path.cwd()))
+            try:
+                return importlib.import_module(place)
+            finally:
+                sys.path.remove(str(Path.cwd()))
+        file = Path(place).expanduser().absolute()
+        spec = importlib.util.spec_from_file_location(f"_given_{file.stem}", file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except Exception as error:  # code of the user's
+        raise UserError(f"--edge: {text}: {place} cannot be imported ({_first(error)}); correct it") from error
+
+
+def _module(module: nn.Module, name: str) -> Edge:
+    module.eval().requires_grad_(False)
+    return Edge(name, "module", digest_of(module), module, module=module)
+
+
+def digest_of(module: nn.Module) -> str:
+    """SHA-256 of a module: its parts, their weights, and the code of those that are not torch's."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in sorted({**dict(module.named_buffers()), **dict(module.named_parameters())}.items()):
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(raw.numpy().tobytes())
+    kinds = {kind for part in module.modules() for kind in type(part).__mro__}
+    for kind in sorted(kinds, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"):
+        if not kind.__module__.startswith(("torch.", "builtins")):
+            for name, code in sorted(_codes(kind)):
+                digest.update(f"{kind.__qualname__}.{name} {code.co_names} {_constants(code)}".encode() + code.co_code)
+    return digest.hexdigest()
+
+
+def _codes(kind: type) -> Iterator[tuple[str, Any]]:
+    for name, member in vars(kind).items():
+        code = getattr(getattr(member, "__func__", member), "__code__", None)
+        if code is not None:
+            yield name, code
+
+
+def _constants(code: Any) -> list[str]:
+    """What a function holds besides its steps; code within it as its steps, for its address changes with every run."""
+    return [value.co_code.hex() if hasattr(value, "co_code") else repr(value) for value in code.co_consts]
+
+
+def _first(error: BaseException) -> str:
+    """What an error says, in a line."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {said}"[:200]
