@@ -127,9 +127,9 @@ def prepare(question: Question) -> Audited:
     measure.validate(spec)
     cfg = _told(cfg, question, edge, held, knowledge)
     nothing: Any = None
-    parts = Parts(dataset, Task(), nothing, nothing, nothing, runtime, measure, attacks, ())
+    parts = Parts(dataset, Task(), nothing, nothing, nothing, runtime, measure, attacks, (), {})
     plan = _plan(cfg, attacks)
-    return Audited(Prepared(cfg, parts, plan), Store(cfg["paths"]["outputs"]), place, held, device, knowledge)
+    return Audited(Prepared(cfg, plan, parts), Store(cfg["paths"]["outputs"]), place, held, device, knowledge)
 
 
 def _sides(question: Question, edge: Edge | None, cache: Path) -> Sides:
@@ -183,7 +183,8 @@ def _told(cfg: Config, question: Question, edge: Edge | None, held: Sides, knowl
         "dataset": {**digest, **sent, "image": list(held.aux.images.shape[1:])},
         "edge": {"kind": edge.kind if edge else "recorded", "digest": edge.digest if edge else None,
                  "mean": list(question.mean), "std": list(question.std)},
-        "defense": {name: {}}, "monitor": {}, "split": {"at": "as given"}, "knowledge": {"held": knowledge},
+        "defense": {name: {}}, "backbone": {}, "monitor": {}, "split": {"at": "as given"},
+        "knowledge": {"held": knowledge},
         "protocol": {"overlap": False, "limit": {}, "version": VERSION},
         "choices": {"dataset": Path(str(named)).name or "given", "backbone": edge.kind if edge else "recorded",
                     "protocol": "audit", "knowledge": knowledge, "split": "as given"},
