@@ -86,6 +86,7 @@ class Access:
         return Access(
             self.requires, spec=self.spec, shape=self.shape, device=self.device, intercept=self.intercept,
             rights={**self._rights, "aux": self.aux.take(index)}, autocast=self.autocast, shared=self._shared,
+            recorded=self.recorded,
         )  # fmt: skip
 
     def share(self, what: Mapping[str, Any], build: Callable[[Path], None], home: Path) -> Path:

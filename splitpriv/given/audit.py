@@ -21,7 +21,7 @@ from splitpriv.given.sides import Sides, sides
 from splitpriv.measure.flags import flags_of, raised
 from splitpriv.measure.verdict import weigh
 from splitpriv.run.parts import Parts
-from splitpriv.run.plan import Plan, prior_key
+from splitpriv.run.plan import Plan, priors_of
 from splitpriv.run.prepare import Prepared
 from splitpriv.run.row import make_row, read_json
 from splitpriv.run.stages import copies, score
@@ -198,8 +198,21 @@ def _plan(cfg: Config, attacks: Mapping[str, Attack]) -> Plan:
     keys = {name: fingerprint(audit=given, attack=node, seed=seed) for name, node in listed(cfg["attack"])}
     scores = {name: fingerprint(attack=key, measure=measured) for name, key in keys.items()}
     images = fingerprint(images=cfg["dataset"]["aux"], seed=seed)
-    priors = {name: prior_key(images, attack.learns) for name, attack in attacks.items() if attack.learns}
     row = fingerprint(audit=given, scores=scores, measure=measured)
     shared = fingerprint(copies=cfg["dataset"], audit=VERSION)
     facts = fingerprint(facts=given, measure=measured)
-    return Plan((), "", (), (fingerprint(audit=given),), facts, keys, scores, {}, images, shared, priors, row, row)
+    return Plan(
+        (),
+        "",
+        (),
+        (fingerprint(audit=given),),
+        facts,
+        keys,
+        scores,
+        {},
+        images,
+        shared,
+        priors_of(attacks, images),
+        row,
+        row,
+    )

@@ -13,6 +13,7 @@ from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase
 
 if TYPE_CHECKING:
+    from splitpriv.attacks.base import Attack
     from splitpriv.run.parts import Parts
 
 Kind = Literal["fit", "prior", "attack", "measure"]
@@ -106,8 +107,7 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
     content = [held, known]
     images = fingerprint(images=seen, content=content, protocol=_played(cfg, *parts.knowledge.roles))
     copies = fingerprint(copies=cfg["dataset"], content=content, knowledge=cfg["knowledge"], protocol=shared)
-    priors = {" ".join([name, *[what["prior"]] * (len(attack.learns) > 1)]): prior_key(images, what)
-              for name, attack in parts.attacks.items() for what in attack.learns}  # fmt: skip
+    priors = priors_of(parts.attacks, images)
     for name, attack in parts.attacks.items():
         if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
             effort = {"effort": attack.rounds} if attack.rounds else {}
@@ -119,6 +119,12 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
     utility, attacks, scores, row = _run_keys(cfg, seeds[-1], fits[-1], known, above)
     return Plan(parts.phases, start, tuple(fits), tuple(seeds), utility, attacks, scores, clean, images, copies, priors,
                 row, _run_keys(cfg, bare, bare, known, above)[-1])  # fmt: skip
+
+
+def priors_of(attacks: Mapping[str, Attack], images: str) -> dict[str, str]:
+    """The key of all that attacks learn from the adversary's `images` alone, by name."""
+    return {" ".join([name, *[what["prior"]] * (len(attack.learns) > 1)]): prior_key(images, what)
+            for name, attack in attacks.items() for what in attack.learns}  # fmt: skip
 
 
 def prior_key(images: str, what: Mapping[str, Any]) -> str:
