@@ -19,6 +19,7 @@ from splitpriv.commands import (
     dashboard,
     data,
     export,
+    init,
     notes,
     plugin,
     rows,
@@ -73,7 +74,23 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, check):
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides of conf/")
 
-    for module in (audit, rows, curve, cuts, sweep, track, dashboard, tables, data, store, export, card, notes, plugin):
+    for module in (
+        audit,
+        rows,
+        curve,
+        cuts,
+        sweep,
+        track,
+        dashboard,
+        tables,
+        data,
+        store,
+        export,
+        card,
+        notes,
+        plugin,
+        init,
+    ):
         module.add(commands)
     return top
 
@@ -194,4 +211,5 @@ COMMANDS = {
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
     "store": store.run, "sweep": sweep.run, "export": export.run, "note": notes.run, "tag": notes.run,
     "plugin": plugin.run, "card": card.run, "cuts": cuts.run,
+    "init": init.run,
 }  # fmt: skip
