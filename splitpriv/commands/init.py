@@ -74,7 +74,7 @@ defaults:
 split: {at: shallow}
 optim: {epochs: 3}
 attack:
-  decoder: {epochs: 20, batch: 64, lr: 0.005}
+  decoder: {epochs: 12, batch: 64, lr: 0.005}
 protocol:
   limit: {train: 2000, val: 200, aux: 1000, victims: 200}
   attacked: 128
