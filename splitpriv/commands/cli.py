@@ -26,6 +26,7 @@ from splitpriv.commands import (
     store,
     sweep,
     track,
+    tune,
 )
 from splitpriv.launch import streams
 from splitpriv.launch.running import complain, problems_of
@@ -80,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
         curve,
         cuts,
         sweep,
+        tune,
         track,
         dashboard,
         tables,
@@ -209,7 +211,7 @@ COMMANDS = {
     "run": run, "check": check, "audit": audit.run,
     "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
-    "store": store.run, "sweep": sweep.run, "export": export.run, "note": notes.run, "tag": notes.run,
+    "store": store.run, "sweep": sweep.run, "tune": tune.run, "export": export.run, "note": notes.run, "tag": notes.run,
     "plugin": plugin.run, "card": card.run, "cuts": cuts.run,
     "init": init.run,
 }  # fmt: skip

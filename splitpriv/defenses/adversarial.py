@@ -64,6 +64,7 @@ class Adversarial(Defense):
     """
 
     added: ClassVar[Mapping[str, Any]] = {"start": "same"}
+    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.1, 100.0))"}
 
     def __init__(self, *, net: Callable[..., nn.Module], weight: NonNegative, loss: Literal["ssim", "mse"],
                  threshold: Fraction, ceiling: Positive | Literal["floor"] | None, inner_loss: Loss,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ class Cem(Defense):
     """
 
     statistics: ClusterLoss | MixtureLoss
+
+    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.5, 128.0))"}
 
     def __init__(
         self,

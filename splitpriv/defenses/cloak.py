@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Interval
@@ -31,6 +31,8 @@ class Cloak(Defense):
 
     adaptive = frozenset({"draws", "mask"})
     mask: Tensor
+
+    strength: ClassVar[Mapping[str, str]] = {"ratio": "interval(0.05, 0.95)"}
 
     def __init__(
         self, *, max_scale: Positive, min_scale: NonNegative, scale: Literal["absolute", "relative"],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -16,6 +19,8 @@ class Dropout(Defense):
     """
 
     adaptive = frozenset({"draws"})
+
+    strength: ClassVar[Mapping[str, str]] = {"rate": "interval(0.05, 0.95)"}
 
     def __init__(self, *, rate: Rate) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Interval
@@ -23,6 +23,8 @@ class LDP(Defense):
     """
 
     adaptive = frozenset({"draws"})
+
+    strength: ClassVar[Mapping[str, str]] = {"epsilon": "tag(log, interval(0.1, 1000.0))"}
 
     def __init__(
         self,

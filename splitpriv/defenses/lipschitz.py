@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import log
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ class Lipschitz(Defense):
     std, the same about each value's mean, which a constant offset cannot inflate. `statistics`, of BatchNorm: joint,
     those of the batch of x and x + δ together; frozen, the running ones. Either leaves the running ones alone.
     """
+
+    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(1e-3, 10.0))"}
 
     def __init__(self, *, weight: NonNegative, sigma: Positive, aggregate: Literal["mean", "max", "logsumexp"],
                  detach: bool, normalise: Normalise, statistics: Literal["joint", "frozen"]) -> None:  # fmt: skip

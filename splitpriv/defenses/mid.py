@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended
@@ -44,6 +47,8 @@ class Mid(Bottleneck):
     """
 
     adaptive = frozenset({"answers"})
+
+    strength: ClassVar[Mapping[str, str]] = {"beta": "tag(log, interval(1e-4, 1.0))"}
 
     def __init__(self, *, beta: NonNegative, kl_reduction: Reduction, size: Count | None, shift: float,
                  sample_at_test: bool, warmup: Fraction) -> None:  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -18,6 +21,8 @@ class Noise(Defense):
 
     additive_gaussian = True
     adaptive = frozenset({"draws"})
+
+    strength: ClassVar[Mapping[str, str]] = {"sigma": "tag(log, interval(0.01, 3.0))"}
 
     def __init__(self, *, sigma: NonNegative) -> None:
         super().__init__()
@@ -38,6 +43,8 @@ class Laplace(Defense):
     """Laplace noise of scale b on z, fresh for every release (He et al. 2020); its standard deviation is b·√2."""
 
     adaptive = frozenset({"draws"})
+
+    strength: ClassVar[Mapping[str, str]] = {"scale": "tag(log, interval(0.01, 3.0))"}
 
     def __init__(self, *, scale: NonNegative) -> None:
         super().__init__()

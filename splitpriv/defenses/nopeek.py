@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -18,6 +21,8 @@ class NoPeek(Defense):
 
     mean: Tensor
     std: Tensor
+
+    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.03, 30.0))"}
 
     def __init__(self, *, weight: NonNegative, normalise: bool) -> None:
         super().__init__()

@@ -33,6 +33,7 @@ class Prune(Defense):
 
     version = 2
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
+    strength: ClassVar[Mapping[str, str]] = {"amount": "interval(0.1, 0.9)"}
 
     def __init__(self, *, weight: NonNegative, shrink: Literal["proximal", "penalty"],
                  by: Literal["compression", "quantile", "threshold"], amount: NonNegative, release: bool,

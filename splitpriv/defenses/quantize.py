@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Interval
@@ -19,6 +20,8 @@ class Quantize(Defense):
     With `lo` and `hi` null each sample's own minimum and maximum are the range; these two numbers travel with it and
     count in the size of the release. Raises UserError on an empty or half-given range.
     """
+
+    strength: ClassVar[Mapping[str, str]] = {"bits": "int(interval(1, 8))"}
 
     def __init__(self, *, bits: Annotated[int, Interval(ge=1, le=16)], lo: float | None, hi: float | None) -> None:
         super().__init__()

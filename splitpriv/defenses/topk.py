@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Interval
@@ -17,6 +18,8 @@ class TopK(Defense):
     `by`: largest values or magnitudes. `scope`: the share is of each sample, or of the whole batch at once, as the code
     of ResSFL and CEM computes it; what one image releases then depends on the others in its batch.
     """
+
+    strength: ClassVar[Mapping[str, str]] = {"keep": "interval(0.02, 0.9)"}
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class Vib(Bottleneck):
     channels. Raises UserError where the cloud would receive another shape, and for `channels` beside a defence that
     prunes.
     """
+
+    strength: ClassVar[Mapping[str, str]] = {"beta": "tag(log, interval(1e-5, 0.1))"}
 
     def __init__(self, *, beta: NonNegative, kl_reduction: Reduction, channels: Count | None, shift: float, relu: bool,
                  decoder: bool, sample_at_test: bool, warmup: Fraction) -> None:  # fmt: skip

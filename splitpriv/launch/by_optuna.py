@@ -85,7 +85,7 @@ class Optuna:
                 sweeping.complete(folder, run, list(batch))
                 for number, trial in batch.items():
                     _tell(study, trial, folder, number, store, columns)
-                write_atomic(folder / trials.FRONT, json.dumps(_front(study, columns)))
+                write_atomic(folder / place.FRONT, json.dumps(_front(study, columns)))
         _print(folder, study, columns)
         return sweeping.problems(folder, {i: " ".join(_swept(job, fixed)) for i, job in jobs.items()})
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv.config import Config, nearest
-from splitpriv.store import write_atomic
+from splitpriv.store import Store, write_atomic
 from splitpriv.store.locks import Lock, Timeout
 from splitpriv.types import UserError
 
@@ -20,6 +20,7 @@ from splitpriv.types import UserError
 LOCK, POINTS, DONE, FAILED = "lock", "points.json", "done.json", "failed.json"
 CONFIGS = "configs"  # in that of a sweep: the config of each of its points, by number
 CANCEL = "cancel.json"  # in that of a sweep: why no point of it shall go on
+FRONT = "front.json"  # in that of a search: its best trials so far
 LOG = "log.txt"  # in that of a point: what it printed, every try
 
 
@@ -106,7 +107,20 @@ def key_of(folder: Path, number: int) -> str:
 
 def keys(folder: Path) -> list[str]:
     """The keys of all rows that a sweep has made so far."""
-    return [key for home in folder.glob(f"*/{DONE}") if (key := key_of(folder, int(home.parent.name)))]
+    return [key for home in sorted(folder.glob(f"*/{DONE}")) if (key := key_of(folder, int(home.parent.name)))]
+
+
+def front(folder: Path) -> list[dict[str, Any]]:
+    """The best trials of a search so far: their params, their numbers and the keys of their rows."""
+    try:
+        return list(json.loads((folder / FRONT).read_text()))
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def store_of(folder: Path) -> Store:
+    """The store that a sweep belongs to."""
+    return Store(folder.parents[1])
 
 
 def failure(folder: Path, number: int) -> list[str]:

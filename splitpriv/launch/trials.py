@@ -12,7 +12,7 @@ from splitpriv.launch import folder as place
 from splitpriv.store import write_atomic
 from splitpriv.types import UserError
 
-FRONT, RIVALS = "front.json", "rivals.json"  # in the folder of a sweep
+RIVALS = "rivals.json"  # in the folder of a search: what finished trials showed at every epoch
 
 
 def counterparts(cfg: Mapping[str, Any], columns: Sequence[str], ways: Sequence[str]) -> dict[str, str]:

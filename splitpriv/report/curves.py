@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ SHOWN = 8  # chains whose reconstructions fit beside the plot
 
 
 def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str, x: str | None = None, y: str | None = None,
-         by: str = "chain", reference: tuple[float, float] | None = None) -> dict[str, Any]:  # fmt: skip
+         by: str = "chain", reference: tuple[float, float] | None = None,
+         marks: Mapping[str, str] | None = None) -> dict[str, Any]:  # fmt: skip
     """Write one picture (PNG, SVG or PDF by its ending, or the JSON of its numbers) and return those numbers.
 
-    Every point is a setting, averaged over its target seeds, with intervals; the rest is `frontier.compare`'s.
+    Every point is a setting, averaged over its target seeds, with intervals; the rest is `frontier.compare`'s. `marks`:
+    what to write beside the points of some rows, by their keys.
     """
     kept, drawn, numbers = compare(rows, metric=metric, x=x, y=y, by=by, reference=reference)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,7 @@ def draw(rows: Sequence[Row], store: Store, out: Path, *, metric: str, x: str | 
         write_atomic(out, plain.dumps(numbers, indent=1) + "\n")
         return numbers
     with plt.rc_context({"text.parse_math": False}):  # the dollars of a name are dollars
-        _picture(out, kept, drawn, numbers, _strips(kept, store))
+        _picture(out, kept, drawn, {**numbers, "marks": marks or {}}, _strips(kept, store))
     return numbers
 
 
@@ -86,6 +88,12 @@ def _scatter(axes: Axes, drawn: Sequence[Point], numbers: dict[str, Any], rows: 
         axes.axhline(level, color="grey", linestyle=style, linewidth=1)
         axes.annotate(label, (0.02, level), xycoords=("axes fraction", "data"), xytext=(0, 4),
                       textcoords="offset points", color="grey", fontsize=9)  # fmt: skip
+    marks = numbers.get("marks", {})
+    for p in drawn:
+        for text in {marks[row["key"]] for row in p.rows if row["key"] in marks}:
+            axes.scatter([p.x.mean], [p.y.mean], s=220, facecolors="none", edgecolors="black", linewidth=1.2, zorder=4)
+            axes.annotate(plain.line(text), (p.x.mean, p.y.mean), xytext=(-10, -18), textcoords="offset points",
+                          ha="right", fontsize=9)  # fmt: skip
     axes.set_xlim(_frame([p.x for p in drawn], []))
     axes.set_ylim(_frame([p.y for p in drawn], list(numbers["levels"].values())))
     axes.set_xlabel(_label(numbers["x"]))

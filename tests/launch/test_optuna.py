@@ -82,7 +82,7 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(
     whole, made[:] = list(made), []
     said = capsys.readouterr()
     assert "maximize utility/accuracy, maximize privacy/worst/mse" in said.err and "front of 6 trials" in said.out
-    front = json.loads((home() / trials.FRONT).read_text())
+    front = json.loads((home() / folder.FRONT).read_text())
     assert len(front) == 6 and all(p["utility/accuracy"] == 1 - p["privacy/worst/mse"] / 2 for p in front)
     assert begin("hydra.sweeper.n_trials=6") == 0 and not made  # it has its trials
     monkeypatch.setenv("SPLITPRIV_OUTPUTS", str(tmp_path / "other"))
