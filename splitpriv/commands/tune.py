@@ -61,5 +61,7 @@ def run(args: argparse.Namespace) -> int:
 def _line(what: str, row: Any, found: Any) -> str:
     """What a row costs and protects."""
     told = ", ".join(f"{key}={row[key]}" for key in found.searched if row.get(key) is not None)
-    return plain.line(f"{what}: {told + ': ' if told else ''}{found.utility} {row[found.utility]:.4f} "
-                      f"({0.0 - 100 * found.lost(row):+.2f} points), {found.privacy} {row[found.privacy]:.4g}")  # fmt: skip
+    points = f"{0.0 - 100 * found.lost(row):+.2f} points"
+    where = f"{told}: " if told else ""
+    numbers = f"{found.utility} {row[found.utility]:.4f} ({points}), {found.privacy} {row[found.privacy]:.4g}"
+    return plain.line(f"{what}: {where}{numbers}")
