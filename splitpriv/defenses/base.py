@@ -29,6 +29,7 @@ class Defense(nn.Module):
     additive_gaussian: ClassVar[bool] = False  # whether `after_edge` adds N(0, noise_std^2 I), and does nothing else
     adaptive: ClassVar[frozenset[str]] = frozenset()  # attacks it must be measured by (`Attack.adapts`)
     adversary_steps: int = 1
+    steady: bool = True  # whether no step reads what changes within an epoch: `Step.progress`
     phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
@@ -241,8 +242,8 @@ class Defended(nn.Module):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
-        whole = self.precision == "fp32"
-        return nullcontext() if whole else torch.autocast(next(self.net.parameters()).device.type, torch.bfloat16)
+        kind = next(self.net.parameters()).device.type if self.precision != "fp32" else ""
+        return torch.autocast(kind, torch.bfloat16) if kind else nullcontext()
 
     @property
     def input_is_fixed(self) -> bool:

@@ -38,6 +38,9 @@ def start(
 ) -> list[str]:  # fmt: skip
     """Run points that have a config each and are `listed` for those who watch, under `names`; return their problems."""
     told = [word for word in words if overrides.is_hydra(word)]
+    pack = max((cfg["runtime"]["pack"] for cfg in cfgs), default=1)
+    if pack > 1 and not any(overrides.key_of(word) == "hydra/launcher" for word in told):
+        told += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={pack}"]  # that many runs share the device
     plugins.use(dict.fromkeys(entry for cfg in cfgs for entry in cfg.get("plugins", ())))  # swept, perhaps
     task = Task(folder, Path.cwd(), code(), fail_fast)
     jobs = {i: point["overrides"] for i, point in enumerate(listed)}

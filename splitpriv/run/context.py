@@ -124,6 +124,7 @@ class Run:
         job = Job(
             seed, phase, build(node, "optim")(), self.parts.dataset, self.parts.task, self.splits["train"],
             self.splits["val"], self.parts.protocol.select, self.parts.protocol.select_after, f"fit {phase.name}",
+            self.parts.runtime.capture,
         )  # fmt: skip
         monitor = make_monitor(self.cfg, model)
         train_phase(model, job, home, monitor.to(self.device) if monitor is not None else None)

@@ -19,6 +19,7 @@ from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.progress import bar
 from splitpriv.run import limits
+from splitpriv.run.capture import Captured
 from splitpriv.run.recipe import Recipe
 from splitpriv.store.state import seed_epoch
 from splitpriv.tasks.base import Task
@@ -46,6 +47,7 @@ class Job:
     select: str = "last"
     select_after: float = 0.0
     label: str = "fit"
+    capture: bool = False
 
     @property
     def length(self) -> float:
@@ -85,6 +87,8 @@ class SplitFit(pl.LightningModule):
         self.own = {name: d.adversary_optimizer() for name, d in self.adversaries.items()}
         if monitor is not None:
             self.own["monitor"] = monitor.optimizer()
+        steady = all(d.steady for _, d in model.defenses())
+        self.captured = Captured(self.step, job.train.y.device, job.capture and steady)
 
     # ---- what learns ----
 
@@ -117,7 +121,7 @@ class SplitFit(pl.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         first = int(batch_idx) * CHUNK
         for i in range(first, min(first + CHUNK, len(self.order))):
-            self.step(self.order[i], i / self.whole)
+            self.captured(self.order[i], i / self.whole)
             self.ticker.update()
             stop.check()
 
@@ -154,7 +158,10 @@ class SplitFit(pl.LightningModule):
             defense.on_step_end(z.detach(), step)
         terms["accuracy/train"] = right.float().mean()
         for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
+            if name in self.sums:
+                self.sums[name].add_(value.detach())  # in place, as a captured step needs
+            else:
+                self.sums[name] = value.detach().clone()
 
     def augmented(self, index: Tensor) -> Tensor:
         """Training images at `index` with the data set's random crop, flip and rotation."""
@@ -177,6 +184,7 @@ class SplitFit(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         seed_epoch(self.job.key, self.epoch)
         self.sums = {}
+        self.captured.begin()
         order = self.batches()
         self.whole = len(order)
         self.order = order[: max(1, round((self.job.length - self.epoch) * len(order)))]

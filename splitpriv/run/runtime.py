@@ -15,6 +15,7 @@ from annotated_types import Interval
 from splitpriv.types import UserError
 
 Threads = Annotated[int, Interval(ge=1, le=1024)]
+Pack = Annotated[int, Interval(ge=1, le=64)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Runtime:
     precision: Literal["fp32", "bf16"]
     channels_last: bool
     compile: bool
+    capture: bool
+    pack: Pack
     threads: Threads
 
     def __post_init__(self) -> None:
@@ -50,4 +53,6 @@ class Runtime:
             warnings.warn(
                 "runtime.precision=bf16: this CPU has no bf16 arithmetic, and fp32 is far faster", stacklevel=2
             )
+        if on_gpu and self.pack > 1:
+            torch.cuda.set_per_process_memory_fraction(1 / self.pack)
         return torch.device("cuda" if on_gpu else "cpu")

@@ -29,6 +29,7 @@ class Bottleneck(Defense):
     def __init__(self, beta: float, kl_reduction: Reduction, warmup: float, sample_at_test: bool) -> None:
         super().__init__()
         self.beta, self.kl_reduction, self.warmup = beta, kl_reduction, warmup
+        self.steady = not warmup
         if not sample_at_test:
             self.adaptive = frozenset()  # type: ignore[misc]
         self.register_buffer("information", torch.zeros(()))
