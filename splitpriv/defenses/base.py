@@ -112,7 +112,6 @@ class Defense(nn.Module):
         return False
 
     def on_step_end(self, z: Tensor, step: Step) -> None: ...
-
     def on_epoch_end(self, epoch: Epoch) -> None: ...
 
 
