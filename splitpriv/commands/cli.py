@@ -19,6 +19,7 @@ from splitpriv.commands import (
     dashboard,
     data,
     export,
+    hub,
     init,
     notes,
     plugin,
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         store,
         export,
         card,
+        hub,
         notes,
         plugin,
         init,
@@ -213,5 +215,5 @@ COMMANDS = {
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
     "store": store.run, "sweep": sweep.run, "tune": tune.run, "export": export.run, "note": notes.run, "tag": notes.run,
     "plugin": plugin.run, "card": card.run, "cuts": cuts.run,
-    "init": init.run,
+    "init": init.run, "push": hub.push, "pull": hub.pull,
 }  # fmt: skip

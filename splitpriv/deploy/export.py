@@ -28,10 +28,10 @@ DRAWS, ERRORS = 256, 6.0  # releases of an image, and standard errors that their
 FACTS = "export.json"
 
 
-def require_empty(out: Path) -> None:
-    """Raise UserError where `out` exists and is anything but an empty folder."""
+def require_empty(out: Path, where: str = "") -> None:
+    """Raise UserError where `out` exists and is anything but an empty folder; `where` names it in its message."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: is not empty; choose another folder, or empty it")
+        raise UserError(f"{where or f'--out {out}'}: is not empty; choose another folder, or empty it")
 
 
 def export(model: Defended, form: str, out: Path, about: Mapping[str, Any], calls: int = 100) -> dict[str, Any]:

@@ -22,7 +22,7 @@ MOVED = {vars(c)["key_name"]: f"{c.__module__}.{c.__name__}" for c in (Recipe, M
 
 def reopened(row: Row, store: Store, overrides: Sequence[str] = ()) -> Prepared:
     """The run of a row, checked and planned anew, its fits whole in `store`; data are where the environment says, or
-    `paths.data` among `overrides`, of which `runtime.` counts, too.
+    `paths.data` or `dataset.path` among `overrides`, of which `runtime.` counts, too.
 
     Raises UserError for what is no run, for one that this version would train otherwise, and for one whose fits are
     gone or damaged: nothing is ever trained here.
@@ -61,6 +61,8 @@ def settings_of(row: Row, store: Store, overrides: Sequence[str] = ()) -> Config
     cfg = config.compose([*places, f"runtime.precision={row.get('precision', 'fp32')}"])
     cfg["paths"]["outputs"] = str(store.root)
     groups = nested(row)
+    if moved := [word.partition("=")[2] for word in overrides if word.startswith("dataset.path=")]:
+        groups["dataset"]["path"] = moved[-1]  # keys hold what lies there, not the path
     parts: list[tuple[str, Any]] = list(targets.nodes(groups))
     own = plugins.again([str(part["_target_"]) for _, part in parts])
     for where, part in parts:
