@@ -44,14 +44,14 @@ class Named(Network):
     the data set. `arguments` go to the model's constructor.
     """
 
-    library: ClassVar[str]
+    whose: ClassVar[str]  # for messages
 
     def __init__(
         self, spec: Spec, *, name: str, weights: str | None, head: Head, resolution: Resolution, mean: Level | None,
         std: Spread | None, arguments: dict[str, Any],
     ) -> None:  # fmt: skip
         net, seen = self.make(name, spec.classes, arguments)
-        called = f"{self.library}'s {name}"
+        called = f"{self.whose} {name}"
         channels = 3 if spec.image[0] == 1 and len(seen.mean or spec.mean) != 1 else spec.image[0]
         facts: dict[str, Any] = self.origin(name)
         if weights is not None:
@@ -75,7 +75,7 @@ class Named(Network):
 class Timm(Named):
     """A model of timm, whose list is `timm.list_models()`; never downloaded."""
 
-    library = "timm"
+    whose = "timm's"
 
     def make(self, name: str, classes: int, arguments: Mapping[str, Any]) -> tuple[nn.Module, Seen]:
         timm = _library("timm")
@@ -93,7 +93,7 @@ class Timm(Named):
 class Torchvision(Named):
     """A classifier of torchvision, whose list is `torchvision.models.list_models()`; never downloaded."""
 
-    library = "torchvision"
+    whose = "torchvision's"
 
     def make(self, name: str, classes: int, arguments: Mapping[str, Any]) -> tuple[nn.Module, Seen]:
         models: Any = _library("torchvision").models

@@ -22,7 +22,7 @@ class Module(Named):
     The number of classes is handed over where the constructor has an argument for it (CLASSES), or takes any.
     """
 
-    library = "your"
+    whose = "your"
 
     def make(self, name: str, classes: int, arguments: Mapping[str, Any]) -> tuple[nn.Module, Seen]:
         maker = _maker(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv.nets.libraries import Timm, Torchvision
+from splitpriv.nets.libraries import Seen, Timm, Torchvision, size_of
 from splitpriv.nets.network import Network
 from splitpriv.nets.pruning import evaluating
 from splitpriv.nets.split import SplitNet
@@ -188,9 +189,33 @@ def test_a_key_tells_apart_what_numbers_depend_on() -> None:
 
 @pytest.mark.parametrize("library", [Torchvision, Timm])
 def test_an_unknown_model_is_refused_with_near_ones(library: type[Torchvision | Timm]) -> None:
-    name = {"torchvision": "densnet121", "timm": "mobilnetv3_small_100"}[library.library]
+    name = {"Torchvision": "densnet121", "Timm": "mobilnetv3_small_100"}[library.__name__]
     with pytest.raises(UserError, match="did you mean .*" + name[-3:]):
         library(SPEC, name=name, **PLAIN)
+
+
+def test_a_library_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UserError, match=r"backbone: needs the package timm, .*; pip install 'splitpriv\[timm\]'"):
+        Timm(SPEC, name="resnet18", **PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "trained", "fixed", "size"),
+    [("auto", False, False, None), ("auto", True, False, (224, 192)), ("auto", False, True, (224, 192)),
+     ("data", True, True, None), ("model", False, False, (224, 192)), (64, True, False, (64, 64)),
+     ((48, 32), False, False, (48, 32))],
+)  # fmt: skip
+def test_images_are_resized_for_weights_and_for_what_takes_one_size(
+    resolution: Any, trained: bool, fixed: bool, size: tuple[int, int] | None
+) -> None:
+    assert size_of(resolution, Seen((224, 192), fixed), trained, "it") == size
+
+
+def test_a_model_that_says_no_size_has_none_to_follow() -> None:
+    assert size_of("auto", Seen(), True, "it") is None
+    with pytest.raises(UserError, match=r"backbone.resolution: it says no size of its own"):
+        size_of("model", Seen(), True, "it")
 
 
 @pytest.mark.slow
