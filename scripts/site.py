@@ -31,6 +31,7 @@ GROUPS = {  # of conf/, in the order of a run
     "decoder": "nets that turn a release into an image", "knowledge": "what the adversary's data is",
     "protocol": "who has which images", "measure": "what is measured", "monitor": "what watches the training",
     "runtime": "where it is computed", "track": "who is told", "setting": "whole settings, as `+setting=demo`",
+    "hydra/launcher": "where the points of a sweep run", "hydra/sweeper": "what makes the points of a search",
     "table": "papers' tables", "tabular": "a study: MID on tables", "leaks": "a study: what updates leak",
 }  # fmt: skip
 METHODS = ("defense", "attack", "decoder", "knowledge", "tabular", "leaks")
@@ -118,7 +119,7 @@ def _there(section: Any, there: set[str]) -> Any:
 def pages() -> dict[str, str]:
     """Every page that is made, by its path, as Markdown."""
     made = {"flags.md": flags(), "methods.md": methods(), "reference/commands.md": commands()}
-    made |= {f"reference/{group}.md": group_page(group) for group in GROUPS}
+    made |= {_page(group): group_page(group) for group in GROUPS if any(options(group))}
     made |= {"reference/api.md": api(), "architecture.md": (ROOT / "ARCHITECTURE.md").read_text()}
     return made | {"glossary.md": glossary(), "changelog.md": (ROOT / "CHANGELOG.md").read_text()}
 
@@ -167,6 +168,10 @@ def methods() -> str:
                 lines.append(f"Built by `{target}`.")
             told.add(target)
     return "\n\n".join(lines) + "\n"
+
+
+def _page(group: str) -> str:
+    return f"reference/{group.replace('/', '_')}.md"
 
 
 def group_page(group: str) -> str:

@@ -14,6 +14,7 @@ from splitpriv import __version__, overrides, stop
 from splitpriv.commands import (
     audit,
     card,
+    completion,
     curve,
     cuts,
     dashboard,
@@ -94,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
         notes,
         plugin,
         init,
+        completion,
     ):
         module.add(commands)
     return top
@@ -107,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     streams.ready()
     top = parser()
+    completion.answer(top)
     args, rest = top.parse_known_args(argv)  # argparse leaves overrides that follow an option to us
     if wrong := [r for r in rest if r.startswith("-")]:
         if HYDRAS & {word.partition("=")[0] for word in wrong}:
@@ -213,7 +216,7 @@ COMMANDS = {
     "run": run, "check": check, "audit": audit.run,
     "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
-    "store": store.run, "sweep": sweep.run, "tune": tune.run, "export": export.run, "note": notes.run, "tag": notes.run,
-    "plugin": plugin.run, "card": card.run, "cuts": cuts.run,
-    "init": init.run, "push": hub.push, "pull": hub.pull,
+    "store": store.run, "sweep": sweep.run, "tune": tune.run, "export": export.run, "note": notes.run,
+    "tag": notes.run, "plugin": plugin.run, "card": card.run, "cuts": cuts.run, "init": init.run, "push": hub.push,
+    "pull": hub.pull, "completion": completion.run,
 }  # fmt: skip

@@ -36,6 +36,15 @@ def code() -> str:
     return digest.hexdigest()[:12]
 
 
+def _turned(cfg: Config, number: int) -> Config:
+    """A point's config on the device whose turn it is; `runtime` is part of no key."""
+    if cfg["runtime"].get("device") != "each":
+        return cfg
+    from splitpriv.run.runtime import turn
+
+    return {**cfg, "runtime": {**cfg["runtime"], "device": turn("each", number)}}
+
+
 @dataclass(frozen=True)
 class Task:
     """Runs points by their numbers; what becomes of each is left in the sweep's folder.
@@ -89,7 +98,7 @@ class Task:
         try:
             self.require_same()
             with chdir(self.here) if self.here.is_dir() else nullcontext(), stop.watching(trials.judge(self.home)):
-                row = running.point(known.of(cfg), wait=False)
+                row = running.point(known.of(_turned(cfg, number)), wait=False)
             return {"key": row["key"], **about, "seconds": round(time.time() - begun, 2)}
         except stop.Pruned as why:
             return {"pruned": str(why), **about, "seconds": round(time.time() - begun, 2)}

@@ -61,5 +61,7 @@ def _times(call: Callable[[], Tensor], repeats: int, device: torch.device) -> li
         call()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         times.append(1e3 * (time.perf_counter() - start))
     return times[3:]

@@ -87,7 +87,7 @@ class Run:
 
     def conditions(self) -> dict[str, Any]:
         """What a number's last digits may depend on, besides the config that its key hashes."""
-        device = "cpu" if self.device.type == "cpu" else f"cuda {torch.cuda.get_device_name(self.device)}"
+        device = f"cuda {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else self.device.type
         return {"device": device, "threads": torch.get_num_threads(), **provenance()}
 
     def _before(self, homes: list[Path]) -> Defended:

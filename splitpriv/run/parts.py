@@ -67,6 +67,8 @@ def assemble(cfg: Config) -> Parts:
     if parts["optim"] and not still:
         attempt(_try_optim, parts["optim"], cfg["optim"])
     attacks = {name: attempt(made, node, f"attack.{name}") for name, node in listed(cfg["attack"])}
+    for name, node in listed(cfg["track"]):
+        attempt(made, node, f"track.{name}")
     if not attacks:
         problems.append("attack: is empty; list at least one, as in attack=[decoder]")
     phases: tuple[Phase, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -14,15 +15,20 @@ from annotated_types import Interval
 
 from splitpriv.types import UserError
 
+DEVICE = re.compile(r"auto|cpu|mps|each|cuda(:\d{1,3})?")
 Threads = Annotated[int, Interval(ge=1, le=1024)]
 Pack = Annotated[int, Interval(ge=1, le=64)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Device, precision, memory layout and threads; only `precision` changes what is computed, and enters the key."""
+    """Device, precision, memory layout and threads; only `precision` changes what is computed, and enters the key.
 
-    device: Literal["auto", "cpu", "cuda"]
+    `device`: auto (a CUDA device where there is one, else the CPU), cpu, cuda, cuda:N, mps (Apple's), or each: points
+    of a sweep take the CUDA devices in turn, since several devices are several runs.
+    """
+
+    device: str
     precision: Literal["fp32", "bf16"]
     channels_last: bool
     compile: bool
@@ -31,6 +37,11 @@ class Runtime:
     threads: Threads
 
     def __post_init__(self) -> None:
+        if not DEVICE.fullmatch(self.device):
+            raise UserError(
+                f"runtime.device: {self.device!r} is no device; choose auto, cpu, cuda, one of several as cuda:1, mps, "
+                "or each, by which the points of a sweep take turns"
+            )
         compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
         if self.compile and shutil.which(compiler) is None:
             raise UserError(
@@ -46,13 +57,35 @@ class Runtime:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a tenth of the time
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 would mean 10 bits of mantissa in convolutions
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("runtime.device: torch sees no CUDA device; use runtime.device=auto or cpu")
-        on_gpu = self.device != "cpu" and torch.cuda.is_available()
-        if self.precision == "bf16" and not on_gpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        device = self._found()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        if self.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             warnings.warn(
                 "runtime.precision=bf16: this CPU has no bf16 arithmetic, and fp32 is far faster", stacklevel=2
             )
-        if on_gpu and self.pack > 1:
-            torch.cuda.set_per_process_memory_fraction(1 / self.pack)
-        return torch.device("cuda" if on_gpu else "cpu")
+        if device.type == "cuda" and self.pack > 1:
+            torch.cuda.set_per_process_memory_fraction(1 / self.pack, device)
+        return device
+
+    def _found(self) -> torch.device:
+        """The device that is meant; raise UserError where this machine has none such."""
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self.device == "mps" and not torch.backends.mps.is_available():
+            raise UserError("runtime.device: torch sees no Apple GPU (mps); use runtime.device=auto or cpu")
+        if self.device.startswith(("cuda", "each")) and not there:
+            raise UserError("runtime.device: torch sees no CUDA device; use runtime.device=auto or cpu")
+        if self.device in ("cpu", "mps") or not there:
+            return torch.device(self.device if self.device == "mps" else "cpu")
+        number = int(self.device.partition(":")[2] or 0)
+        if number >= there:
+            raise UserError(
+                f"runtime.device: {self.device} is not there; torch sees {there}, cuda:0 to cuda:{there - 1}"
+            )
+        return torch.device("cuda", number)
+
+
+def turn(device: str, number: int) -> str:
+    """The device of a sweep's point by its number, where `each` asks the points to take turns."""
+    there = torch.cuda.device_count() if device == "each" else 0
+    return f"cuda:{number % there}" if there else device

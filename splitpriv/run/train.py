@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from splitpriv import stop
@@ -52,7 +53,7 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
     module.after_epoch = after_epoch
     interrupted = _Interrupted()
     trainer = pl.Trainer(
-        max_epochs=job.epochs - module.epoch, accelerator="gpu" if job.train.y.is_cuda else "cpu", devices=1,
+        max_epochs=job.epochs - module.epoch, **_placed(job.train.y.device),
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         default_root_dir=str(home), callbacks=[interrupted], plugins=[LightningEnvironment()],  # Slurm's is not ours
     )  # fmt: skip
@@ -75,6 +76,13 @@ def leave(model: Defended, home: Path) -> None:
     """Write what `train_phase` would, of a model that nothing trains."""
     write_atomic(home / "curve.json", json.dumps([]))
     save_state(home / "weights.pt", 0, {"model": model}, None)
+
+
+def _placed(device: torch.device) -> dict[str, Any]:
+    """What Lightning calls a device, of which there may be several."""
+    if device.type == "cuda":
+        return {"accelerator": "gpu", "devices": [device.index or 0]}
+    return {"accelerator": device.type, "devices": 1}
 
 
 class _Interrupted(pl.Callback):

@@ -129,7 +129,7 @@ def test_what_is_told_at_the_beginning_is_in_the_row(made: tuple[Row, Path]) -> 
 
 
 def test_a_tracker_s_process_imports_no_torch() -> None:
-    modules = ", ".join(f"splitpriv.track.{name}" for name in ("__main__", "csv", "tensorboard", "wandb"))
+    modules = ", ".join(f"splitpriv.track.{name}" for name in ("__main__", "csv", "mlflow", "tensorboard", "wandb"))
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
