@@ -29,11 +29,11 @@ from splitpriv.store import Store, write_atomic
 from splitpriv.store.state import load_tensors
 from splitpriv.types import UserError
 
-LIBRARY = ("dataset=library", "defense=[noise]", "protocol.attacked=512", "protocol.limit.train=512", "optim.epochs=1")
+LIBRARY = ("dataset=library", "defense=[noise]", "protocol.limit.train=512", "optim.epochs=1")
 WORLDS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "gaussian": (("dataset=gaussian", "backbone=linear", "split.at=linear", "defense=[noise]"), (0.03, 0.1, 0.3)),
-    "library, tiny": ((*LIBRARY, "backbone=tiny", "split=middle"), (1.0, 1.5, 3.0)),
-    "library, vgg11": ((*LIBRARY, "backbone=vgg11", "split=cem"), (0.25, 0.5, 1.0)),
+    "library, tiny": ((*LIBRARY, "backbone=tiny", "split=middle", "protocol.attacked=512"), (1.0, 1.5, 3.0)),
+    "library, vgg11": ((*LIBRARY, "backbone=vgg11", "split=cem", "protocol.attacked=200"), (0.25, 0.5, 1.0)),
 }
 
 

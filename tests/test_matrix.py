@@ -41,6 +41,14 @@ def test_each_world_is_calibrated_at_three_levels() -> None:
     assert {"gaussian", "library, tiny"} <= set(levels) and {len(noises) for noises in levels.values()} == {3}
 
 
+def test_no_single_attack_beats_the_suite(tables: ModuleType) -> None:
+    rows = tables.matrix()
+    assert rows
+    for where, told in rows.items():
+        beaten = [name for name in tables.SINGLES if name in told and told[tables.SUITE]["mse"] > told[name]["mse"]]
+        assert not beaten, f"{where}: {beaten}"
+
+
 def plays(**mse: float) -> dict[str, dict[str, float]]:
     costs = {"cheap": 1.0, "dear": 100.0}
     return {name: {"mse": value, "cpu_s": costs.get(name, 10.0)} for name, value in mse.items()}
