@@ -19,8 +19,9 @@ from splitpriv.types import UserError
 KILLED = ("TerminatedWorkerError", "BrokenProcessPool", "UncompletedJobError", "FailedJobError")  # of a process
 PLUGINS = {  # what to install for an option that Hydra does not bring
     "hydra/launcher=joblib": "splitpriv[joblib]",
-    "hydra/launcher=submitit_slurm": "splitpriv[slurm]",
-    "hydra/launcher=submitit_local": "splitpriv[slurm]",
+    "hydra/launcher=slurm": "splitpriv[slurm]",
+    "hydra/launcher=submitit_slurm": "hydra-submitit-launcher",
+    "hydra/launcher=submitit_local": "hydra-submitit-launcher",
     "hydra/launcher=ray": "splitpriv[ray]",
     "hydra/launcher=rq": "hydra-rq-launcher",
     "hydra/sweeper=optuna": "splitpriv[optuna]",
