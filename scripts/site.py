@@ -36,7 +36,7 @@ GROUPS = {  # of conf/, in the order of a run
 }  # fmt: skip
 METHODS = ("defense", "attack", "decoder", "knowledge", "tabular", "leaks")
 API = {
-    "From Python": ["splitpriv"],
+    "From Python": ["splitpriv.api", "splitpriv.api.runs.Run", "splitpriv.api.listing.Rows"],
     "A defence": ["splitpriv.defenses.base.Defense", "splitpriv.types.Step", "splitpriv.types.Phase",
                   "splitpriv.types.Epoch"],
     "An attack": ["splitpriv.attacks.base.Attack", "splitpriv.attacks.base.Access"],

@@ -64,8 +64,8 @@ class Run:
     def reconstructions(self) -> Mapping[str, Tensor]:
         """What each attack on images rebuilt of every victim, by its name, (victims, C, H, W) in [0, 1].
 
-        Of a suite there is also what each member rebuilt, as `autoinvert/refine`, and of an audit what was rebuilt of
-        recorded releases whose images are not known, as `autoinvert/sent`.
+        Of a suite there is also what each member rebuilt, as `autoinvert/refine` or, for short, `refine`; of an audit
+        what was rebuilt of recorded releases whose images are not known, as `autoinvert/sent`.
         """
         return Reconstructions(self.row, self.store)
 
@@ -145,10 +145,14 @@ class Reconstructions(Mapping[str, "Tensor"]):
         stages = [stage for stage in row.get("stages", []) if stage.startswith("attack/")]
         homes = dict(zip(attacks_of(row), stages, strict=False))  # those on clean x come after them
         self.homes = {name: store.root / homes[name] for name in images_of(row) if name in homes}
+        self.suite = next((name for name in self.homes if row.get(f"attack/{name}/answer")), "")
+        self.members = {key.split("/")[1] for key in row if key.startswith("suite/")}
 
     def __getitem__(self, name: str) -> Tensor:
         from safetensors import safe_open
 
+        if name not in self.homes and name in self.members:
+            name = f"{self.suite}/{name}"
         attack = name.partition("/")[0]
         if attack not in self.homes or name not in self._of(attack):
             known = self if attack in self.homes else self.homes
@@ -169,6 +173,9 @@ class Reconstructions(Mapping[str, "Tensor"]):
         with safe_open(self.homes[attack] / FILE, framework="pt") as file:
             keys = list(file.keys())
         return {"/".join(filter(None, (attack, key.removeprefix("image").strip("/")))): key for key in keys}
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import importlib.util
@@ -45,12 +46,12 @@ class Edge:
 
 
 def opened(what: str | Path | nn.Module, seed: int = 0) -> Edge:
-    """Open an edge; a function's random weights are drawn from `seed`. Raise UserError for what is none.
+    """Open an edge, a module as a copy; a function's random weights are drawn from `seed`. Raise UserError for what is none.
 
     A .pt2, and a function that is named, may run code of their own: naming them is the consent.
     """
     if isinstance(what, nn.Module):
-        return _module(what, type(what).__name__)
+        return _module(copy.deepcopy(what), type(what).__name__)
     text = str(what)
     if ":" in text and not Path(text).exists():
         return _function(text, seed)

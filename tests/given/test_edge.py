@@ -66,6 +66,7 @@ def test_a_module_is_a_white_box_and_an_onnx_file_a_black_one(tmp_path):
     module = Cut().eval()
     white, black = device(opened(module)), device(opened(graph(tmp_path / "edge.onnx")))
     assert white.white and white.fixed and not black.white and black.fixed
+    assert all(p.requires_grad for p in module.parameters()), "it is somebody's own"
     assert white.shape == black.shape == (4, 4, 4)
     assert white.cost()["edge_parameters"] == 112 and "edge_parameters" not in black.cost()
     x = torch.rand(5, *IMAGE)
