@@ -46,7 +46,9 @@ class Edge:
 
 
 def opened(what: str | Path | nn.Module, seed: int = 0) -> Edge:
-    """Open an edge, a module as a copy; a function's random weights are drawn from `seed`. Raise UserError for what is none.
+    """Open an edge, a module as a copy; a function's random weights are drawn from `seed`.
+
+    Raise UserError for what is none.
 
     A .pt2, and a function that is named, may run code of their own: naming them is the consent.
     """
