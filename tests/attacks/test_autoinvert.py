@@ -22,6 +22,7 @@ from splitpriv.attacks.suite.muon import Muon, orthogonal
 from splitpriv.attacks.suite.plateau import Length, Trainee
 from splitpriv.attacks.suite.search import Plan, descend
 from splitpriv.nets import inverters
+from splitpriv.run.prepare import prepare
 from splitpriv.store import Store, state
 from splitpriv.store.state import load_tensors
 
@@ -316,3 +317,11 @@ def test_members_and_their_numbers_are_those_of_the_suite_s_name(standard):
     golden = json.loads((Path(__file__).parents[1] / "golden" / "autoinvert.json").read_text())
     assert record["suite"] == golden["suite"] and golden["settings"] == SHIPPED
     assert numbers == pytest.approx(golden["numbers"], rel=0.02)
+
+
+def test_repeated_queries_are_another_attack_on_the_same_target():
+    words = "attack=[autoinvert]", "protocol.queries"
+    once, often = (prepare(tiny(words[0], f"{words[1]}={count}", decoder=False)) for count in (1, 16))
+    assert once.plan.fits == often.plan.fits and once.plan.utility == often.plan.utility
+    assert once.plan.attacks["autoinvert"] != often.plan.attacks["autoinvert"]
+    assert often.parts.attacks["autoinvert"].draws == 16
