@@ -161,6 +161,8 @@ def _absolute(path: Any, where: str) -> str:
     if not str(path).strip() or "\0" in str(path):
         named = f", also by {variable}" if variable else ""
         raise UserError(f"{where}: is empty{named}; give a folder, or leave it out")
+    if where == "paths.outputs" and "://" in str(path):  # an address
+        return str(path).rstrip("/")
     try:
         return str(Path(str(path)).expanduser().absolute())
     except RuntimeError as error:  # ~somebody who does not exist

@@ -180,8 +180,9 @@ def multirun(words: Sequence[str], fail_fast: bool = False) -> int:
 def _stamped(prepared: Planned) -> Path:
     """The folder of a sweep that starts now."""
     from splitpriv.launch import folder
+    from splitpriv.store import Store
 
-    return folder.fresh(Path(prepared.cfg["paths"]["outputs"]))
+    return folder.fresh(Store(prepared.cfg["paths"]["outputs"]).root)
 
 
 def check(args: argparse.Namespace) -> int:

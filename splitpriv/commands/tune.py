@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Search, draw, and say what to run."""
     from splitpriv.launch import folder, tuning
     from splitpriv.report import curves
+    from splitpriv.store import Store
 
     if not 0 <= args.loss <= 100:
         raise UserError(f"--loss {args.loss:g}: is no number of points; give 0 to 100")
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--out {args.out}: pictures are .png, .svg or .pdf; change its ending")
     found = tuning.tune(
         args.overrides, loss=args.loss / 100, trials=args.trials, metric=args.metric,
-        home=lambda prepared: folder.fresh(Path(prepared.cfg["paths"]["outputs"]), "tune"),
+        home=lambda prepared: folder.fresh(Store(prepared.cfg["paths"]["outputs"]).root, "tune"),
     )  # fmt: skip
     out = args.out or found.folder / "tune.png"
     marks = {found.best["key"]: f"best at ≤ {args.loss:g} points of loss"} if found.best else {}

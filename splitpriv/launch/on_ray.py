@@ -16,10 +16,12 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
+from splitpriv.config import Config
 from splitpriv.launch import folder as place
 from splitpriv.launch.engine import Engine, Run
-from splitpriv.launch.task import Task
+from splitpriv.launch.task import Outcome, Task
 from splitpriv.store import write_atomic
+from splitpriv.store.remote import is_address
 from splitpriv.types import Count, Positive, UserError, Whole
 
 WHERE = "hydra.launcher.address"
@@ -122,14 +124,17 @@ class Ray(Engine):
         work = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries, retry_exceptions=False, max_calls=0
         )(point)
-        waiting = {work.options(name=f"point {i}").remote(task, i): i for i in numbers}
+        cfgs = {i: place.config_of(task.home, i) for i in numbers}
+        sent = {i: cfg if is_address(cfg["paths"]["outputs"]) else None for i, cfg in cfgs.items()}
+        waiting = {work.options(name=f"point {i}").remote(task, i, sent[i]): i for i in numbers}
         try:
             while waiting:
                 ended, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0)
                 for one in ended:
                     number = waiting.pop(one)
                     try:
-                        ray.get(one)
+                        if outcome := ray.get(one):
+                            place.leave(task.home, number, outcome)
                     except Exception as error:
                         if place.is_done(task.home, number) or place.failure(task.home, number):
                             continue
@@ -149,16 +154,19 @@ def fit(task: Task, token: Path) -> str:
         task.require_same()
     except UserError as error:
         return error.problems[0]
-    if not token.exists():
+    if task.shared and not token.exists():
         return (f"paths.outputs: {socket.gethostname()} does not see {token.parent.parent}; choose a folder that all "
                 "nodes share")  # fmt: skip
     return ""
 
 
-def point(task: Task, number: int) -> None:
-    """One point, in a worker of Ray's."""
+def point(task: Task, number: int, cfg: Config | None) -> Outcome | None:
+    """One point, in a worker of Ray's; its outcome goes back where the store is at an address and `cfg` came along."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if cfg is not None:
+        return task.work(cfg, number)
     task.run(number)
+    return None
 
 
 @contextmanager

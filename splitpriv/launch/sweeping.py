@@ -14,6 +14,7 @@ from splitpriv.launch.points import Point
 from splitpriv.launch.task import Task, code
 from splitpriv.store import say
 from splitpriv.store.locks import is_held
+from splitpriv.store.remote import is_address
 from splitpriv.types import UserError
 
 KILLED = "its process was killed twice, for want of memory perhaps; look into {}, and run fewer points at a time"
@@ -42,7 +43,8 @@ def start(
     if pack > 1 and not any(overrides.key_of(word) == "hydra/launcher" for word in told):
         told += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={pack}"]  # that many runs share the device
     plugins.use(dict.fromkeys(entry for cfg in cfgs for entry in cfg.get("plugins", ())))  # swept, perhaps
-    task = Task(folder, Path.cwd(), code(), fail_fast)
+    shared = not any(is_address(cfg["paths"]["outputs"]) for cfg in cfgs if "paths" in cfg)
+    task = Task(folder, Path.cwd(), code(), fail_fast, shared)
     jobs = {i: point["overrides"] for i, point in enumerate(listed)}
     about |= {"launcher": told, "here": str(task.here)}
     with hydra.launcher(told, folder, task, jobs) as run, place.planned(folder, listed, cfgs, **about):

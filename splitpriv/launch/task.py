@@ -50,13 +50,15 @@ class Task:
     """Runs points by their numbers; what becomes of each is left in the sweep's folder.
 
     `home`: the sweep's folder, in which each point has one by its number; `here`: where the command was given, from
-    which relative paths count wherever an engine goes; `fail_fast`: whether a point that fails cancels the others.
+    which relative paths count wherever an engine goes; `fail_fast`: whether a point that fails cancels the others;
+    `shared`: whether workers must see `home`; not where the store is at an address, and outcomes come back.
     """
 
     home: Path
     here: Path
     code: str = ""
     fail_fast: bool = False
+    shared: bool = True
 
     def run(self, number: int) -> None:
         """Make a point's row, unless the sweep was cancelled."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from splitpriv import plain
 from splitpriv.store import locks, proof, rows
+from splitpriv.store.remote import Remote, is_address
 from splitpriv.store.rows import Row
 from splitpriv.types import UserError
 
@@ -36,7 +37,8 @@ class Store:
     """Results under one folder: `<stage>/<key>/` for every stage, `rows/<key>.json` for every finished run."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.remote = Remote(str(root)) if is_address(root) else None
+        self.root = self.remote.cache if self.remote else Path(root).expanduser().absolute()
 
     def home(self, stage: str, key: str) -> Path:
         """The folder of a stage."""
@@ -69,6 +71,8 @@ class Store:
         processor that the last call took.
         """
         home = self.home(stage, key)
+        if self.remote:
+            self.remote.pull(f"{stage}/{key}")
         if proof.damage(home, leaves) == {}:
             return home
         home.mkdir(parents=True, exist_ok=True)
@@ -88,6 +92,8 @@ class Store:
                 raise
             took = {"wall_s": time.perf_counter() - begun[0], "cpu_s": time.process_time() - begun[1]}
             write_atomic(home / "done", proof.record(home, {**made(), **{k: round(v, 3) for k, v in took.items()}}))
+        if self.remote:
+            self.remote.push(f"{stage}/{key}")
         return home
 
     def add_row(self, row: Row) -> Path:
@@ -95,6 +101,8 @@ class Store:
         path = self.root / "rows" / f"{row['key']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, proof.seal(plain.finite(row), indent=1))
+        if self.remote:
+            self.remote.push(f"rows/{path.name}")
         return path
 
     def row(self, key: str) -> Row | None:
@@ -102,6 +110,8 @@ class Store:
         if Path(key).name != key:  # a place elsewhere
             return None
         path = self.root / "rows" / f"{key}.json"
+        if self.remote and not path.exists():
+            self.remote.pull_rows(key)
         try:
             return rows.row(path)
         except FileNotFoundError:
@@ -140,6 +150,8 @@ class Store:
         """All rows, oldest first, and what is wrong with every other file among them, by its name; `anew`: trusting no
         index.
         """
+        if self.remote:
+            self.remote.pull_rows()
         return rows.read(self.root / "rows", anew)
 
 
