@@ -83,14 +83,13 @@ def _plan(args: argparse.Namespace) -> int:
     from splitpriv.report.terminal import COLOURS as STATES
     from splitpriv.report.terminal import console
     from splitpriv.tables import estimate
+    from splitpriv.tables.timer import Timer
 
     published, listed, store, _ = _open(args)
     seconds: dict[tuple[str, str], float | None] = {}
     total, unknown = 0.0, 0
     if not args.no_estimate:
-        seconds, total, unknown = estimate.estimate(
-            listed, estimate.Timer(store, lambda text: print(text, file=sys.stderr))
-        )
+        seconds, total, unknown = estimate.estimate(listed, Timer(store, lambda text: print(text, file=sys.stderr)))
     grid = Grid(title=escape(f"{published.title} · {args.scale}"), title_justify="left", pad_edge=False)
     for head in ("row", "play", "cells", *(["estimate"] if seconds else [])):
         grid.add_column(head, overflow="fold")

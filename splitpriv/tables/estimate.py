@@ -1,56 +1,35 @@
-"""What the missing cells of a table will take, from real steps of each distinct fit and attack, timed here."""
+"""What the missing cells of a table will take, from a few real steps of its fits and attacks, timed here for seconds.
+
+Once the seconds are over, a kind of work that was not timed counts as one that was, of the same network; a later call
+times further kinds.
+"""
 
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitpriv.config import Config
-from splitpriv.store import Store, write_atomic
+from splitpriv.store import Store
 from splitpriv.store.keys import fingerprint
 from splitpriv.tables.cells import OPEN, Cell
+from splitpriv.tables.timer import Timer
 
 if TYPE_CHECKING:
     from splitpriv.run.plan import Stage
     from splitpriv.run.prepare import Prepared
 
-TIMES = "table/times.json"  # in the store: seconds by fingerprint of what was timed
-AUX = 128  # images that a timed attack learns from
+BATCH = 32  # images of a timed step, at most
+AUX = 64  # images that a timed attack learns from
 STEPS = (1, 3)  # batches of the short and the long fit
 LENGTHS = ("epochs", "steps")  # settings of an attack that its time is proportional to
 
-Note = Callable[[str], None]
-
-
-class Timer:
-    """Seconds per unit of work, measured once per kind of work and kept in the store."""
-
-    def __init__(self, store: Store, note: Note = print) -> None:
-        self.path, self.note = store.root / TIMES, note
-        self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
-
-    def get(self, label: str, measure: Callable[[], Any], **what: Any) -> Any:
-        """The result of `measure()` for this work on this machine, or of an earlier call; None where it failed."""
-        import torch
-
-        machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        key = fingerprint(**what, machine=machine, threads=torch.get_num_threads(), torch=str(torch.__version__))
-        if key not in self.known:
-            self.note(f"timing {label}")
-            try:
-                self.known[key] = measure()
-            except Exception as error:  # an estimate must not stop a plan
-                self.note(f"cannot time {label}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-                return None
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path, json.dumps(self.known))
-        return self.known[key]
+_READ: dict[tuple[str, str], Any] = {}
 
 
 def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str], float | None], float, int]:
@@ -75,13 +54,16 @@ def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str],
 
 
 def _stages(prepared: Prepared, stages: Sequence[Stage], timer: Timer) -> Iterator[float | None]:
-    """The seconds of all fits, then of each attack; what scores a run is little beside what makes it, and left out."""
+    """The seconds of each attack, then of all fits; what scores a run is little beside what makes it, and left out."""
     cfg = prepared.cfg
     shared = {name: cfg[name] for name in ("dataset", "backbone", "split")}
     sizes: Mapping[str, int] | None = timer.get(
         f"the splits of {cfg['choices'].get('dataset', 'the data')}", partial(_sizes, prepared), sizes=cfg["dataset"],
         protocol=cfg["protocol"], knowledge=cfg.get("knowledge"),
     )  # fmt: skip
+    for stage in stages:  # first: they are few, while fits stand in for one another
+        if stage.kind == "attack":
+            yield _attack_seconds(cfg, stage.name, sizes, shared, timer)
     if any(stage.kind == "fit" for stage in stages):
         chain = "+".join(cfg["defense"]) or "none"
         same = {
@@ -90,11 +72,8 @@ def _stages(prepared: Prepared, stages: Sequence[Stage], timer: Timer) -> Iterat
             "batch": cfg["optim"]["batch"],
             **shared,
         }
-        rate = timer.get(f"training steps of {chain}", partial(_fit_rate, cfg), fit=same)
+        rate = timer.get(f"training steps of {chain}", partial(_fit_rate, cfg), alike=shared, fit={**same, **shared})
         yield rate * sizes["train"] * _epochs(prepared) if rate is not None and sizes else None
-    for stage in stages:
-        if stage.kind == "attack":
-            yield _attack_seconds(cfg, stage.name, sizes, shared, timer)
 
 
 def _attack_seconds(
@@ -149,15 +128,24 @@ def _run(cfg: Config, folder: str, **limit: int) -> Any:
     attacked = cfg["protocol"]["attacked"]
     cfg["protocol"]["attacked"] = AUX if attacked is None else min(attacked, AUX)
     prepared = prepare(cfg)
-    run = Run(prepared, Store(folder), prepared.parts.runtime.start())
-    _ = run.splits
-    return run
+    splits = prepared.parts.protocol.split(_pools(prepared))
+    device = prepared.parts.runtime.start()
+    return Run(prepared, Store(folder), device, {name: split.to(device) for name, split in splits.items()})
+
+
+def _pools(prepared: Prepared) -> Any:
+    """The images of a data set, read once for all that is timed."""
+    root, key = prepared.cfg["paths"]["data"], fingerprint(dataset=prepared.cfg["dataset"])
+    if (root, key) not in _READ:
+        _READ.clear()
+        _READ[root, key] = prepared.parts.dataset.pools(Path(root))
+    return _READ[root, key]
 
 
 def _sizes(prepared: Prepared) -> dict[str, int]:
     """How many images each split of the real run has."""
     parts = prepared.parts
-    splits = parts.protocol.split(parts.dataset.pools(Path(prepared.cfg["paths"]["data"])))
+    splits = parts.protocol.split(_pools(prepared))
     sizes = {role: len(split) for role, split in splits.items()}
     return {**sizes, "victims": min(sizes["victims"], parts.protocol.attacked or sizes["victims"])}
 
@@ -169,7 +157,7 @@ def _epochs(prepared: Prepared) -> float:
 def _fit_rate(cfg: Config) -> float:
     """Seconds per image and epoch of training: what three batches take longer than one, the first of a process warm."""
     cfg = copy.deepcopy(cfg)
-    cfg["optim"]["epochs"] = 1
+    cfg["optim"] |= {"epochs": 1, "batch": min(BATCH, cfg["optim"]["batch"])}
     seconds, images = {}, {}
     for steps in (STEPS[0], *STEPS):  # the first of the three warms up
         with tempfile.TemporaryDirectory() as folder:
@@ -188,7 +176,7 @@ def _attack_rates(cfg: Config, name: str) -> dict[str, float]:
     from splitpriv.run import stages
 
     cfg = copy.deepcopy(cfg)
-    cfg["optim"]["epochs"] = 1
+    cfg["optim"] |= {"epochs": 1, "batch": min(BATCH, cfg["optim"]["batch"])}
     lengths = dict.fromkeys(_lengths(cfg["attack"][name]), 1)
     node = cfg["attack"][name]
 

@@ -18,7 +18,7 @@ from splitpriv.options import called
 from splitpriv.run import stages
 from splitpriv.run.context import Run
 from splitpriv.store import Store
-from splitpriv.tables import cells, cli, estimate, launch, shipped, spec
+from splitpriv.tables import cells, cli, estimate, launch, shipped, spec, timer
 from splitpriv.tables.cells import Cell, Extra
 from splitpriv.types import UserError
 
@@ -211,6 +211,29 @@ def test_what_cannot_be_timed_is_left_out_and_said(table: spec.Table, monkeypatc
         looked_at(table, "seed=0", rows=("plain",)), estimate.Timer(store(), said.append)
     )
     assert rows["plain", "one"] is None and unknown == 1 and any("not here" in text for text in said)
+
+
+def test_a_plan_takes_seconds_and_what_it_does_not_time_counts_as_its_like(
+    table: spec.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[Any] = []
+    monkeypatch.setattr(estimate, "_fit_rate", lambda cfg: timed.append(list(cfg["defense"])) or 0.01)
+    monkeypatch.setattr(estimate, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
+    over = estimate.Timer(store(), lambda text: None, seconds=0)
+    rows, _, unknown = estimate.estimate(looked_at(table, "seed=0", rows=("plain", "noisy")), over)
+    assert len(timed) == 1 and unknown == 0 and rows["plain", "one"] == rows["noisy", "one"]
+    said: list[str] = []
+    again = timer.Timer(store(), said.append)
+    monkeypatch.setattr(timer, "FIRST", 0.05)
+    again.left = 0.05
+    for _ in range(2):
+        assert again.get("what never ends", _endless, work="endless") is None
+    assert said == ["timing what never ends", "cannot time what never ends: takes longer than a plan may"]
+
+
+def _endless() -> None:
+    while True:
+        pass
 
 
 def test_real_steps_are_timed(table: spec.Table) -> None:
