@@ -38,11 +38,11 @@ def rebuilt(row: Row) -> list[str]:
     name = row.get("binds/image") or images_of(row)[0]
     numbers = ", ".join(f"{PRIVACY[m].label} {PRIVACY[m].text(row[f'privacy/{who}/{m}'])}{_unit(m)}"
                         for m in ("mse", "psnr", "ssim") if row.get(f"privacy/{who}/{m}") is not None)  # fmt: skip
-    share = given_away(row)
+    share, whose = given_away(row), "pictures that were set apart" if row.get("sent") else "victims' pictures"
     most = row.get(f"ceiling/{who}/mse")
     beside = f" Without a defence it would be {max(0.0, 1 - most / floor):.0%}." if most is not None else ""
     return [
-        f"{name} rebuilt {row.get('victims', '?')} victims' pictures with {numbers}.",
+        f"{name} rebuilt {row.get('victims', '?')} {whose} with {numbers}.",
         f"The release gives away {amount(share)}: {share:.0%} of what tells one picture from the average one."
         f"{beside}",
     ]  # fmt: skip

@@ -71,6 +71,7 @@ def test_releases_of_unknown_pictures_are_rebuilt_and_measured_on_others(tmp_pat
     found = splitpriv.audit(Edge(), drawn(120), releases=bare, overrides=WORDS, outputs=tmp_path / "out")
     assert found.row["sent"] == 9 and (tmp_path / "out" / found.row["sent/decoder"]).is_file()
     assert "expected" in {flag["kind"] for flag in found.row["flags"]}
+    assert "pictures that were set apart" in found.summary(), "these are nobody's"
     rebuilt = found.reconstructions["decoder/sent"]
     error = (rebuilt - drawn(9, 5).float() / 255).square().mean()
     assert error < 2 * found.row["privacy/decoder/mse"], "they are rebuilt in their order"
