@@ -136,7 +136,7 @@ class Network(Backbone):
             try:
                 edge, cloud = halves(net, name, {mode: self._graph(inside, mode) for mode in (False, True)})
                 break
-            except LookupError as error:
+            except (LookupError, UntraceableError) as error:
                 lost = error
         else:
             raise UserError(f"split.at: {name} is no cut while {self.called} is trained ({lost}); choose another")

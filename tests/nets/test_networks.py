@@ -131,6 +131,12 @@ def test_what_cannot_be_cut_at_all_is_said() -> None:
     assert "has lazy layers" in refusal(lambda: network(nn.Sequential(nn.Flatten(), nn.LazyLinear(4))))
 
 
+@pytest.mark.parametrize("decides", [False, True])
+def test_what_cannot_be_cut_while_it_is_trained_is_said(decides: bool) -> None:
+    told = refusal(network(toys.Trained(decides)), "second")
+    assert told.startswith("split.at: second is no cut while the Trained is trained (")
+
+
 class Leaks(nn.Module):
     """A layer behind the cut asks what a layer before it saw, where no graph shows it."""
 

@@ -172,3 +172,18 @@ class Answers(nn.Module):
     def forward(self, x: Tensor) -> Any:
         z = self.first(x)
         return self.head(z.mean((2, 3))), z
+
+
+class Trained(nn.Module):
+    """Gives one more output while it is trained, or decides by the values of a tensor then."""
+
+    def __init__(self, decides: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.head, self.decides = conv(3, 4), conv(4, 4), nn.Linear(4, 4), decides
+
+    def forward(self, x: Tensor) -> Any:
+        z = self.first(x)
+        if self.training and self.decides and bool(z.mean() > 0):
+            z = z * 2
+        out = self.head(self.second(z).mean((2, 3)))
+        return (out, z) if self.training and not self.decides else out
