@@ -26,7 +26,9 @@ def run(args: argparse.Namespace) -> int:
     from splitpriv.report.terminal import judged
     from splitpriv.store import Store
 
-    store = Store(config.compose([w for w in args.overrides if w.startswith("paths.")])["paths"]["outputs"])
+    store = Store(
+        config.compose([w for w in args.overrides if w.startswith(("paths.", "plugins="))])["paths"]["outputs"]
+    )
     row = judged([store.find(args.key)], store)[0]
     out = args.out or store.root / "cards" / f"{row['key']}.html"
     from splitpriv.deploy import card, faces, sheet

@@ -67,13 +67,14 @@ def test(named: list[Plugin], only: list[str]) -> int:
         raise UserError(*(f"--only {name}: is not brought; {config.nearest(name, names)}" for name in wrong))
     if not there:
         raise UserError(f"plugin test: {named[0].name} brings no options; put them into conf/GROUP/NAME.yaml beside it")
-    kept = broken = 0
+    count = {"ok": 0, "broken": 0, "left": 0}
     for result in examine([pair for pair in there if not only or "/".join(pair) in only]):
-        kept, broken = kept + (not result.problem), broken + bool(result.problem)
-        print(plain.line(f"{'broken' if result.problem else 'ok':7} {result.group}={result.option}: {result.check}"
-                         + (f": {result.problem}" if result.problem else "")), flush=True)  # fmt: skip
-    print(f"{kept} kept, {broken} broken")
-    return int(bool(broken))
+        count[result.state] += 1
+        why = f": {result.why}" if result.why else ""
+        print(plain.line(f"{result.state:7} {result.group}={result.option}: {result.check}{why}"), flush=True)
+    left = f", {count['left']} left out" if count["left"] else ""
+    print(f"{count['ok']} kept, {count['broken']} broken{left}")
+    return int(bool(count["broken"]))
 
 
 def options(plugin: Plugin) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = prepare.from_overrides(overrides).cfg
     if not cfg["track"]:
         raise UserError("track: lists no tracker; add for example 'track=[wandb]'")
-    args.overrides = [word for word in overrides if word.startswith("paths.")]
+    args.overrides = [word for word in overrides if word.startswith(("paths.", "plugins="))]
     selection = arguments.chosen(args)
     rows, store = selection.some("track"), selection.store
     if args.report:

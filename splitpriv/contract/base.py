@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from splitpriv import config
-from splitpriv.types import UserError
 
 SMALL = (
     "dataset=gaussian", "dataset.samples=400", "backbone.width=4", "protocol=smoke", "protocol.limit.train=64",
@@ -27,6 +26,10 @@ NET = {"_target_": "splitpriv.nets.decoders.residual", "blocks": 1, "width": 4}
 
 class BrokenError(AssertionError):
     """An option does not keep what every option of its group must."""
+
+
+class LeftOutError(Exception):
+    """A check that cannot be made here, and why."""
 
 
 def require(kept: object, told: str) -> None:
@@ -57,9 +60,9 @@ def require_json(value: object, what: str) -> None:
 
 
 def require_valued(cfg: object, where: str) -> None:
-    """Raise UserError for a setting without a value, which nothing can be built of."""
+    """Raise LeftOutError for a setting without a value, which nothing can be built of."""
     if isinstance(cfg, Mapping):
         for key, value in cfg.items():
             require_valued(value, f"{where}.{key}")
     elif cfg == config.MISSING:
-        raise UserError(f"{where}: has no value, so that nothing beyond its signature is checked")
+        raise LeftOutError(f"{where.lstrip('.')} has no value")

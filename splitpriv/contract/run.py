@@ -7,9 +7,11 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from splitpriv import plugins
 from splitpriv.contract import attacks, backbones, defenses, runs, yamls
+from splitpriv.contract.base import LeftOutError
 from splitpriv.types import UserError
 
 Check = Callable[[str], None]
@@ -26,12 +28,13 @@ CHECKS: dict[str, tuple[Check, ...]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One check of one option; `problem` is empty where it is kept."""
+    """One check of one option, and why it is not kept (`broken`), or was `left` out."""
 
     group: str
     option: str
     check: str
-    problem: str = ""
+    state: Literal["ok", "broken", "left"] = "ok"
+    why: str = ""
 
 
 def checks(group: str, option: str) -> Sequence[tuple[str, Callable[[], None]]]:
@@ -51,10 +54,12 @@ def examine(options: Sequence[tuple[str, str]]) -> Iterator[Result]:
         for name, check in checks(group, option):
             try:
                 check()
+            except LeftOutError as error:
+                yield Result(group, option, name, "left", str(error))
             except UserError as error:
-                yield Result(group, option, name, "; ".join(error.problems))
+                yield Result(group, option, name, "broken", "; ".join(error.problems))
             except Exception as error:
-                yield Result(group, option, name, told(error))
+                yield Result(group, option, name, "broken", told(error))
             else:
                 yield Result(group, option, name)
 

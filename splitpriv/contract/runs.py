@@ -9,9 +9,9 @@ import torch
 
 from splitpriv import config, track
 from splitpriv.config import Config
-from splitpriv.contract.base import DECODER, SMALL, few, require, require_json, require_valued
+from splitpriv.contract.base import DECODER, SMALL, LeftOutError, few, require, require_json, require_valued
 from splitpriv.contract.yamls import words
-from splitpriv.data.base import Dataset
+from splitpriv.data.base import Dataset, Split
 from splitpriv.run import pipeline
 from splitpriv.run.plan import preview
 from splitpriv.run.prepare import check, prepare
@@ -41,6 +41,8 @@ def makes_a_run(group: str, option: str) -> None:
     """A whole small run with it in it ends with a row, which is the answer when it is asked for again."""
     cfg = _small(group, option)
     require_valued({k: v for k, v in cfg.items() if k != "paths"}, "")
+    if group == "dataset":
+        _read(cfg)
     with tempfile.TemporaryDirectory() as folder:
         row, store = _made(cfg, folder)
         require_json({k: v for k, v in row.items() if not isinstance(v, float)}, "its row")
@@ -50,13 +52,21 @@ def makes_a_run(group: str, option: str) -> None:
                                                                       "another each time")  # fmt: skip
 
 
+def _read(cfg: Config) -> tuple[Dataset, dict[str, Split]]:
+    """A data set and its pools; raise LeftOutError where its files are not here."""
+    dataset: Dataset = build(cfg["dataset"], "dataset")()
+    try:
+        return dataset, dataset.pools(Path(cfg["paths"]["data"]))
+    except UserError as error:
+        raise LeftOutError("; ".join(error.problems)) from error
+
+
 def is_read(option: str) -> None:
     """What it reads fits what it says before: images, labels and attributes; and it reads the same twice."""
     cfg = config.compose([f"dataset={option}"])
     require_valued(cfg["dataset"], "dataset")
-    dataset: Dataset = build(cfg["dataset"], "dataset")()
+    dataset, pools = _read(cfg)
     root, spec = Path(cfg["paths"]["data"]), dataset.spec
-    pools = dataset.pools(root)
     require({"train", "test"} <= set(pools), f"its pools are {', '.join(pools)}, not train and test")
     ids = torch.cat([split.ids for split in pools.values()])
     require(len(ids.unique()) == len(ids), "an id is of several images, so that no split can be told from another")

@@ -118,7 +118,9 @@ def _load(plugin: Plugin) -> None:
     """Import a plug-in, and once more where its source has changed since."""
     if plugin.name in _fresh:
         return
+    global _active
     now = plugin.root, _digest(plugin)
+    others = _active
     if _loaded.get(plugin.name) != now or plugin.name not in sys.modules:
         if plugin.name in _loaded:
             for module in [m for m in sys.modules if f"{m}.".startswith(f"{plugin.name}.")]:
@@ -131,6 +133,8 @@ def _load(plugin: Plugin) -> None:
         except (Exception, SystemExit) as error:
             sys.modules.pop(plugin.name, None)
             raise UserError(f"plugins: {_failed(error, plugin)}") from error
+        finally:
+            _active = others  # whatever it did while it was imported
     _loaded[plugin.name] = now
     _fresh.add(plugin.name)
 
@@ -178,5 +182,8 @@ def _digest(plugin: Plugin) -> str:
     whole = hashlib.sha256()
     base = plugin.root.parent
     for path in plugin.sources():
-        whole.update(f"{path.relative_to(base)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        try:
+            whole.update(f"{path.relative_to(base)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        except OSError as error:
+            raise UserError(f"plugins: {path} cannot be read ({error.strerror}); mend it, or remove it") from error
     return whole.hexdigest()

@@ -108,8 +108,8 @@ def buildable(node: Any, where: str) -> Iterator[None]:
     """Settings that each pass but together cannot be built are a user's mistake, too: whatever is raised names them."""
     try:
         yield
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError,
-            ValueError) as error:  # fmt: skip
+    except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, NameError,
+            RuntimeError, TypeError, ValueError) as error:  # fmt: skip
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         named = [key for key in node if str(key) in first] if isinstance(node, Mapping) else []
         if isinstance(error, MemoryError) or any(word in first for word in ("alloc", "memory", "overflow")):

@@ -57,7 +57,7 @@ def planned(row: Row, store: Store, overrides: Sequence[str] = ()) -> Prepared:
 
 def settings_of(row: Row, store: Store, overrides: Sequence[str] = ()) -> Config:
     """The config that a row tells of; where and by whom it is recorded is as the environment says."""
-    places = [word for word in overrides if word.startswith(("paths.", "runtime."))]
+    places = [word for word in overrides if word.startswith(("paths.", "runtime.", "plugins="))]
     cfg = config.compose([*places, f"runtime.precision={row.get('precision', 'fp32')}"])
     cfg["paths"]["outputs"] = str(store.root)
     groups = nested(row)
