@@ -65,6 +65,8 @@ def write(name: str, half: Any, shape: Shape, path: Path, what: str) -> tuple[bo
     try:
         with _quiet():
             WRITERS[name](program if name == "torch" else graph.elementary(program), path)
+    except OSError:
+        raise
     except Exception as error:  # of many kinds: operations, types or shapes that a format lacks
         told = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise UserError(f"export --format {name}: the {what} has an operation that it cannot express "

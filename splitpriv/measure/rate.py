@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from splitpriv.defenses.parts.aside import aside
 
 LEVELS = 256  # of a quantiser of 8 bits over the range that all values of a release share
 IMAGES = 256  # half to fit the code, half to measure it
+VALUES = 2**24  # of all their releases, at most: fewer images where a release is large
 
 
 @torch.no_grad()
@@ -20,7 +23,7 @@ def rate(model: Defended, aux: Split) -> dict[str, float]:
 
     The code is fitted on one half of up to 256 images and measured on the other, one fresh release of each.
     """
-    half = min(len(aux), IMAGES) // 2
+    half = min(len(aux), IMAGES, max(2, VALUES // math.prod(model.shape))) // 2
     if half < 1:
         return {}
     with aside(seed=0):

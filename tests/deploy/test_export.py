@@ -129,6 +129,24 @@ def test_bad_input_is_one_line(words: list[str], told: str, shelf: Shelf, tmp_pa
     assert re.search(told, said[0])
 
 
+class Company(nn.Module):
+    """What one image gives depends on those beside it, as where the largest values of a whole batch are kept."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(1, -1)
+        kept = flat.topk(max(1, int(0.5 * flat.shape[1])), dim=1).values.amin()
+        return torch.where(x >= kept, x, 0.0)
+
+
+def test_a_half_that_fixes_its_batch_is_compared_image_by_image() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4, 1, 4, 4) * torch.arange(1, 5).view(-1, 1, 1, 1)
+    single = export.Single(Company())
+    assert not torch.equal(single(x), Company()(x))
+    run = export._one_by_one(as_run(Company()))
+    assert export.compare(single, run, x, False, "it") == {"apart": 0.0, "jumps": 0.0}
+
+
 def test_a_model_in_another_precision_is_refused(model: Defended, tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(model, "precision", "bf16")
@@ -167,5 +185,8 @@ def test_the_command_exports_and_measures(form: str, shelf: Shelf, tmp_path: Pat
     words = ["export", shelf[1]["key"], "--format", form, "--out", str(tmp_path / "out")]
     assert cli.main([*words, f"paths.outputs={shelf[0].root}"]) == 0
     facts = export.read_facts(tmp_path / "out")
+    x = np.full((1, *facts["edge"]["input"]), 0.5, np.float32)
+    first, second = (formats.read(tmp_path / "out" / facts["edge"]["file"])(x) for _ in range(2))
+    assert not np.array_equal(first, second)  # two sessions of a process do not draw the same
     assert facts["edge"]["latency_ms"] > 0 and facts["edge"]["peak_bytes"] >= 0 and facts["edge"]["bytes"] > 1000
     assert "drawn as the model draws" in capsys.readouterr().out

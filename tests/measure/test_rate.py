@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from splitpriv.data.base import Split
+from splitpriv.measure import rate
 from splitpriv.measure.memory import memory
 from splitpriv.measure.rate import LEVELS, code_length, quantised
-
-VALUES = 8 * 8
 
 
 def per_value(releases: Tensor) -> float:
@@ -57,6 +57,26 @@ def test_the_code_knows_nothing_of_what_it_is_measured_on() -> None:
     assert bool((symbols == most).all()) and int(least) == 0 and int(most) == LEVELS - 1
     shifted = torch.rand(64, 1, 8, 8).pow(4)
     assert float(code_length(fit, shifted)) > float(code_length(shifted, shifted))
+
+
+def test_large_releases_are_measured_on_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Large:
+        shape = (4, 8, 8)
+
+        def release(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return torch.rand(len(x), *self.shape)
+
+    aux = Split(torch.rand(300, 1, 2, 2), torch.zeros(300, dtype=torch.long), torch.arange(300))
+    assert rate.rate(Large(), aux)["bits_per_image"] == pytest.approx(8 * 256, rel=0.02)  # type: ignore[arg-type]
+    assert sum(seen) == rate.IMAGES
+    monkeypatch.setattr(rate, "VALUES", 1000)
+    seen.clear()
+    rate.rate(Large(), aux)  # type: ignore[arg-type]
+    assert sum(seen) == 2  # never fewer
+    assert rate.rate(Large(), aux.take(slice(0, 1))) == {}  # type: ignore[arg-type]
 
 
 def test_memory_of_a_call_is_what_it_reads_and_holds_at_once() -> None:
