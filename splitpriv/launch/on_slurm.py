@@ -120,7 +120,7 @@ def _await(task: Task, array: str, points: Mapping[str, int]) -> None:
 def _queued(array: str) -> set[str] | None:
     """The tasks of an array that Slurm still knows of; None where it does not answer now."""
     try:
-        asked = subprocess.run(["squeue", "-h", "-r", "-o", "%F_%K", "-j", array], capture_output=True, text=True,
+        asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i", "-j", array], capture_output=True, text=True,
                                timeout=60, check=False)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -81,7 +81,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]
 
 
 def test_the_strongest_within_the_loss_is_found(searched: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["tune", "defense=[noise]", "--loss", "1", "--trials", "5"]) == 0
+    assert cli.main(["tune", "defense=[noise]", "attack=[decoder]", "--loss", "1", "--trials", "5"]) == 0
     twin, words, drawn = searched
     assert twin == [] and sorted(drawn) == [*ROWS, "twin"]
     assert {"hydra.sweeper.n_trials=5", "hydra/sweeper=optuna", "hydra.sweeper.direction=[maximize,maximize]"} <= {
@@ -89,13 +89,16 @@ def test_the_strongest_within_the_loss_is_found(searched: list[Any], capsys: pyt
     }
     said = capsys.readouterr().out
     assert "best at ≤ 1 points of loss: defense.noise.sigma=0.2: utility/accuracy 0.8900 (-1.00 points)" in said
-    assert "run it: splitpriv run 'defense=[noise]' defense.noise.sigma=0.2" in said and "picture: " in said
+    assert (
+        "run it: splitpriv run 'defense=[noise]' 'attack=[decoder]' defense.noise.sigma=0.2" in said
+        and "picture: " in said
+    )
 
 
 def test_none_within_the_loss_is_said(searched: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     ROWS["k0"]["utility/accuracy"] = 0.8
     try:
-        assert cli.main(["tune", "defense=[noise]", "--loss", "0.1"]) == 2
+        assert cli.main(["tune", "defense=[noise]", "attack=[decoder]", "--loss", "0.1"]) == 2
     finally:
         ROWS["k0"]["utility/accuracy"] = 0.9
     assert "every strength loses more than 0.1 points" in capsys.readouterr().err
