@@ -6,6 +6,7 @@ risk) and of NIST AI 100-2 (the adversary's goal, knowledge and capability).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -138,7 +139,7 @@ def _mitigation(row: Row) -> list[str]:
             doc = targets.locate(str(node.get("_target_")), f"defense.{name}").__doc__ or ""
         except UserError:
             doc = ""
-        first = " ".join(doc.split()).split(". ")[0].rstrip(".")
+        first = re.split(r"(?<!et al)\. ", " ".join(doc.split()))[0].rstrip(".")
         numbers = ", ".join(f"{k} {v:g}" for k, v in node.items()
                             if isinstance(v, int | float) and not isinstance(v, bool))  # fmt: skip
         told.append(f"{name}: {first}" + (f" ({numbers})." if numbers and len(numbers) < 60 else "."))
