@@ -5,9 +5,9 @@ All are drawn at random; nothing is downloaded. Run: python scripts/timm_cuts.py
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,9 @@ def lines(names: tuple[str, ...]) -> Iterator[str]:
 
 def main() -> None:
     """Print the lines of the models named, or write the page of all."""
-    if named := tuple(sys.argv[1:]):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="print these alone, and write nothing")
+    if named := tuple(parser.parse_args().models):
         for told in lines(named):
             print(told, flush=True)
         return

@@ -154,7 +154,7 @@ def test_every_yaml_composes_and_matches_its_signature(path: Path) -> None:
 def _with(group: str, name: str) -> config.Config:
     """A config with that option; the n-th options of groups that neither choose nor read one another share one."""
     if group in APART:
-        return config.compose([APART[group].format(name)])
+        return config.compose([*(["attack=[decoder]"] if group == "decoder" else []), APART[group].format(name)])
     names: dict[str, list[str]] = {}
     for path in YAMLS:
         names.setdefault(path.parent.name, []).append(path.stem)

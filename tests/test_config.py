@@ -20,7 +20,8 @@ from splitpriv.run.prepare import check
 from splitpriv.store.keys import fingerprint, listed
 from splitpriv.types import Phase, UserError
 
-FREE = ("objective", "plugins", "paths.", "choices.", "runtime.", "track")  # never in a key, but for the precision
+# Never in a key, but for the precision; a suite, which alone heeds `queries`, says it again among its own settings.
+FREE = ("objective", "plugins", "paths.", "choices.", "runtime.", "track", "protocol.queries")
 OVERRIDES = (
     "defense=[cem,adversarial,noise]", "decoder@defense.adversarial.net=conv", "attack=[decoder,rmle]", *MONITOR,
     "split=bottleneck", "split.at=1",

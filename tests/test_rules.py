@@ -268,6 +268,8 @@ def test_a_device_that_is_not_there_is_a_user_s_error(monkeypatch: pytest.Monkey
     from splitpriv.types import UserError
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    runtime = Runtime(device="cuda", precision="fp32", channels_last=True, compile=False, threads=1)
+    runtime = Runtime(
+        device="cuda", precision="fp32", channels_last=True, compile=False, capture=False, pack=1, threads=1
+    )
     with pytest.raises(UserError, match=r"^runtime\.device: "):
         runtime.start()

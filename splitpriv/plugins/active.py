@@ -31,6 +31,8 @@ def active() -> tuple[Plugin, ...]:
 def use(plugins: Iterable[Plugin | str]) -> tuple[Plugin, ...]:
     """Let these plug-ins, or those with these entries, and no others, be the active ones."""
     global _active
+    if isinstance(plugins, str) or not isinstance(plugins, Iterable):
+        raise UserError(f"plugins: {plugins!r} is no list; write for example plugins=[my_package]")
     found = tuple(find(p) if isinstance(p, str) else p for p in plugins)
     for i, plugin in enumerate(found):
         for other in found[:i]:

@@ -47,10 +47,13 @@ def width() -> int:
 def show(columns: Sequence[Column], title: str = "", notes: Sequence[str] = ()) -> None:
     """Print columns side by side, as many as there is room for, and below what was left out."""
     room = width()
+    if room == WIDE:
+        _print_plain(columns, [title, *notes])
+        return
     kept, left = fitted(columns, room)
     table = Table(title=escape(title) or None, title_justify="left", title_style="dim", box=None, pad_edge=False,
                   padding=(0, GAP, 0, 0))  # fmt: skip
-    tight = room < WIDE and _needs(kept) <= room  # else rich folds whole headings or cells, as it sees fit
+    tight = _needs(kept) <= room  # else rich folds whole headings or cells, as it sees fit
     for column in kept:
         table.add_column(escape(column.heading), justify="right" if column.right else "left", overflow="fold",
                          no_wrap=column.heading == "key", width=column.width if tight else None)  # fmt: skip
@@ -62,7 +65,19 @@ def show(columns: Sequence[Column], title: str = "", notes: Sequence[str] = ()) 
         told = ", ".join(column.heading for column in left)
         notes = [*notes, f"no room at {room} characters for {told}; --columns chooses"]
     for note in notes:
-        out.print(f"[dim]{escape(note)}[/]", soft_wrap=room == WIDE)
+        out.print(f"[dim]{escape(note)}[/]")
+
+
+def _print_plain(columns: Sequence[Column], about: Sequence[str]) -> None:
+    """The same for a pipe, which has neither colours nor an end of the line: rich takes milliseconds for every row."""
+    sides = [[column.heading, *column.cells] for column in columns]
+    sides = [[plain.line(cell) for cell in side] for side in sides]
+    widths = [max(map(len, side)) for side in sides]
+    fits = [str.rjust if column.right else str.ljust for column in columns]
+    gap = " " * GAP
+    lines = [gap.join(f(c, w) for f, c, w in zip(fits, cells, widths, strict=True)).rstrip() for cells in zip(*sides)]  # noqa: B905
+    title, *notes = map(plain.inert, about)
+    print("\n".join([*([title] if title else []), *lines, *notes]))
 
 
 def fitted(columns: Sequence[Column], room: int) -> tuple[list[Column], list[Column]]:

@@ -31,7 +31,7 @@ POOLS = {"train": pool(0, 100), "test": pool(100, 40)}
 def protocol(**changes):
     settings = {
         "slices": STRICT, "shuffle": True, "seed": 0, "overlap": False, "attacked": None, "select": "last",
-        "select_after": 0.0, "limit": dict.fromkeys(ROLES), "duplicates": None,
+        "select_after": 0.0, "limit": dict.fromkeys(ROLES), "duplicates": None, "queries": 1,
     }  # fmt: skip
     return Protocol(**{**settings, **changes})
 

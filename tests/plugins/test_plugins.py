@@ -176,7 +176,7 @@ def test_two_of_one_name_or_of_one_option_are_told_apart_by_their_users(tmp_path
     assert told(f"plugins=[{a},{b}]").endswith("are both called shifting; rename one")
     assert told(f"plugins=[{a},{c}]").endswith("are both defense=shift; rename one of them")
     assert from_overrides([*SMALL, f"plugins=[{a},{a}]", "defense=[shift]"]).cfg["plugins"] == [str(a)]
-    assert "is called like our own defense=noise" in told(f"plugins=[{file(tmp_path / 'd', 'own', option='noise')}]")
+    assert "is called like our own defense=noise" in told(f"plugins=[{file(tmp_path / 'd', 'fourth', option='noise')}]")
 
 
 def test_what_is_wrong_inside_its_conf_is_told_with_the_file(tmp_path: Path) -> None:
