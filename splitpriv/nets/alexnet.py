@@ -6,11 +6,13 @@ from torch import nn
 
 from splitpriv.nets.layers import GlobalMean, Normalise, named, require_side
 from splitpriv.nets.split import Backbone
+from splitpriv.nets.start import from_file
 from splitpriv.types import Rate, Spec
 
 _CONVS = ((64, 11, True), (192, 5, True), (384, 3, False), (256, 3, False), (256, 3, True))  # channels, kernel, pool
 
 
+@from_file
 def alexnet(spec: Spec, *, dropout: Rate) -> Backbone:
     """AlexNet for 32x32 images, as Cloak uses it on CIFAR-100: its first convolution, 11x11 of stride 4, is padded
     by 5, its pools halve, and the 4096-4096 head meets 256 features. Images of at least 32x32.

@@ -6,11 +6,13 @@ from torch import nn
 
 from splitpriv.nets.layers import Normalise, named, require_side
 from splitpriv.nets.split import Backbone
+from splitpriv.nets.start import from_file
 from splitpriv.types import Spec
 
 CIFAR = (64, 64, 128, 128, 128, 128)  # channels of conv11, conv12, conv21, ...
 
 
+@from_file
 def he2019_mnist(spec: Spec) -> Backbone:
     """Their LeNet: 5x5 convolutions of 8 and 16 channels without padding, fully connected 120-84-classes, ReLU.
 
@@ -32,6 +34,7 @@ def he2019_mnist(spec: Spec) -> Backbone:
     return Backbone(stages, {"shallow": "conv1", "middle": "relu2", "deep": "fc1"})
 
 
+@from_file
 def he2019_cifar(spec: Spec) -> Backbone:
     """Their CIFAR-10 network: six 3x3 convolutions, max-pooling after every second, 512 sigmoid units, no BatchNorm.
 

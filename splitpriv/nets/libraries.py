@@ -15,11 +15,10 @@ from torch import nn
 from splitpriv import config
 from splitpriv.nets.graph import first_line
 from splitpriv.nets.network import Network
-from splitpriv.nets.weights import load
+from splitpriv.nets.weights import Head, load
 from splitpriv.types import Count, Positive, Spec, UserError
 
 Resolution = Literal["auto", "data", "model"] | Count | tuple[Count, Count]
-Head = Literal["keep", "replace"]
 Level = Annotated[list[float], Len(1, 4)]
 Spread = Annotated[list[Positive], Len(1, 4)]
 

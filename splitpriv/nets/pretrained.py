@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from splitpriv.nets.layers import GlobalMean, Normalise, named, require_side
 from splitpriv.nets.split import Backbone
+from splitpriv.nets.start import from_file
 from splitpriv.store.proof import is_published
 from splitpriv.types import Spec, UserError
 
@@ -47,6 +48,7 @@ class FirstToken(nn.Module):
         return z[:, 0]
 
 
+@from_file
 def vgg16(spec: Spec, *, weights: Weights) -> Backbone:
     """VGG-16 without BatchNorm: stages conv1 .. conv13 with pool1 .. pool5 between, head. Images of at least 32x32."""
     require_side("vgg16", spec, 32)
@@ -65,6 +67,7 @@ def vgg16(spec: Spec, *, weights: Weights) -> Backbone:
     return Backbone(stages, {"shallow": "pool1", "middle": "pool3", "deep": "pool4"})
 
 
+@from_file
 def resnet50(spec: Spec, *, weights: Weights) -> Backbone:
     """ResNet-50 with its 7x7 stem: stages stem, block1 .. block16, head."""
     net = torchvision_model("resnet50", spec, weights)
@@ -77,6 +80,7 @@ def resnet50(spec: Spec, *, weights: Weights) -> Backbone:
     return Backbone(stages, {"shallow": "block3", "middle": "block7", "deep": "block13"})
 
 
+@from_file
 def mobilenet_v2(spec: Spec, *, weights: Weights) -> Backbone:
     """MobileNetV2: stages stem, block1 .. block17, conv (1x1 to 1280 channels), head."""
     net = torchvision_model("mobilenet_v2", spec, weights)
@@ -88,6 +92,7 @@ def mobilenet_v2(spec: Spec, *, weights: Weights) -> Backbone:
     return Backbone(stages, {"shallow": "block3", "middle": "block6", "deep": "block13"})
 
 
+@from_file
 def vit_b_16(spec: Spec, *, weights: Weights) -> Backbone:
     """ViT-B/16 at 224x224: stages embed, block1 .. block12, head; releases are tokens (N, 197, 768)."""
     net = torchvision_model("vit_b_16", spec, weights)

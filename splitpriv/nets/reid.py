@@ -14,6 +14,7 @@ from splitpriv.nets.layers import GlobalMean, named
 from splitpriv.nets.pretrained import Weights, normalise, torchvision_model
 from splitpriv.nets.small import tiny
 from splitpriv.nets.split import Backbone
+from splitpriv.nets.start import from_file
 from splitpriv.types import Count, Shape, Spec
 
 Pooling = Literal["mean", "gem"]
@@ -52,6 +53,7 @@ class BNNeck(nn.Module):
         return self.fc(self.embed(features))
 
 
+@from_file
 def resnet18_reid(spec: Spec, *, weights: Weights, last_stride: Stride, pooling: Pooling) -> Backbone:
     """ResNet-18 with its 7x7 stem and a BNNeck: stages stem, block1 .. block8, pool, head.
 
@@ -70,6 +72,7 @@ def resnet18_reid(spec: Spec, *, weights: Weights, last_stride: Stride, pooling:
     )
 
 
+@from_file
 def tiny_reid(spec: Spec, *, width: Count, last_stride: Stride, pooling: Pooling) -> Backbone:
     """The stages conv1, conv2 and conv3 of `tiny`, pool, and a BNNeck over its 4 width channels."""
     trunk = tiny(spec, width=width)

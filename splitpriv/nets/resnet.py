@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from splitpriv.nets.layers import GlobalMean, Normalise, named
 from splitpriv.nets.split import Backbone
+from splitpriv.nets.start import from_file
 from splitpriv.types import Count, Spec, UserError
 
 
@@ -42,6 +43,7 @@ class BasicBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(z))
 
 
+@from_file
 def resnet20(
     spec: Spec, *, stem_kernel: Count, stem_width: Count, widths: list[Count], strides: list[Count]
 ) -> Backbone:
@@ -52,6 +54,7 @@ def resnet20(
     return _resnet20(spec, stem_kernel, stem_width, widths, strides, double=False)
 
 
+@from_file
 def resnet20_double(
     spec: Spec, *, stem_kernel: Count, stem_width: Count, widths: list[Count], strides: list[Count]
 ) -> Backbone:
@@ -67,6 +70,7 @@ def _resnet20(spec: Spec, kernel: int, stem: int, widths: list[int], strides: li
     return _resnet(spec, kernel, stem, widths, strides, blocks=3, project=False, shallow="stem", double=double)
 
 
+@from_file
 def resnet18(spec: Spec, *, width: Count) -> Backbone:
     """ResNet-18 with the 3x3 stem used on CIFAR: stages stem, block1 .. block8, head."""
     widths = [width, 2 * width, 4 * width, 8 * width]

@@ -9,9 +9,11 @@ from torch import nn
 
 from splitpriv.nets.layers import GlobalMean, Normalise, named, require_side
 from splitpriv.nets.split import Backbone
+from splitpriv.nets.start import from_file
 from splitpriv.types import Count, Spec
 
 
+@from_file
 def tiny(spec: Spec, *, width: Count) -> Backbone:
     """Three strided conv-BatchNorm-ReLU stages of width, 2 width and 4 width channels: 0.7 M multiply-adds at 32x32."""
     sizes = [spec.image[0], width, 2 * width, 4 * width]
@@ -28,6 +30,7 @@ def tiny(spec: Spec, *, width: Count) -> Backbone:
     return Backbone(stages, {"shallow": "conv1", "middle": "conv2", "deep": "conv3"})
 
 
+@from_file
 def lenet5(spec: Spec) -> Backbone:
     """LeNet-5 with ReLU and max-pooling, as Cloak uses it: 5x5 convolutions 6-16-120, then 84 and the classes.
 
@@ -47,6 +50,7 @@ def lenet5(spec: Spec) -> Backbone:
     return Backbone(stages, {"shallow": "pool1", "middle": "pool2", "deep": "conv3"})
 
 
+@from_file
 def linear(spec: Spec, *, features: Count, hidden: Count) -> Backbone:
     """z = Wx of the raw pixels, without bias or normalisation, so that H(x|z) has a closed form; then an MLP."""
     stages = {

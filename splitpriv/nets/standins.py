@@ -12,6 +12,7 @@ from torch import nn
 from splitpriv.nets.decoders import to_size
 from splitpriv.nets.layers import Normalise
 from splitpriv.nets.split import Backbone, SplitNet
+from splitpriv.nets.start import fresh
 from splitpriv.types import Shape, Spec, UserError
 
 
@@ -30,7 +31,7 @@ def cut(spec: Spec, shape: Shape, backbone: Callable[[Spec], Backbone], at: int 
         bottleneck: Mapping[str, Any] | None) -> nn.Module:  # fmt: skip
     """The edge of `backbone` cut at `at`, freshly initialised; raises UserError where its z is not of shape `shape`,
     or where nothing is left to learn."""
-    edge = SplitNet(backbone(spec), spec, at=at, bottleneck=bottleneck).edge.eval()
+    edge = SplitNet(fresh(backbone)(spec), spec, at=at, bottleneck=bottleneck).edge.eval()
     with torch.no_grad():
         actual = tuple(edge(torch.full((2, *spec.image), 0.5)).shape[1:])
     if not list(edge.parameters()):

@@ -8,11 +8,13 @@ from torch import nn
 
 from splitpriv.nets.layers import GlobalMean, Normalise, named, require_side
 from splitpriv.nets.split import Backbone
+from splitpriv.nets.start import from_file
 from splitpriv.types import Count, Rate, Spec
 
 _LAYERS: tuple[int | str, ...] = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
 
+@from_file
 def vgg11(spec: Spec, *, dropout: Rate, init: Literal["xavier", "default"]) -> Backbone:
     """VGG-11 with BatchNorm and CIFAR's 512-512 head, as in ResSFL and CEM.
 
@@ -23,6 +25,7 @@ def vgg11(spec: Spec, *, dropout: Rate, init: Literal["xavier", "default"]) -> B
     return _vgg11(spec, dropout, init, extra=0)
 
 
+@from_file
 def vgg11_double(spec: Spec, *, dropout: Rate, init: Literal["xavier", "default"], extra: Count) -> Backbone:
     """The same behind one more convolution, stage `conv0` of `extra` channels: CEM's double local layer for PATROL."""
     return _vgg11(spec, dropout, init, extra)

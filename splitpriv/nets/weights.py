@@ -8,18 +8,21 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from splitpriv.types import UserError
 
+Head = Literal["keep", "replace"]  # the last layer, where that of the file has other classes
+
 NESTS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "backbone.")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that torchvision's Inceptions have while they are trained
 REMEDY = "save the tensors alone: torch.save(net.state_dict(), FILE), or a .safetensors file"
 NAMES = 3  # shown of each kind of difference
+_RUN = re.compile(r"net\.(?:edge|cloud)\.")  # the two halves in the model of a run, as `splitpriv push` saves it
 _DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # as torchvision's DenseNets were saved
 
 
@@ -31,7 +34,7 @@ def load(net: nn.Module, file: Path, called: str, classes: int, *, replaces: boo
     Raises UserError for a file that holds no weights, or pickled code, and for weights that do not fit.
     """
     own = net.state_dict()
-    state = renamed(read(file), own)
+    state = renamed(_network(read(file)), own)
     state = {name: tensor for name, tensor in state.items() if name in own or not name.startswith(AUXILIARY)}
     head = head_of(net, classes)
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
@@ -116,6 +119,12 @@ def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         held = f"{', '.join(map(str, list(content)[:NAMES])) or 'nothing'}{', ...' if len(content) > NAMES else ''}"
     raise UserError(f"backbone.weights: {file} holds {held}, no tensors by name; {REMEDY}")
+
+
+def _network(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of the model of a run the network alone, put together again; of any other file all of it."""
+    halves = {_RUN.sub("", name): tensor for name, tensor in state.items() if _RUN.match(name)}
+    return halves or state
 
 
 def renamed(state: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from splitpriv.nets import weights
-from splitpriv.types import UserError
+from splitpriv.nets import small, start, vgg, weights
+from splitpriv.nets.split import SplitNet
+from splitpriv.store.keys import fingerprint
+from splitpriv.types import Spec, UserError
 from tests.nets import toys
 
 
@@ -142,3 +145,24 @@ def test_what_is_no_file_of_weights_is_one_message_each(tmp_path: Path) -> None:
     assert "holds a Tensor, no tensors by name" in refusal(tmp_path / "tensor.pt")
     torch.save({**saved(), "head.bias": torch.full((4,), float("nan"))}, tmp_path / "nan.pt")
     assert "NaN or infinite" in refusal(tmp_path / "nan.pt")
+
+
+def test_a_network_of_ours_starts_from_a_file_as_it_is_and_a_stand_in_for_it_does_not(tmp_path: Path) -> None:
+    spec, file = Spec((3, 32, 32), 4), tmp_path / "w.pt"
+    make = functools.partial(vgg.vgg11, dropout=0.5, init="xavier")
+    run = SplitNet(make(spec), spec, at="conv2", bottleneck=None).state_dict()
+    torch.save(wrapped("net.", run) | {"chain.mask": torch.ones(1)}, file)  # the model of a run, as it is pushed
+    again = SplitNet(make(spec, weights=str(file)), spec, at="middle", bottleneck=None)  # which xavier leaves alone
+    ours = again.state_dict()
+    assert torch.equal(ours["edge.conv1.conv.weight"], run["edge.conv1.conv.weight"])
+    assert torch.equal(ours["cloud.head.fc3.weight"], run["cloud.head.fc3.weight"])
+    assert set(again.facts) == {"weights"} and again.facts == make(spec, weights=str(file)).facts
+    stand_in = start.fresh(functools.partial(make, weights=str(file)))(spec).state_dict()
+    assert not torch.equal(stand_in["conv1.conv.weight"], run["edge.conv1.conv.weight"])
+    with pytest.raises(UserError, match=r"^backbone.weights: .*does not fit tiny: .*another architecture"):
+        small.tiny(spec, width=4, weights=str(file))
+    with pytest.raises(UserError, match=r"has 4 classes, and the data set has 5; backbone.head=replace"):
+        make(Spec((3, 32, 32), 5), weights=str(file))
+    assert len(make(Spec((3, 32, 32), 5), weights=str(file), head="replace").head.fc3.weight) == 5
+    neutral = {"_target_": "splitpriv.nets.small.tiny", "width": 4}
+    assert fingerprint(b=neutral) == fingerprint(b={**neutral, "weights": None, "head": "keep"})
