@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def last_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(kept.values()), list(twice.values())
 
 
+@functools.lru_cache(maxsize=4096)  # the points of a sweep share nearly all words
 def parse(word: str, sweep: bool = False) -> tuple[Override | None, str]:
     """One override, or None and why it cannot be meant; several values are for a `sweep` alone."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -106,16 +106,40 @@ def prepare(jobs: Sequence[Sequence[str]]) -> list[Point]:
     shared = set(jobs[0]).intersection(*jobs)
     points: list[Point] = []
     problems: dict[str, list[str]] = {}
+    alike: dict[tuple[str, ...], Any] = {}
     for job in jobs:
         swept = tuple(word for word in job if word not in shared)
+        seeds, rest = _seeds(job)
         try:
-            points.append(Point(tuple(job), swept, known.planned(job)))
+            first: Any = alike.get(rest) if seeds else None
+            again = hasattr(first, "reseeded")  # built here, not recalled
+            planned = first.reseeded(**{**_drawn(first.cfg), **seeds}) if again else known.planned(job)
+            alike.setdefault(rest, planned)
+            points.append(Point(tuple(job), swept, planned))
         except UserError as error:
             for problem in error.problems:
                 problems.setdefault(problem, []).append(" ".join(swept))
     if problems:
         raise UserError(*(p if len(at) == len(jobs) else f"{p} [{at[0]}]" for p, at in problems.items()))
     return points
+
+
+def _seeds(job: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The seeds that a point names, where they are plain numbers, and its other words: on seeds no part depends."""
+    named = {w.partition("=")[0]: w.partition("=")[2] for w in job if _is_seed(w)}
+    plain = all(value.isdecimal() and len(value) < 9 for value in named.values())
+    if not plain or any("${" in word for word in job):
+        return {}, tuple(job)
+    rest = tuple(w for w in job if not _is_seed(w))
+    return {name: int(value) for name, value in named.items()}, rest
+
+
+def _is_seed(word: str) -> bool:
+    return word.startswith(("seed=", "attack_seed="))
+
+
+def _drawn(cfg: config.Config) -> dict[str, int]:
+    return {name: cfg[name] for name in ("seed", "attack_seed")}
 
 
 def checked(words: Sequence[str]) -> tuple[list[Point], list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -107,6 +108,7 @@ def _place(cfg: Config) -> Path:
     return cache / f"plans-{_code()}" / f"{_digest(told)}.json"
 
 
+@functools.cache
 def _code() -> str:
     package = Path(splitpriv.__file__).parent
     files = [(str(p.relative_to(package)), p.stat().st_size, p.stat().st_mtime_ns) for p in package.rglob("*.py")]
