@@ -38,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
         rows = columns.ordered(rows, args.sort, args.reverse)
     if args.format == "table":
         if not rows:
-            print(plain.line(f"no finished run under {selection.store.root}; make one with: splitpriv run"))
+            told = "loosen --where" if args.where or args.sweep else "make one with: splitpriv run"
+            print(
+                plain.line(f"no finished run {'fits ' if 'loosen' in told else ''}under {selection.store.root}; {told}")
+            )
         elif by:
             from splitpriv.report import groups
 

@@ -15,6 +15,7 @@ from splitpriv.measure.flags import Flag, flags_of, raised
 from splitpriv.store import Row
 
 State = Literal["sound", "doubtful", "void"]
+MOST = 0.7  # of the images that a share for testing should take: the rest has to train the network
 VICTIMS = 100  # fewer say little about images that were not attacked
 Z = 1.96  # standard errors of a 95 % interval
 FAR = 0.5  # of a reference: a network below it has not learnt its task
@@ -54,11 +55,19 @@ def _size(row: Row) -> Iterator[Flag]:
     if protocol == "smoke":
         yield raised("smoke")
     if victims < VICTIMS:
-        limit = row.get("protocol.limit.victims")
-        more = f" protocol.limit.victims={VICTIMS}" if limit is not None and limit < VICTIMS else ""
-        yield raised("few", count=victims, more=f"protocol.attacked={VICTIMS}{more}")
+        yield raised("few", count=victims, more=_more(row, victims))
     if "verdict" not in row and not official(protocol, bool(row.get("protocol.overlap"))):
         yield raised("allowed")
+
+
+def _more(row: Row, victims: int) -> str:
+    """What brings enough victims: the protocol's numbers, or a larger share where all that there are were attacked."""
+    limit, share = row.get("protocol.limit.victims"), row.get("dataset.test_share")
+    limited = limit is not None and limit < VICTIMS
+    if limited or (row.get("protocol.attacked") or 0) < VICTIMS:
+        return f"protocol.attacked={VICTIMS}" + (f" protocol.limit.victims={VICTIMS}" if limited else "")
+    wanted = math.ceil(100 * (share or 1) * VICTIMS / max(victims, 1)) / 100
+    return f"dataset.test_share={wanted}" if share and wanted <= MOST else ""
 
 
 def _utility(row: Row) -> Iterator[Flag]:

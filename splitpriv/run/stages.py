@@ -117,7 +117,7 @@ def utility(run: Run, home: Path) -> None:
     with blame("measure.audit"):
         audited = audit.facts(model, run.splits, spec) if audit else {}
     curves = [note for key in run.plan.fits for note in read_json(run.store.home("fit", key) / "curve.json")]
-    pulls = {n: d.pull(run.cfg["optim"]["batch"], [note["lr"] for note in curves]) for n, d in model.defenses()}
+    pulls = {n: d.pull(run.parts.optim.batch, [note["lr"] for note in curves]) for n, d in model.defenses()}
     channel = first_noise(model)  # what comes after it can only make reconstruction harder
     least = run.parts.dataset.least_error(Path(run.cfg["paths"]["data"]), *channel) if channel else {}
     looked = oddities(model, run.splits["train"].x(slice(0, LOOKED_AT)))

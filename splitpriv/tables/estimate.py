@@ -65,6 +65,9 @@ def _stages(prepared: Prepared, stages: Sequence[Stage], timer: Timer) -> Iterat
         if stage.kind == "attack":
             yield _attack_seconds(cfg, stage.name, sizes, shared, timer)
     if any(stage.kind == "fit" for stage in stages):
+        if not _epochs(prepared):
+            yield 0.0
+            return
         chain = "+".join(cfg["defense"]) or "none"
         same = {
             "defense": [*cfg["defense"].items()],
@@ -176,7 +179,8 @@ def _attack_rates(cfg: Config, name: str) -> dict[str, float]:
     from splitpriv.run import stages
 
     cfg = copy.deepcopy(cfg)
-    cfg["optim"] |= {"epochs": 1, "batch": min(BATCH, cfg["optim"]["batch"])}
+    if "batch" in cfg["optim"]:  # something is trained
+        cfg["optim"] |= {"epochs": 1, "batch": min(BATCH, cfg["optim"]["batch"])}
     lengths = dict.fromkeys(_lengths(cfg["attack"][name]), 1)
     node = cfg["attack"][name]
 

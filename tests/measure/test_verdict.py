@@ -34,6 +34,8 @@ def test_a_row_without_doubts_is_sound() -> None:
         ({"victims": 99}, "few", "protocol.attacked=100"),
         ({"victims": 16, "protocol.limit.victims": 64}, "few",
          "protocol.attacked=100 protocol.limit.victims=100"),
+        ({"victims": 30, "protocol.attacked": 1000, "dataset.test_share": 0.2}, "few", "dataset.test_share=0.67"),
+        ({"victims": 12, "protocol.attacked": 1000, "dataset.test_share": 0.2}, "few", ""),  # too few images in all
         ({"utility/accuracy": 0.11}, "chance", "optim.epochs=16"),
         ({"utility/accuracy": 0.29}, "far", "optim.epochs=16"),
         ({"dataset": "images", "chance/accuracy": 0.7, "utility/accuracy": 0.71}, "chance", "optim.epochs=16"),

@@ -112,8 +112,10 @@ def test_own_weights_are_evaluated_as_they_are(own: Path, tmp_path: Path) -> Non
         "split.at=body",
         f"backbone.weights={file}",
         "optim=none",
+        "defense=[noise]",
         *(w for w in TINT if not w.startswith(("backbone.", "optim.", "split."))),
     )
+    from splitpriv.run import stages
     from splitpriv.run.context import Run
     from splitpriv.store import Store
 
@@ -122,6 +124,8 @@ def test_own_weights_are_evaluated_as_they_are(own: Path, tmp_path: Path) -> Non
     kept = torch.load(file)
     state = run.model.net.state_dict()
     assert all(torch.equal(state[next(k for k in state if k.endswith(f"net.{name}"))], t) for name, t in kept.items())
+    stages.utility(run, tmp_path)  # a chain, which nothing trained
+    assert "utility/accuracy" in (tmp_path / "facts.json").read_text()
 
 
 def test_the_cuts_are_printed_and_drawn(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
