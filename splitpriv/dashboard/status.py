@@ -99,7 +99,8 @@ def sweep(home: Path) -> dict[str, Any]:
         for key in ("overrides", "problems"):
             if key in point:
                 point[key] = [str(text) for text in _list(point[key])]
-    return {**about, "name": home.name, "begun": begun, "alive": alive, "points": points}
+    front = [trial for trial in sweeping.front(home) if isinstance(trial, dict)]  # of a search alone
+    return {**about, "name": home.name, "begun": begun, "alive": alive, "points": points, "front": front}
 
 
 def _point(home: Path, alive: bool) -> dict[str, Any]:

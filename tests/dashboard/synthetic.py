@@ -113,7 +113,7 @@ def inferred(store: Store, row: Row) -> Row:
 
 
 def trouble(store: Store) -> None:
-    """A failed stage, an interrupted one, a sweep with a failed point and a table; their text would like to be HTML."""
+    """A failed stage, an interrupted one, a search with a failed point, a table; their text would like to be HTML."""
     failed = store.home("attack", "badbadbadbadbad0")
     failed.mkdir(parents=True)
     (failed / "failed").write_text(TRACEBACK)
@@ -126,7 +126,11 @@ def trouble(store: Store) -> None:
         (sweep / str(i) / "lock").touch()
     points = [{"overrides": ["+setting=demo", f"seed={i}"]} for i in range(3)]
     command = "splitpriv run -m +setting=demo seed=0,1,2"
-    (sweep / "points.json").write_text(json.dumps({"command": command, "points": points}))
+    aims = {"utility/accuracy": "maximize", "privacy/worst/mse": "maximize"}
+    (sweep / "points.json").write_text(json.dumps({"command": command, "points": points, "objective": aims}))
+    best = [{"trial": i, "key": row["key"], "params": {NASTY: str(i)}, **{aim: row[aim] for aim in aims}}
+            for i, row in enumerate(store.rows()[:2])]  # fmt: skip
+    (sweep / "front.json").write_text(json.dumps(best))
     failed = {"overrides": points[1]["overrides"], "problems": TRACEBACK.splitlines()}
     (sweep / "1" / "failed.json").write_text(json.dumps(failed))
     table = store.root / "multirun" / "2026-01-01_03-04-05_99999999_some_table"

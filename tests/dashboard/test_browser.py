@@ -240,10 +240,14 @@ def test_status_tables_and_themes(tab: Any, address: str) -> None:
     assert tab.locator("text=after 1 epoch").count() == 1
     newest, table = tab.locator(".sweep").all()
     assert newest.locator(".points li").all_inner_texts()[2].split() == ["·", "not", "started", "seed=2"]
+    assert newest.locator(".search .plot .point").count() == 4 and table.locator(".search").count() == 0
+    assert f"{synthetic.NASTY}=1" in newest.locator(".search tbody").inner_text()
     assert "some_table · lite" in table.locator("summary").inner_text()
     table.locator("summary").click()
     told = table.locator(".points li").first.inner_text()
     assert " ".join(told.split()) == f"✓ done row {synthetic.NASTY} strict, seed 0"
+    newest.get_by_role("button", name="Show 2 runs on the overview").click()
+    assert badge(tab) == 2
     tab.keyboard.press("5")
     assert tab.locator("h1").inner_text() == "Table <1>"
     assert tab.locator("table.paper th[scope=row]").inner_text() == "<b>cem</b>"

@@ -88,6 +88,17 @@ def test_sweeps_that_left_no_plan_are_shown(tmp_path: Path) -> None:
     assert sweep["points"] == [{"number": 0, "state": "failed", "problems": ["[seed=0] too bad"]}]
 
 
+def test_a_search_tells_its_front(tmp_path: Path) -> None:
+    home = tmp_path / f"{LATE}_1_tune"
+    home.mkdir()
+    (home / "points.json").write_text(json.dumps({"objective": {"utility/accuracy": "maximize"}, "points": []}))
+    assert status.sweep(home)["front"] == []
+    trial = {"trial": 0, "key": "abc", "params": {"defense.noise.sigma": "0.1"}, "utility/accuracy": 0.5}
+    (home / "front.json").write_text(json.dumps([trial, "broken"]))
+    (sweep,) = status.sweeps(tmp_path)
+    assert (sweep["front"], sweep["objective"]) == ([trial], {"utility/accuracy": "maximize"})
+
+
 def test_a_sweep_is_followed_point_by_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLITPRIV_OUTPUTS", str(tmp_path))
     seen: list[list[str]] = []

@@ -118,6 +118,40 @@ def test_parallel_processes_give_the_same_rows(tmp_path: Path) -> None:
     assert len(parallel) == 2
 
 
+COUNTED = """
+import os, time
+from pathlib import Path
+import torch
+
+HERE = Path(__file__).parent
+(HERE / f"{os.getpid()}.pid").touch()
+
+
+class Counted(torch.optim.SGD):
+    def __init__(self, params, lr, momentum, weight_decay, nesterov):
+        super().__init__(params, lr, momentum, 0, weight_decay, nesterov)
+        with (HERE / "trained").open("a") as file:
+            file.write(f"{os.getpid()}\\n")
+        end = time.monotonic() + 60  # as long as the other worker needs to come and ask for the same
+        while len(list(HERE.glob("*.pid"))) < 3 and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(2)
+"""
+
+
+@pytest.mark.slow
+def test_two_workers_who_need_one_undefended_twin_train_it_once(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    (tmp_path / "counted").mkdir()
+    (tmp_path / "counted" / "__init__.py").write_text(COUNTED)
+    words = (f"plugins=[{tmp_path / 'counted'}]", "optim.optimizer._target_=counted.Counted", "defense=[none]",
+             "attack_seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # fmt: skip
+    assert cli.main(["run", "-m", *BASE, *words]) == 0
+    assert len(rows()) == 3
+    assert len(list((tmp_path / "counted").glob("*.pid"))) == 3  # this process and two workers
+    assert len((tmp_path / "counted" / "trained").read_text().splitlines()) == 1
+
+
 FOLDERS = ("hydra.sweep.subdir=a/${hydra.job.num}", "hydra.job.chdir=true", "hydra.output_subdir=.hydra")
 
 

@@ -37,11 +37,34 @@ function PointName({ point, shared }) {
 }
 
 function Sweep({ sweep, open }) {
-  const shared = new Set(sweep.points.length > 1 ? (sweep.points[0].overrides || []).filter((word) => sweep.points.every((p) => p.overrides?.includes(word))) : []);
   const counts = Object.fromEntries(Object.keys(SIGN).map((state) => [state, sweep.points.filter((p) => p.state === state).length]).filter(([, n]) => n));
+  const [shown, unfold] = useState(open || sweep.alive || Boolean(counts.failed));
+  const shared = new Set(sweep.points.length > 1 ? (sweep.points[0].overrides || []).filter((word) => sweep.points.every((p) => p.overrides?.includes(word))) : []);
   const name = sweep.table ? `${sweep.table} · ${sweep.scale}` : "";
-  return html`<details class="sweep" open=${open || sweep.alive || Boolean(counts.failed)}><summary><b>${sweep.begun}</b> ${name ? html`<b class="tag">${name}</b> ` : ""}${sweep.alive && !counts.running ? html`<${State} state="running" />` : ""} ${Object.entries(counts).map(([k, n]) => html`<${State} key=${k} state=${k} n=${n} /> `)}
+  return html`<details class="sweep" open=${shown} onToggle=${(e) => unfold(e.currentTarget.open)}><summary><b>${sweep.begun}</b> ${name ? html`<b class="tag">${name}</b> ` : ""}${sweep.alive && !counts.running ? html`<${State} state="running" />` : ""} ${Object.entries(counts).map(([k, n]) => html`<${State} key=${k} state=${k} n=${n} /> `)}
     <${Bar} counts=${counts} /></summary>${sweep.command ? html`<p class="mono small">${sweep.command}</p>` : ""}
+    ${shown && sweep.front.length ? html`<${Search} sweep=${sweep} />` : ""}
     <ol class="points" start="0">${sweep.points.map((p) => html`<li key=${p.number}><${State} state=${p.state} /> <${PointName} point=${p} shared=${shared} /> ${p.key && BY_KEY.get(p.key) ? html`<${RunLink} run=${BY_KEY.get(p.key)}>open</${RunLink}>` : ""}
       ${p.problems ? html`<pre tabindex="0">${p.problems.join("\n")}</pre>` : ""}</li>`)}</ol></details>`;
+}
+
+/** What a search has found: its trials over the first two columns that it optimises, and the best of them. */
+function Search({ sweep }) {
+  const columns = Object.keys(sweep.objective || {}).filter((column) => sweep.front.every((trial) => isNumber(trial[column])));
+  if (!columns.length) return "";
+  const [x, y] = columns;
+  const best = [...sweep.front].sort((a, b) => a[x] - b[x]);
+  const settings = (trial) => Object.entries(trial.params || {}).map(([key, value]) => `${key}=${value}`).join(" ");
+  const keys = unique([...best.map((trial) => trial.key), ...sweep.points.map((p) => p.key)]).filter((key) => BY_KEY.has(key));
+  const tried = keys.map((key) => BY_KEY.get(key).row).filter((row) => isNumber(row[x]) && isNumber(row[y]));
+  const axis = (column) => ({ title: { text: inert(`${labelOf(column, false)}, ${sweep.objective[column]}`) }, tickformat: metricOf(column).digits === "%" ? ".1%" : undefined });
+  const traces = [
+    { type: "scatter", mode: "markers", x: tried.map((row) => row[x]), y: tried.map((row) => row[y]), hovertext: tried.map((row) => inert(row.key)), hoverinfo: "text", marker: { color: css("--faint"), size: 8, symbol: "circle-open" } },
+    { type: "scatter", mode: "lines+markers", x: best.map((trial) => trial[x]), y: best.map((trial) => trial[y]), hovertext: best.map((trial) => inert(settings(trial))), hoverinfo: "text", line: { color: PALETTE[0], width: 1.5, dash: "dot" }, marker: { color: PALETTE[0], size: 11 } },
+  ];
+  return html`<div class="search"><h3>${y ? "Front" : "Best"} <span class="faint small">of ${plural(sweep.points.length, "trial")} of this command; the dotted line joins what no trial beats in all ${plural(columns.length, "number")}</span></h3>
+    ${y ? html`<${Plot} traces=${traces} layout=${{ xaxis: axis(x), yaxis: axis(y), hovermode: "closest" }} height=${260} label=${`${labelOf(y)} against ${labelOf(x)} of ${plural(tried.length, "trial")}; the table below holds the front`} stamp=${[keys.join(), JSON.stringify(best), isDark()].join()} />` : ""}
+    <div class="scroll"><table class="data"><thead><tr><th>settings</th>${columns.map((c) => html`<th class="n" key=${c}>${labelOf(c)}</th>`)}<th>run</th></tr></thead>
+    <tbody>${best.map((trial) => html`<tr key=${trial.trial}><td class="mono small">${settings(trial)}</td>${columns.map((c) => html`<td class="n" key=${c}>${show(trial[c], c)}</td>`)}<td>${BY_KEY.has(trial.key) ? html`<${RunLink} run=${BY_KEY.get(trial.key)}>open</${RunLink}>` : ""}</td></tr>`)}</tbody></table></div>
+    ${keys.length ? html`<p><button onClick=${() => choose({ brushed: keys, page: "overview" }, true)}>Show ${plural(keys.length, "run")} on the overview</button></p>` : ""}</div>`;
 }
