@@ -43,13 +43,13 @@ function Sweep({ sweep, open }) {
   const name = sweep.table ? `${sweep.table} · ${sweep.scale}` : "";
   return html`<details class="sweep" open=${shown} onToggle=${(e) => unfold(e.currentTarget.open)}><summary><b>${sweep.begun}</b> ${name ? html`<b class="tag">${name}</b> ` : ""}${sweep.alive && !counts.running ? html`<${State} state="running" />` : ""} ${Object.entries(counts).map(([k, n]) => html`<${State} key=${k} state=${k} n=${n} /> `)}
     <${Bar} counts=${counts} /></summary>${sweep.command ? html`<p class="mono small">${sweep.command}</p>` : ""}
-    ${shown && sweep.front.length ? html`<${Search} sweep=${sweep} />` : ""}
+    ${shown && sweep.front.length ? html`<${Found} sweep=${sweep} />` : ""}
     <ol class="points" start="0">${sweep.points.map((p) => html`<li key=${p.number}><${State} state=${p.state} /> <${PointName} point=${p} shared=${shared} /> ${p.key && BY_KEY.get(p.key) ? html`<${RunLink} run=${BY_KEY.get(p.key)}>open</${RunLink}>` : ""}
       ${p.problems ? html`<pre tabindex="0">${p.problems.join("\n")}</pre>` : ""}</li>`)}</ol></details>`;
 }
 
 /** What a search has found: its trials over the first two columns that it optimises, and the best of them. */
-function Search({ sweep }) {
+function Found({ sweep }) {
   const columns = Object.keys(sweep.objective || {}).filter((column) => sweep.front.every((trial) => isNumber(trial[column])));
   if (!columns.length) return "";
   const [x, y] = columns;
