@@ -240,7 +240,7 @@ def test_status_tables_and_themes(tab: Any, address: str) -> None:
     assert tab.locator("text=after 1 epoch").count() == 1
     newest, table = tab.locator(".sweep").all()
     assert newest.locator(".points li").all_inner_texts()[2].split() == ["·", "not", "started", "seed=2"]
-    assert newest.locator(".search .plot .point").count() == 4 and table.locator(".search").count() == 0
+    assert newest.locator(".search .plot .point").count() == 2 and table.locator(".search").count() == 0
     assert f"{synthetic.NASTY}=1" in newest.locator(".search tbody").inner_text()
     assert "some_table · lite" in table.locator("summary").inner_text()
     table.locator("summary").click()

@@ -56,15 +56,15 @@ function Found({ sweep }) {
   const best = [...sweep.front].sort((a, b) => a[x] - b[x]);
   const settings = (trial) => Object.entries(trial.params || {}).map(([key, value]) => `${key}=${value}`).join(" ");
   const keys = unique([...best.map((trial) => trial.key), ...sweep.points.map((p) => p.key)]).filter((key) => BY_KEY.has(key));
-  const tried = keys.map((key) => BY_KEY.get(key).row).filter((row) => isNumber(row[x]) && isNumber(row[y]));
+  const tried = keys.map((key) => BY_KEY.get(key).row).filter((row) => !best.some((trial) => trial.key === row.key) && isNumber(row[x]) && isNumber(row[y]));
   const axis = (column) => ({ title: { text: inert(`${labelOf(column, false)}, ${sweep.objective[column]}`) }, tickformat: metricOf(column).digits === "%" ? ".1%" : undefined });
   const traces = [
     { type: "scatter", mode: "markers", x: tried.map((row) => row[x]), y: tried.map((row) => row[y]), hovertext: tried.map((row) => inert(row.key)), hoverinfo: "text", marker: { color: css("--faint"), size: 8, symbol: "circle-open" } },
-    { type: "scatter", mode: "lines+markers", x: best.map((trial) => trial[x]), y: best.map((trial) => trial[y]), hovertext: best.map((trial) => inert(settings(trial))), hoverinfo: "text", line: { color: PALETTE[0], width: 1.5, dash: "dot" }, marker: { color: PALETTE[0], size: 11 } },
+    { type: "scatter", mode: "lines+markers", x: best.map((trial) => trial[x]), y: best.map((trial) => trial[y]), hovertext: best.map((trial) => inert(settings(trial))), hoverinfo: "text", line: { color: PALETTE[0], width: 1.5, dash: "dot" }, marker: { color: PALETTE[0], size: 11, symbol: best.map((trial) => (BY_KEY.get(trial.key)?.row.verdict === "sound" ? "circle" : "circle-open")) } },
   ];
-  return html`<div class="search"><h3>${y ? "Front" : "Best"} <span class="faint small">of ${plural(sweep.points.length, "trial")} of this command; the dotted line joins what no trial beats in all ${plural(columns.length, "number")}</span></h3>
-    ${y ? html`<${Plot} traces=${traces} layout=${{ xaxis: axis(x), yaxis: axis(y), hovermode: "closest" }} height=${260} label=${`${labelOf(y)} against ${labelOf(x)} of ${plural(tried.length, "trial")}; the table below holds the front`} stamp=${[keys.join(), JSON.stringify(best), isDark()].join()} />` : ""}
-    <div class="scroll"><table class="data"><thead><tr><th>settings</th>${columns.map((c) => html`<th class="n" key=${c}>${labelOf(c)}</th>`)}<th>run</th></tr></thead>
-    <tbody>${best.map((trial) => html`<tr key=${trial.trial}><td class="mono small">${settings(trial)}</td>${columns.map((c) => html`<td class="n" key=${c}>${show(trial[c], c)}</td>`)}<td>${BY_KEY.has(trial.key) ? html`<${RunLink} run=${BY_KEY.get(trial.key)}>open</${RunLink}>` : ""}</td></tr>`)}</tbody></table></div>
+  return html`<div class="search"><h3>${y ? "Front" : "Best"} <span class="faint small">of ${plural(sweep.points.length, "trial")} of this command${y ? "; the dotted line joins what no trial beats in every number; hollow: doubtful, or void" : ""}</span></h3>
+    ${y ? html`<${Plot} traces=${traces} layout=${{ xaxis: axis(x), yaxis: axis(y), hovermode: "closest" }} height=${260} label=${`${labelOf(y)} against ${labelOf(x)} of ${plural(keys.length, "trial")}; the table below holds the front`} stamp=${[keys.join(), JSON.stringify(best), isDark()].join()} />` : ""}
+    <div class="scroll"><table class="data"><thead><tr><th>settings</th>${columns.map((c) => html`<th class="n" key=${c}>${labelOf(c)}</th>`)}<th>verdict</th><th>run</th></tr></thead>
+    <tbody>${best.map((trial) => html`<tr key=${trial.trial}><td class="mono small">${settings(trial)}</td>${columns.map((c) => html`<td class="n" key=${c}>${show(trial[c], c)}</td>`)}<td>${BY_KEY.get(trial.key)?.row.verdict ?? ""}</td><td>${BY_KEY.has(trial.key) ? html`<${RunLink} run=${BY_KEY.get(trial.key)}>open</${RunLink}>` : ""}</td></tr>`)}</tbody></table></div>
     ${keys.length ? html`<p><button onClick=${() => choose({ brushed: keys, page: "overview" }, true)}>Show ${plural(keys.length, "run")} on the overview</button></p>` : ""}</div>`;
 }
