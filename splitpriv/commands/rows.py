@@ -38,10 +38,8 @@ def run(args: argparse.Namespace) -> int:
         rows = columns.ordered(rows, args.sort, args.reverse)
     if args.format == "table":
         if not rows:
-            told = "loosen --where" if args.where or args.sweep else "make one with: splitpriv run"
-            print(
-                plain.line(f"no finished run {'fits ' if 'loosen' in told else ''}under {selection.store.root}; {told}")
-            )
+            told = " fits; loosen --where" if args.where or args.sweep else "; make one with: splitpriv run"
+            print(plain.line(f"no finished run under {selection.store.root}{told}"))
         elif by:
             from splitpriv.report import groups
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import secrets
 import warnings
 from collections.abc import Callable, Iterator
@@ -68,10 +69,17 @@ def write(name: str, half: Any, shape: Shape, path: Path, what: str) -> tuple[bo
     except OSError:
         raise
     except Exception as error:  # of many kinds: operations, types or shapes that a format lacks
-        told = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise UserError(f"export --format {name}: the {what} has an operation that it cannot express "
-                        f"({told[-1].strip()[:160]}); choose another format") from error  # fmt: skip
+                        f"({_operation(error)}); choose another format") from error  # fmt: skip
     return free, random
+
+
+def _operation(error: BaseException) -> str:
+    """The operation that an exporter lacks, or else the last line of what it says."""
+    if missing := re.search(r"\baten\.\w+", str(error)):
+        return missing[0]
+    told = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return told[-1][:160] if told else type(error).__name__
 
 
 def _write_torch(program: Any, path: Path) -> None:

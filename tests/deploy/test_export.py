@@ -190,3 +190,9 @@ def test_the_command_exports_and_measures(form: str, shelf: Shelf, tmp_path: Pat
     assert not np.array_equal(first, second)  # two sessions of a process do not draw the same
     assert facts["edge"]["latency_ms"] > 0 and facts["edge"]["peak_bytes"] >= 0 and facts["edge"]["bytes"] > 1000
     assert "drawn as the model draws" in capsys.readouterr().out
+
+
+def test_a_refusal_names_the_operation_that_a_format_lacks() -> None:
+    told = "Next steps:\nNo ONNX function found for <OpOverload(op='aten.randperm', overload='default')>.\n(above)"
+    assert formats._operation(RuntimeError(told)) == "aten.randperm"
+    assert formats._operation(RuntimeError("first\n the shape \n\n")) == "the shape" and formats._operation(KeyError())
