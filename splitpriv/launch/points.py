@@ -113,7 +113,8 @@ def prepare(jobs: Sequence[Sequence[str]]) -> list[Point]:
         try:
             first: Any = alike.get(rest) if seeds else None
             again = hasattr(first, "reseeded")  # built here, not recalled
-            planned = first.reseeded(**{**_drawn(first.cfg), **seeds}) if again else known.planned(job)
+            seeds = {**_drawn(first.cfg), **seeds} if again else seeds
+            planned = known.remembered(first.reseeded(**seeds)) if again else known.planned(job)
             alike.setdefault(rest, planned)
             points.append(Point(tuple(job), swept, planned))
         except UserError as error:

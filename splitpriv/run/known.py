@@ -44,7 +44,7 @@ def planned(words: Sequence[str]) -> Planned:
             return of(config.compose(words))
     from splitpriv.run.prepare import from_overrides
 
-    return _remembered(from_overrides(words))
+    return remembered(from_overrides(words))
 
 
 def of(cfg: Config) -> Planned:
@@ -53,7 +53,7 @@ def of(cfg: Config) -> Planned:
         return Planned(cfg, plan)
     from splitpriv.run.prepare import prepare
 
-    return _remembered(prepare(cfg))
+    return remembered(prepare(cfg))
 
 
 def _recalled(cfg: Config) -> Plan | None:
@@ -67,7 +67,8 @@ def _recalled(cfg: Config) -> Plan | None:
         return None
 
 
-def _remembered(prepared: Prepared) -> Prepared:
+def remembered(prepared: Prepared) -> Prepared:
+    """The same, its plan kept for the next process where nothing but the config decides on it."""
     if _is_told_by_config(prepared):
         with contextlib.suppress(OSError, RuntimeError):  # no home, or no room in it: it is checked again then
             place = _place(prepared.cfg)
