@@ -114,6 +114,7 @@ def bind(node: Mapping[str, Any], where: str, problems: list[str], kind: Any = N
             if by_place and not str(target.__module__).startswith(TRUSTED)
             else f"{where}.{key}: {target.__name__} has no such setting; {nearest(key, sorted(expected))}"
         )
+    given = {**getattr(target, "added", {}), **given}  # a node of before goes on meaning what it meant
     for key, parameter in expected.items():
         if key not in given and parameter.default is parameter.empty:
             problems.append(f"{where}.{key}: is missing; {target.__name__} needs it")
