@@ -173,7 +173,7 @@ def takes_a_raw_image(cfg: Config) -> None:
 
 def takes_a_flat_feature(cfg: Config) -> None:
     """It works where z is a vector."""
-    node = {"_target_": "splitpriv.nets.small.lenet5"}
+    node = {"_target_": "splitpriv.nets.small.lenet5", "weights": None, "head": "keep"}
     target = model({**cfg, "backbone": node, "split": {"at": "fc1", "bottleneck": None}}, 28)
     data = images(28)
     require(target.shape == (84,), f"of a vector (84,) it makes a release {target.shape}")
