@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def member(target: str, where: str) -> Any:
     _load(plugin)
     module, _, name = target.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        with _from_source():
+            return getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:
         lost = isinstance(error, ModuleNotFoundError | AttributeError) and not _line(error, plugin)
         raise UserError(
@@ -116,6 +118,17 @@ def digest(name: str) -> str | None:
     return _loaded[plugin.name][1]
 
 
+@contextlib.contextmanager
+def _from_source() -> Iterator[None]:
+    """Imports that leave no bytecode: Python would take it for that of a file rewritten within the same second."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def _load(plugin: Plugin) -> None:
     """Import a plug-in, and once more where its source has changed since."""
     if plugin.name in _fresh:
@@ -131,7 +144,8 @@ def _load(plugin: Plugin) -> None:
         if _Finder not in sys.meta_path:
             sys.meta_path.append(_Finder)
         try:
-            importlib.import_module(plugin.name)
+            with _from_source():
+                importlib.import_module(plugin.name)
         except (Exception, SystemExit) as error:
             sys.modules.pop(plugin.name, None)
             raise UserError(f"plugins: {_failed(error, plugin)}") from error
