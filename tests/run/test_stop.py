@@ -34,6 +34,8 @@ def foreground() -> Iterator[None]:
 def test_each_signal_raises_at_once_and_only_within_the_block(name: str) -> None:
     number = signal.Signals[name]
     before = signal.getsignal(number)
+    if before is signal.SIG_IGN:
+        pytest.skip("whoever started the tests ignores it, as nohup does")
     with pytest.raises(stop.Stopped) as asked, stop.signals():
         signal.raise_signal(number)
     assert (asked.value.name, asked.value.code) == (name, 128 + number)
