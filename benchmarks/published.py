@@ -113,6 +113,8 @@ def loops(quick: bool) -> Iterator[Result]:
 
     def ours() -> None:
         module = fresh(bench)
+        module.model.channels_last = True  # as `runtime` has it unless told otherwise
+        module.model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for epoch in range(epochs):
             module.epoch = epoch
             order = module.batches()
