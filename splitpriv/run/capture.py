@@ -5,7 +5,7 @@ A small network's step is bound by launching: at batch 128 some hundred operatio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -23,8 +23,12 @@ class Captured:
     they are. Random numbers are those of steps that run as they are: a graph draws from torch's generator.
     """
 
-    def __init__(self, step: Step, device: torch.device, steady: bool) -> None:
+    def __init__(self, step: Step, device: torch.device, steady: bool,
+                 optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:  # fmt: skip
         self.step, self.on = step, steady and device.type == "cuda"
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            if self.on and "capturable" in group:  # Adam's count of steps, which is a host's number otherwise
+                group["capturable"] = True
         self.begin()
 
     def begin(self) -> None:

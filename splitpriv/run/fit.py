@@ -88,7 +88,7 @@ class SplitFit(pl.LightningModule):
         if monitor is not None:
             self.own["monitor"] = monitor.optimizer()
         steady = all(d.steady for _, d in model.defenses())
-        self.captured = Captured(self.step, job.train.y.device, job.capture and steady)
+        self.captured = Captured(self.step, job.train.y.device, job.capture and steady, [self.main, *self.own.values()])
 
     # ---- what learns ----
 

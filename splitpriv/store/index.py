@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,10 @@ class Index:
             return known
         try:
             with contextlib.closing(self._open("ro")) as base:
-                for name, stamp, text in base.execute("select name, stamp, text from rows"):
-                    known[name] = json.loads(text) if stamps.get(name) == stamp else None
-        except (sqlite3.Error, ValueError, TypeError):
+                for name, stamp, check, text in base.execute("select name, stamp, crc, text from checked"):
+                    whole = stamps.get(name) == stamp and zlib.crc32(text.encode()) == check
+                    known[name] = json.loads(text) if whole else None  # SQLite itself notices no flipped bit
+        except (sqlite3.Error, ValueError, TypeError, AttributeError):
             self._begin_anew()
             return {}
         return known
@@ -42,10 +44,13 @@ class Index:
         """Keep rows by name with the stamps of their files, forget those that are gone; in vain where that fails."""
         try:
             with contextlib.closing(self._open("rwc")) as base, base:
-                base.execute("create table if not exists rows (name text primary key, stamp text, text text)")
-                base.executemany("delete from rows where name = ?", [(name,) for name in gone])
-                lines = [(name, stamp, json.dumps(row)) for name, stamp, row in rows]
-                base.executemany("insert or replace into rows values (?, ?, ?)", lines)
+                base.execute(
+                    "create table if not exists checked (name text primary key, stamp text, crc integer, text text)"
+                )
+                base.executemany("delete from checked where name = ?", [(name,) for name in gone])
+                texts = [(name, stamp, json.dumps(row)) for name, stamp, row in rows]
+                lines = [(name, stamp, zlib.crc32(text.encode()), text) for name, stamp, text in texts]
+                base.executemany("insert or replace into checked values (?, ?, ?, ?)", lines)
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError):  # no lock, no space, no right to write: another time
                 self._begin_anew()

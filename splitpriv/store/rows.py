@@ -51,8 +51,9 @@ def read(folder: Path, anew: bool = False) -> tuple[list[Row], dict[str, str]]:
             continue
         except ValueError as error:
             wrong[name] = str(error)
-    if known and (fresh or kept.keys() > set(names)):
-        known.write(fresh, kept.keys() - set(names))
+    gone = kept.keys() - set(names)
+    if known and (fresh or gone):
+        known.write(fresh, gone)
     return [each for *_, each in sorted(dated, key=lambda each: each[:2])], wrong
 
 

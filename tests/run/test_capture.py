@@ -48,6 +48,13 @@ def test_an_epoch_warms_up_captures_once_and_replays_on_new_images(monkeypatch: 
     assert taken == 2 * [[i] for i in range(WARM)]
 
 
+def test_adam_counts_its_steps_where_they_are_captured() -> None:
+    for device, counts in (("cuda", True), ("cpu", False)):
+        adam = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+        Captured(lambda *of: None, torch.device(device), True, [adam])
+        assert adam.param_groups[0]["capturable"] is counts
+
+
 def test_what_changes_within_an_epoch_is_not_captured() -> None:
     assert not Captured(lambda *of: None, torch.device("cuda"), steady=False).on
     assert not Captured(lambda *of: None, torch.device("cpu"), steady=True).on

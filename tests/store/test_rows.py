@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,13 @@ def test_a_damaged_index_is_no_matter(many: Store, damage: bytes | None) -> None
     file = many.root / "rows" / index.NAME
     file.write_bytes(file.read_bytes()[:5000] if damage is None else damage)
     assert seeds(many) == [0, 1, 2, 3, 4]
+    assert seeds(many) == [0, 1, 2, 3, 4]
+
+
+def test_a_number_that_changed_within_the_index_is_not_read(many: Store) -> None:
+    many.rows()
+    with contextlib.closing(sqlite3.connect(many.root / "rows" / index.NAME)) as base, base:
+        base.execute("""update checked set text = replace(text, '"seed": 3', '"seed": 8')""")
     assert seeds(many) == [0, 1, 2, 3, 4]
 
 
