@@ -146,12 +146,30 @@ def resolve(tree: Any, choices: Mapping[str, Any]) -> Config:
     cfg: Config = OmegaConf.to_container(tree, resolve=True)  # type: ignore[assignment]
     for name in (*LISTS, "monitor"):
         cfg.setdefault(name, {})  # an empty list of options leaves no trace
+    for node in cfg["defense"].values() if isinstance(cfg["defense"], dict) else ():
+        if isinstance(node, dict) and isinstance(node.get("grid"), Mapping):  # strengths to try, which no run has
+            del node["grid"]
     paths = cfg.get("paths") or {}
     if not isinstance(paths, Mapping):
         raise UserError(f"paths: is {paths!r}; give paths.outputs and paths.data")
     cfg["paths"] = {name: _absolute(path, f"paths.{name}") for name, path in paths.items()}
     cfg["choices"] = {k: str(v) for k, v in choices.items() if not k.startswith("hydra/") and "@" not in k}
     return cfg
+
+
+def grid(option: str) -> dict[str, list[Any]]:
+    """The strengths to try of a defence's option: a key, as `defense.noise.sigma`, to its values, the weakest first.
+
+    What the option itself says counts, else what those say that it inherits, the last first; empty where none does.
+    """
+    settings = options.read(CONF, "defense", option)
+    inherited = [
+        name for name in settings.pop("defaults", []) if isinstance(name, str) and name not in ("_self_", option)
+    ]
+    grids = {name: node.get("grid") for name, node in settings.items() if isinstance(node, Mapping)}
+    told = {f"defense.{name}.{key}": values for name, node in grids.items() if isinstance(node, Mapping)
+            for key, values in node.items()}  # fmt: skip
+    return told or next((found for name in reversed(inherited) if (found := grid(name))), {})
 
 
 def _absolute(path: Any, where: str) -> str:

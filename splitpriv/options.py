@@ -44,8 +44,7 @@ def called(conf: Path, group: str, option: str) -> tuple[str, ...]:
 
 def _called(conf: Path, group: str, option: str, above: tuple[str, ...]) -> tuple[str, ...]:
     """`above`: the options that inherit this one, perhaps in a circle."""
-    path = file(conf, group, option)
-    settings: Any = plugins.read(path, path.stat().st_mtime_ns) if path else {}
+    settings = read(conf, group, option)
     inherited = [d for d in settings.get("defaults", []) if isinstance(d, str) and d not in ("_self_", option, *above)]
     return (*[key for key in settings if key != "defaults"],
             *[n for o in inherited for n in _called(conf, group, o, (option, *above))])  # fmt: skip
@@ -59,6 +58,12 @@ def names(conf: Path, group: str) -> list[str]:
 def file(conf: Path, group: str, option: str) -> Path | None:
     """The file of an option, ours or a plug-in's; None where there is none."""
     return plugins.file(conf, group, option, plugins.folders())
+
+
+def read(conf: Path, group: str, option: str) -> dict[str, Any]:
+    """What the file of an option says itself, `defaults` included; empty where there is none."""
+    path = file(conf, group, option)
+    return dict(plugins.read(path, path.stat().st_mtime_ns)) if path else {}
 
 
 def search_path(conf: Path) -> Any:

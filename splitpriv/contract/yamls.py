@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,10 @@ def matches_its_signature(group: str, option: str) -> None:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     require(lines and lines[0].startswith("# "), f"{path.name} begins with no comment that says what it is")
     if group != "table":
-        agrees(config.compose(words(group, option)))
+        cfg = config.compose(words(group, option))
+        agrees(cfg)
+        if group == "defense":
+            strengthens(option, cfg)
 
 
 def agrees(cfg: Mapping[str, Any]) -> None:
@@ -50,3 +54,20 @@ def agrees(cfg: Mapping[str, Any]) -> None:
         require(not bare, f"{where}: {target.__name__} does not say what {', '.join(bare)} may be; annotate them")
     if wrong := [problem for problem in problems if "has no value" not in problem]:
         raise UserError(*wrong)
+
+
+def strengthens(option: str, cfg: Mapping[str, Any]) -> None:
+    """The grid of a defence, if it has one: five values of one setting, all in its range, that go one way."""
+    told = config.grid(option)
+    require(len(told) < 2, f"its grid varies {' and '.join(told)}; a grid has one setting")
+    for key, values in told.items():
+        _, name, setting = key.split(".")
+        require(name in cfg["defense"], f"its grid is of {name}, which is no part of it")
+        require(
+            isinstance(values, list) and len(values) == 5, f"its grid has {values!r} for {setting}; give five values"
+        )
+        for value in values:
+            agrees({"defense": {name: {**cfg["defense"][name], setting: value}}})
+        steps = {a < b for a, b in itertools.pairwise(values) if a != b}
+        ordered = len(steps) == 1 and len(set(values)) == 5
+        require(ordered, f"its grid of {setting} is {values}; begin with the weakest, and go one way")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import annotated_types as limits
@@ -11,7 +12,8 @@ import pytest
 from shipped import NAMES, composed
 from small import changed
 
-from splitpriv import targets
+from splitpriv import config, plugins, targets
+from splitpriv.contract import yamls
 from splitpriv.types import UserError
 
 
@@ -72,3 +74,44 @@ def test_the_refusal_says_the_range(name: str, key: str, value: Any, said: str) 
     node = changed(composed(f"defense=[{name}]"), f"defense.{key}", value)["defense"][link]
     with pytest.raises(UserError, match=rf"^defense\.{key}: .*{said}"):
         targets.build(node, f"defense.{link}")
+
+
+# ---- strengths to try ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_defence_has_a_grid_of_five_strengths(name: str) -> None:
+    cfg = composed(f"defense=[{name}]")
+    assert "grid" not in str(cfg["defense"])  # it enters no run, hence no key
+    assert len(config.grid(name)) == (name != "none")
+    yamls.strengthens(name, cfg)
+
+
+def test_an_option_inherits_the_grid_of_the_last_that_it_inherits_unless_it_has_its_own() -> None:
+    assert config.grid("cem_compat") == config.grid("cem") != config.grid("cem_paper")
+    assert [*config.grid("patrol")] == ["defense.adversarial.weight"]
+    assert config.grid("patrol_cem") == config.grid("ressfl")
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ("{sigma: [1, 2, 3, 4]}", "give five values"),
+        ("{sigma: [1, 2, 4, 3, 5]}", "begin with the weakest"),
+        ("{sigma: [1, 2, 3, 3, 5]}", "begin with the weakest"),
+        ("{sigma: [-1, 2, 3, 4, 5]}", "greater than or equal to 0"),
+        ("{sgima: [1, 2, 3, 4, 5]}", "no such setting; did you mean sigma"),
+        ("{sigma: [1, 2, 3, 4, 5], _target_: [1, 2, 3, 4, 5]}", "a grid has one setting"),
+        ("[1, 2, 3, 4, 5]", "grid: Noise has no such setting"),
+    ],
+)
+def test_a_wrong_grid_is_told(grid: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "mine" / "conf" / "defense" / "louder.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"# Louder.\nlouder:\n  _target_: splitpriv.defenses.noise.Noise\n  sigma: 1.0\n  grid: {grid}\n")
+    monkeypatch.setenv(plugins.find.VARIABLE, str(tmp_path / "mine"))
+    plugins.use(plugins.named([]))
+    with pytest.raises((AssertionError, UserError)) as error:
+        yamls.matches_its_signature("defense", "louder")
+    plugins.use([])
+    assert said in str(error.value)
