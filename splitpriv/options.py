@@ -63,7 +63,8 @@ def file(conf: Path, group: str, option: str) -> Path | None:
 def read(conf: Path, group: str, option: str) -> dict[str, Any]:
     """What the file of an option says itself, `defaults` included; empty where there is none."""
     path = file(conf, group, option)
-    return dict(plugins.read(path, path.stat().st_mtime_ns)) if path else {}
+    settings: Any = plugins.read(path, path.stat().st_mtime_ns) if path else {}
+    return dict(settings)
 
 
 def search_path(conf: Path) -> Any:
