@@ -25,6 +25,7 @@ CHAINS = {
     "none": "none", "noise": "noise", "cem": "cem,noise", "nopeek": "nopeek", "adversarial": "adversarial",
     "ressfl": "ressfl", "patrol_cem": "patrol_cem", "vib": "vib", "mid": "mid", "cloak": "cloak", "dropout": "dropout",
     "topk": "topk", "quantize": "quantize", "laplace": "laplace", "lipschitz": "lipschitz", "prune": "prune",
+    "token_shuffle": "token_shuffle", "token_drop": "token_drop",
 }  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -80,6 +81,10 @@ class Defense(nn.Module):
     def expected(self, z: Tensor) -> Tensor:
         """`after_edge` with its randomness at its mean, differentiable; a draw where a defence does not say."""
         return self.after_edge(z)
+
+    def reading(self, own: Tensor) -> Callable[[Tensor], Tensor]:
+        """How an adversary reads releases, who has `own` (n, ...) of its images in true order; see `parts/sight.py`."""
+        return lambda r: r
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
         """A scalar added to the task loss; z carries its gradient."""
@@ -182,10 +187,7 @@ class Defended(nn.Module):
     def keep(self) -> Tensor:
         """(*shape), 1 where an entry of the release varies and 0 where some defence made it a constant."""
         keep = torch.ones(self.shape, device=next(self.net.parameters()).device)
-        for _, defense in self.defenses():
-            if defense.keep is not None:
-                keep = keep * defense.keep
-        return keep
+        return math.prod([d.keep for _, d in self.defenses() if d.keep is not None], start=keep)
 
     def features(self, x: Tensor) -> Tensor:
         """z before any `after_edge`: what the edge computes from x (N, C, H, W) in [0, 1]."""
@@ -198,8 +200,7 @@ class Defended(nn.Module):
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         with self.autocast():
-            z = self.net.edge(x)
-        return z.float()
+            return self.net.edge(x).float()
 
     def obfuscate(self, z: Tensor, drawn: bool = True) -> Tensor:
         """The release made from `features`: every `after_edge` in order, with fresh randomness, or as `expected`."""
@@ -230,8 +231,7 @@ class Defended(nn.Module):
     def classify(self, released: Tensor) -> Tensor:
         """Logits (N, classes) of the cloud's half."""
         with self.autocast():
-            logits = self.net.cloud(released)
-        return logits.float()
+            return self.net.cloud(released).float()
 
     @property
     def is_gaussian_channel(self) -> bool:

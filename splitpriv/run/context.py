@@ -17,6 +17,7 @@ from splitpriv.attacks.base import Access, Attack, Aux, answer, mean_of
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.parts.aside import aside
+from splitpriv.defenses.parts.sight import sight
 from splitpriv.run.fit import Job
 from splitpriv.run.parts import make_model, make_monitor, require_normal
 from splitpriv.run.plan import prior_key
@@ -130,9 +131,15 @@ class Run:
         train_phase(model, job, home, monitor.to(self.device) if monitor is not None else None)
 
     @cached_property
+    def sight(self) -> Callable[[Tensor], Tensor]:
+        """What every adversary does first with a release: undo what the chain hides without a secret."""
+        with aside(seed=0):
+            return sight(self.model, self.known["aux"].x(slice(0, 512)))
+
+    @cached_property
     def aux(self) -> Aux:
         """The adversary's data, its noise-free features shared by all attacks that observe releases."""
-        return self._aux(lambda r: r)
+        return self._aux(self.sight)
 
     def _aux(self, shown: Callable[[Tensor], Tensor]) -> Aux:
         model = self.model
@@ -144,7 +151,7 @@ class Run:
         outputs = attack.observe != "release"
 
         def shown(r: Tensor) -> Tensor:
-            return answer(model.classify(r), attack.observe, attack.top) if outputs else r
+            return answer(model.classify(r), attack.observe, attack.top) if outputs else self.sight(r)
 
         @torch.no_grad()
         def query(x: Tensor) -> Tensor:
@@ -155,7 +162,7 @@ class Run:
             occasions = iter(range(draws))
             return mean_of(lambda: torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)]), draws)
 
-        shape = (spec.classes,) if outputs else model.shape
+        shape = (spec.classes,) if outputs else tuple(self.sight(model.keep[None]).shape[1:])
         aux = None
         if "aux" in attack.requires:
             aux = self._aux(shown) if outputs else self.aux
@@ -164,7 +171,8 @@ class Run:
             rights={"query": query, "edge": lambda x: shown(model.release(x)),
                     "expected": lambda x: shown(model.expected(x)), "clean": model.net.edge,
                     "cloud": model.classify, "aux": aux,
-                    "mask": torch.ones(shape, device=self.device) if outputs else model.keep}, shared=self._share,
+                    "mask": model.keep if shape == model.shape else torch.ones(shape, device=self.device)},
+            shared=self._share,
         )  # fmt: skip
 
     def _share(self, what: Mapping[str, Any], build: Callable[[Path], None]) -> Path:

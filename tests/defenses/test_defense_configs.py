@@ -31,6 +31,7 @@ ACTS = {  # what a defence does; a new one must do something, and says what in a
     "topk": {"release"}, "quantize": {"release"}, "nopeek": {"penalty"}, "adversarial": {"penalty"},
     "ressfl": {"penalty"}, "vib": {"release", "penalty"}, "mid": {"edge", "penalty"},
     "cem": {"penalty"}, "cem_compat": {"penalty"}, "cem_paper": {"penalty"},
+    "token_shuffle": {"release"}, "token_drop": {"release"},
     "prune": {"edge"}, "lipschitz": {"penalty"}, "patrol": {"edge", "penalty"}, "patrol_cem": {"penalty"},
 }  # fmt: skip
 # So that it acts on a network that has learnt nothing yet.

@@ -1,0 +1,45 @@
+"""What every adversary makes of a release before anything else: no attack is fooled by an order or a division."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from splitpriv.defenses.base import Defended, Defense
+
+Read = Callable[[Tensor], Tensor]
+
+
+def hides(link: Defense) -> bool:
+    """Whether a link says how its releases are read."""
+    return type(link).reading is not Defense.reading
+
+
+@torch.no_grad()
+def sight(model: Defended, x: Tensor) -> Read:
+    """From releases (N, *shape) to what is attacked: what links divide or re-order is put together again, last first.
+
+    x (n, C, H, W): images of the adversary's own, from whose releases, as if none of these links had hidden anything,
+    it learns the rest of the chain, noise included. Without such links releases stay as they are.
+    """
+    links = [link for _, link in model.defenses()]
+    if not any(map(hides, links)):
+        return lambda r: r
+    reads: list[Read] = []
+    z = model.features(x)
+    for i, link in enumerate(links):
+        z = link.expected(z)
+        if hides(link):
+            own = z
+            for later in links[i + 1 :]:
+                own = later.expected(own) if hides(later) else later.after_edge(own)
+            reads.insert(0, link.reading(own))
+
+    def read(r: Tensor) -> Tensor:
+        for step in reads:
+            r = step(r)
+        return r
+
+    return read

@@ -1,0 +1,152 @@
+"""Defences that shape a release: tokens shuffled, dropped or permuted, and what an adversary reads off them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from splitpriv.defenses.base import Defended
+from splitpriv.defenses.noise import Noise
+from splitpriv.defenses.parts.places import Order, Places, matched
+from splitpriv.defenses.parts.sight import sight
+from splitpriv.defenses.token_drop import TokenDrop
+from splitpriv.defenses.token_shuffle import TokenShuffle
+from splitpriv.nets.split import SplitNet
+from splitpriv.nets.vit import vit_tiny
+from splitpriv.types import Shape, Spec, UserError
+
+SPEC = Spec((1, 16, 16), 4)
+X = torch.rand(24, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def vit(**chain: object) -> Defended:
+    """A transformer of two blocks cut behind its tokens, 16 of them, whose positions are plain to see."""
+    torch.manual_seed(0)
+    backbone = vit_tiny(SPEC, width=16, blocks=2, heads=2, patch=4)
+    with torch.no_grad():
+        backbone.embed.positions.mul_(50)  # type: ignore[operator, union-attr]
+    net = SplitNet(backbone, SPEC, at="embed", bottleneck=None)
+    return Defended(net, chain, SPEC).eval().requires_grad_(False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(16, 8), (17, 8), (3, 4, 6), (10,)])
+def test_places_go_there_and_back(shape: Shape) -> None:
+    z = torch.rand(2, *shape)
+    for patch in (1, 2) if len(shape) == 3 else (1,):
+        places = Places(shape, patch)
+        tokens = places.tokens(z)
+        assert tokens.shape == (2, places.count, places.width)
+        assert torch.equal(places.back(tokens, z), z)
+        order = torch.randperm(places.count)
+        moved = places.moved(z, order)
+        assert torch.equal(places.tokens(moved), tokens[:, order])
+        assert torch.equal(places.moved(moved, order.argsort()), z)
+
+
+def test_a_class_token_stays_first() -> None:
+    z = torch.rand(3, 17, 8)
+    moved = Places((17, 8)).moved(z, torch.arange(15, -1, -1))
+    assert torch.equal(moved[:, 0], z[:, 0]) and torch.equal(moved[:, 1], z[:, 16])
+
+
+def test_a_patch_of_a_map_moves_whole() -> None:
+    z = torch.arange(16.0).view(1, 1, 4, 4)
+    moved = Places((1, 4, 4), 2).moved(z, torch.tensor([3, 1, 2, 0]))
+    assert moved[0, 0].tolist() == [[10, 11, 2, 3], [14, 15, 6, 7], [8, 9, 0, 1], [12, 13, 4, 5]]
+
+
+def test_places_that_cannot_be() -> None:
+    with pytest.raises(UserError, match=r"^\.patch: 3 does not divide z of 4x4"):
+        Places((2, 4, 4), 3)
+    with pytest.raises(UserError, match=r"so there is nothing to choose from; cut elsewhere, or lower \.patch"):
+        Places((2, 4, 4), 4)
+
+
+def test_the_greedy_choice_is_a_permutation_and_the_best_where_it_is_clear() -> None:
+    torch.manual_seed(0)
+    truth = torch.stack([torch.randperm(7) for _ in range(5)])
+    clear = torch.rand(5, 7, 7).scatter(1, truth.unsqueeze(1), 2.0)  # token truth[j] belongs at place j
+    assert torch.equal(matched(clear), truth)
+    assert torch.equal(matched(torch.zeros(3, 6, 6)).sort(1).values, torch.arange(6).expand(3, 6))
+
+
+# ---- token_shuffle -------------------------------------------------------------------------------------------------
+
+
+def test_a_shuffled_release_equals_itself_up_to_order_and_the_cloud_answers_as_before() -> None:
+    model, plain = vit(shuffle=TokenShuffle(share=1.0)), vit()
+    torch.manual_seed(1)
+    z, sent = model.features(X), model.release(X)
+    assert not torch.equal(sent, z) and not torch.equal(model.release(X), sent)
+    assert torch.equal(sent.sort(1).values, z.sort(1).values)
+    assert (model.classify(sent) - plain(X)).abs().max() < 1e-5
+
+
+def test_every_image_has_an_order_of_its_own() -> None:
+    shuffle = TokenShuffle(share=1.0)
+    vit(shuffle=shuffle)
+    ramp = torch.arange(16.0).view(1, 16, 1).expand(8, 16, 16)
+    orders = {tuple(tokens[:, 0].tolist()) for tokens in shuffle.after_edge(ramp)}
+    assert len(orders) == 8
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_tokens_changes_places(share: float) -> None:
+    shuffle = TokenShuffle(share=share)
+    vit(shuffle=shuffle)
+    ramp = torch.arange(16.0).view(1, 16, 1).expand(200, 16, 16)
+    moved = (shuffle.after_edge(ramp) != ramp)[..., 0].float().sum(1)
+    assert moved.max() <= 16 * share
+    assert moved.mean() == pytest.approx(max(0, 16 * share - 1), abs=0.4)  # one stays by chance, on average
+
+
+def test_noiseless_tokens_are_put_back_where_they_were() -> None:
+    model = vit(shuffle=TokenShuffle(share=1.0))
+    read = sight(model, X[:16])
+    assert torch.equal(read(model.release(X)), model.features(X))
+    assert model.chain["shuffle"].facts == {"order_restored": 1.0}
+
+
+def test_without_a_sign_of_their_places_tokens_still_get_one_order() -> None:
+    """Right or wrong, it depends on the tokens alone, so that expected and received releases can be compared."""
+    torch.manual_seed(0)
+    order, tokens = Order(torch.rand(64, 9, 5)), torch.rand(4, 9, 5)
+    shuffled = tokens[:, torch.randperm(9)]
+    put = tokens.gather(1, order(tokens)[..., None].expand_as(tokens))
+    again = shuffled.gather(1, order(shuffled)[..., None].expand_as(tokens))
+    assert torch.equal(put, again)
+
+
+def test_it_is_read_through_noise_before_and_after_it() -> None:
+    for chain in (("noise", "shuffle"), ("shuffle", "noise")):
+        links = {"noise": Noise(sigma=0.05), "shuffle": TokenShuffle(share=1.0)}
+        model = vit(**{name: links[name] for name in chain})
+        read = sight(model, X[:16])
+        assert (read(model.release(X)) - model.features(X)).abs().max() < 0.5
+
+
+def test_a_chain_that_hides_nothing_is_read_as_it_is() -> None:
+    r = torch.rand(2, 16, 16)
+    assert sight(vit(noise=Noise(sigma=1.0)), X)(r) is r
+
+
+# ---- token_drop ----------------------------------------------------------------------------------------------------
+
+
+def test_the_share_of_tokens_is_dropped_whole_and_afresh() -> None:
+    drop = TokenDrop(rate=0.25)
+    vit(drop=drop)
+    z = torch.rand(50, 16, 16) + 1
+    sent = drop.after_edge(z)
+    gone = (sent == 0).all(2)
+    assert torch.equal(gone.sum(1), torch.full((50,), 4)) and torch.equal(sent[~gone], z[~gone])
+    assert not torch.equal((drop.after_edge(z) == 0).all(2), gone)
+    assert torch.equal(drop.expected(z), 0.75 * z)
+    assert drop.bits == 24 + 1 / 16
+
+
+def test_a_class_token_and_one_other_are_always_sent() -> None:
+    drop = TokenDrop(rate=0.99)
+    drop.attach(vit(), SPEC, (17, 8))
+    sent = drop.after_edge(torch.ones(20, 17, 8))
+    assert bool((sent[:, 0] == 1).all()) and torch.equal(sent[..., 0].sum(1), torch.full((20,), 2.0))
