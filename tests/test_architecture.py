@@ -37,6 +37,7 @@ LAYERS = [  # rooms, or modules of the root: each may import from those before i
     {"launch"},
     {"deploy"},
     {"dashboard", "tables", "studies"},
+    {"board"},
     {"contract"},
     {"commands", "api"},
 ]

@@ -1,0 +1,220 @@
+"""The board's rows: every defence over its grid, then the best strength of each under the whole suite.
+
+    python scripts/fill_board.py fashion_tint --plan      # what is there, what is missing, and what that costs
+    python scripts/fill_board.py fashion_tint             # makes it, the most telling first; ends and goes on anywhere
+
+Rows go to results/board/<world>.jsonl, with small pictures of the first seed's; stages stay in the store. `grid`: five
+strengths by 2 seeds under the suite at a bounded cost. `whole`: of each chain the strength that protects most at one
+point of loss or less, by 5 seeds, at 1 and 16 queries under the whole suite. Seconds are the processor's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splitpriv import config, options
+from splitpriv.board import kept
+from splitpriv.measure.verdict import verdict
+from splitpriv.store import Row, Store
+from splitpriv.types import UserError
+
+ROWS = Path(__file__).parents[1] / "results" / "board"
+FIRST = ("none", "noise", "cem", "nopeek", "dropout", "quantize", "adversarial")  # the most telling, in this order
+LOSS = 0.01  # of utility that the strength for the whole suite may cost
+WHOLE = 12  # times as long as the suite at a bounded cost, where neither was measured
+
+
+@dataclass(frozen=True)
+class World:
+    """A target and its attacker; `chains` None: every defence that has a grid; `strengths`: places of the grid."""
+
+    base: tuple[str, ...]
+    grid_seeds: int
+    chains: tuple[str, ...] | None = None
+    strengths: tuple[int, ...] = (0, 1, 2, 3, 4)
+    whole_seeds: int = 5
+    seconds: float = 90.0  # of a row, before any was measured
+
+
+SOME = ("none", "noise", "cem", "nopeek", "dropout", "quantize", "adversarial", "topk", "vib", "cloak")
+WORLDS = {
+    "fashion_tint": World(("+setting=demo", "protocol.attacked=200"), 2),
+    "fairface": World(
+        ("dataset=fairface", "backbone=resnet20_slim", "split=bottleneck", "split.at=shallow",
+         "split.bottleneck.activation=sigmoid", "optim.epochs=10", "protocol.attacked=200",
+         "protocol.limit={train: 6000, val: 500, aux: 3000, victims: 2000}"),
+        3, SOME, (1, 3), 3, 500.0),
+    "cifar10": World(
+        ("dataset=cifar10", "backbone=vgg11", "split=cem", "optim=fast", "protocol.attacked=200",
+         "protocol.limit.aux=4000"),
+        3, SOME, (1, 3), 3, 900.0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row to make."""
+
+    step: str
+    chain: str
+    words: tuple[str, ...]
+    seed: int
+    queries: int = 1
+
+    def overrides(self, world: World) -> list[str]:
+        """The words of its run."""
+        suite = "autoinvert_quick" if self.step == "grid" else "autoinvert"
+        return [*world.base, *self.words, f"attack=[{suite}]", f"seed={self.seed}", f"protocol.queries={self.queries}"]
+
+
+def chains(world: World) -> dict[str, tuple[str, ...]]:
+    """Chain -> its words: with noise where a defence needs it, and small nets where it trains one beside `tiny`."""
+    from splitpriv.run.prepare import from_overrides
+
+    names = [n for n in options.names(config.CONF, "defense") if n == "none" or config.grid(n)]
+    names = [n for n in names if world.chains is None or n in world.chains]
+    told: dict[str, tuple[str, ...]] = {}
+    for name in sorted(names, key=lambda n: FIRST.index(n) if n in FIRST else len(FIRST)):
+        nodes = config.compose([f"defense=[{name}]"])["defense"]
+        nets = [f"defense.{n}.net" for n, node in nodes.items() if isinstance(node.get("net"), Mapping)]
+        small = tuple(word for key in nets for word in (f"decoder@{key}=conv", f"{key}.width=16"))
+        for chain in (f"defense=[{name}]", f"defense=[{name},noise]"):
+            try:
+                from_overrides([*world.base, chain, *small])
+            except UserError:
+                continue
+            told[name] = (chain, *small)
+            break
+    return told
+
+
+def grid(world: World) -> list[Point]:
+    """All points of the first step: by seed, then by chain, since a chain of one seed is told before a second is."""
+    found = chains(world)
+    points = []
+    for early in (True, False):
+        for seed in range(world.grid_seeds):
+            for name, words in found.items():
+                if (name in FIRST) != early:
+                    continue
+                settings = [f"{key}={values[i]}" for key, values in config.grid(name).items() for i in world.strengths]
+                points += [Point("grid", name, (*words, *([s] if s else [])), seed) for s in settings or [""]]
+    return points
+
+
+def whole(world: World, rows: Sequence[Row]) -> list[Point]:
+    """All points of the second step, as far as the rows of the first say which strength each chain gets."""
+    found: dict[str, tuple[float, Point]] = {}
+    known = {_told(row): row for row in rows if verdict(row) != "void"}
+    for name, of in _by_chain(grid(world)).items():
+        for words in dict.fromkeys(p.words for p in of):
+            same = [p for p in of if p.words == words]
+            twins = [Point("grid", "none", ("defense=[none]",), p.seed) for p in same]
+            pairs = [
+                (known.get(_asked(world, p)), known.get(_asked(world, t))) for p, t in zip(same, twins, strict=True)
+            ]
+            both = [(row, twin) for row, twin in pairs if row and twin]
+            if not both:
+                continue
+            lost = statistics.fmean(t["utility/accuracy"] - r["utility/accuracy"] for r, t in both)
+            left = statistics.fmean(r["privacy/suite/mse"] for r, _ in both)
+            if lost <= LOSS and left > found.get(name, (-1.0, None))[0]:
+                found[name] = left, Point("whole", name, words, 0)
+    return [Point("whole", name, p.words, seed, queries) for seed in range(world.whole_seeds) for queries in (1, 16)
+            for name, (_, p) in found.items()]  # fmt: skip
+
+
+def _by_chain(points: Sequence[Point]) -> dict[str, list[Point]]:
+    grouped = defaultdict(list)
+    for point in points:
+        grouped[point.chain].append(point)
+    return grouped
+
+
+def _asked(world: World, point: Point) -> str:
+    return " ".join(point.overrides(world))
+
+
+def _told(row: Row) -> str:
+    return str(row.get("board/words", ""))
+
+
+def points(world: World, rows: Sequence[Row], steps: Sequence[str]) -> Iterator[Point]:
+    """What the steps ask for, in the order in which it is made."""
+    if "grid" in steps:
+        yield from grid(world)
+    if "whole" in steps:
+        yield from whole(world, rows)
+
+
+def cost(world: World, rows: Sequence[Row], missing: Sequence[Point]) -> float:
+    """Seconds of what is missing: of rows of the same chain and step, else of the same step, else as World says."""
+    spent: dict[Any, list[float]] = defaultdict(list)
+    for row in rows:
+        for key in ((row["board/chain"], row["board/step"]), row["board/step"]):
+            spent[key].append(row[kept.SPENT])
+
+    def of(point: Point) -> float:
+        known = spent.get((point.chain, point.step)) or spent.get(point.step)
+        if known:
+            return statistics.median(known)
+        quick = statistics.median(spent["grid"]) if spent.get("grid") else world.seconds
+        return quick * (1 if point.step == "grid" else WHOLE)
+
+    return sum(map(of, missing))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("world", choices=WORLDS)
+    parser.add_argument("--plan", action="store_true", help="say what is missing and its cost, and make nothing")
+    parser.add_argument("--steps", nargs="+", choices=["grid", "whole"], default=["grid", "whole"])
+    parser.add_argument("--chains", nargs="+", metavar="DEFENCE", help="only these, by the name of their option")
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these")
+    parser.add_argument("--store", type=Path, default=Path("outputs"), help="default: outputs")
+    args = parser.parse_args()
+    world, path = WORLDS[args.world], ROWS / f"{args.world}.jsonl"
+    made: set[str] = set()
+    for step in args.steps:
+        rows = kept.read([path]) if path.exists() else []
+        made |= {_told(row) for row in rows}
+        wanted = [p for p in points(world, rows, [step]) if (not args.chains or p.chain in args.chains)
+                  and (args.seeds is None or p.seed in args.seeds)]  # fmt: skip
+        missing = [p for p in wanted if _asked(world, p) not in made]
+        hours = cost(world, rows, missing) / 3600
+        print(
+            f"{args.world} {step}: {len(wanted)} rows, {len(missing)} missing, about {hours:.1f} CPU hours", flush=True
+        )
+        for point in [] if args.plan else missing:
+            make(world, point, Store(args.store), path)
+
+
+def make(world: World, point: Point, store: Store, path: Path) -> None:
+    """One row, at the end of its file."""
+    from splitpriv.run.pipeline import execute
+    from splitpriv.run.prepare import from_overrides
+
+    asked = _asked(world, point)
+    try:
+        row = execute(
+            from_overrides([*point.overrides(world), f"paths.outputs={store.root}", "runtime.threads=1"]), store
+        )
+    except UserError as error:
+        print(f"left out {asked}: {error.problems[0]}", flush=True)
+        return
+    about = {"board/words": asked, "board/chain": point.chain, "board/step": point.step}
+    slim = kept.kept(row, store, path.parent, pictured=point.seed == 0)
+    kept.append(path, {**slim, **about})
+    print(
+        f"{asked}: {row['utility/accuracy']:.4f} {row['privacy/suite/mse']:.5f}, {slim[kept.SPENT]:.0f} s", flush=True
+    )
+
+
+if __name__ == "__main__":
+    main()
