@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
@@ -17,8 +17,9 @@ class Metric:
 
     `digits`: after the point; "%" writes a percentage. `better`: for whoever runs the device, who wants privacy, a good
     service and little cost (an attacker wants the opposite of privacy); None: neither way. `machine`: depends on the
-    machine, so it does not repeat. `exact`: depends on no chance. `yes_no`: each victim scores 0 or 1. `least`: the
-    smallest value there is.
+    machine, so it does not repeat. `exact`: depends on no chance. `yes_no`: each victim scores 0 or 1. `least`, `most`:
+    the smallest and the largest value there are. `counted`: moves with the number of victims, which its key therefore
+    names, as in `frechet@1000`.
     """
 
     label: str
@@ -29,11 +30,13 @@ class Metric:
     exact: bool = False
     yes_no: bool = False
     least: float = 0.0
+    most: float = inf
+    counted: bool = False
 
     @property
     def within(self) -> tuple[float, float]:
         """Between which values the number lies by what it is."""
-        return self.least, 1.0 if self.digits == "%" else inf
+        return self.least, 1.0 if self.digits == "%" else self.most
 
     @property
     def arrow(self) -> str:
@@ -54,8 +57,12 @@ class Metric:
 PRIVACY = {
     "mse": Metric("MSE", "4", "higher"),
     "psnr": Metric("PSNR", "2", "lower", "dB", least=-inf),
-    "ssim": Metric("SSIM", "3", "lower", least=-1),
+    "ssim": Metric("SSIM", "3", "lower", least=-1, most=1),
+    "ms_ssim": Metric("MS-SSIM", "3", "lower", most=1),
     "lpips": Metric("LPIPS", "3", "higher"),
+    "told": Metric("recognised in the reconstruction", "%", "lower", yes_no=True),
+    "feature_distance": Metric("distance of features", "3", "higher"),
+    "frechet": Metric("Fréchet distance of features", "1", "higher", counted=True),
     "truth": Metric("probability of the truth", "%", "lower"),
     "correct": Metric("right about the attribute", "%", "lower", yes_no=True),
     "ap": Metric("average precision", "%", "lower"),
@@ -134,7 +141,7 @@ DUPLICATES = {
 }
 # By the first part of a row's key; the last part names the metric.
 GROUPS: Mapping[str, Mapping[str, Metric]] = {
-    **dict.fromkeys(("privacy", "ceiling", "clean", "floor", "suite"), PRIVACY),
+    **dict.fromkeys(("privacy", "ceiling", "clean", "floor", "suite", "judge"), PRIVACY),
     **dict.fromkeys(("utility", "chance"), UTILITY),
     "cost": COST,
     "bound": BOUND,
@@ -153,4 +160,8 @@ def within(key: str) -> tuple[float, float]:
 def find(key: str) -> Metric | None:
     """The metric at a key of a row, such as `privacy/worst/mse`; None where the key holds something else."""
     group, _, rest = key.partition("/")
-    return GROUPS.get(group, {}).get(rest.rpartition("/")[2])
+    name, _, count = rest.rpartition("/")[2].partition("@")
+    metric = GROUPS.get(group, {}).get(name)
+    if metric is None or metric.counted != count.isdecimal():
+        return None
+    return replace(metric, label=f"{metric.label}, n = {count}") if metric.counted else metric

@@ -28,6 +28,13 @@ def test_tables_and_metrics_agree_on_what_is_better(name: str) -> None:
             assert (column.better == metric.better) is (column.times > 0), label
 
 
+def test_the_page_on_metrics_has_those_of_images() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+    for name in ("mse", "psnr", "ssim", "ms_ssim", "lpips", "told", "feature_distance", "frechet"):
+        line = next(line for line in page.splitlines() if line.startswith((f"| `{name}`", f"| `{name}@N`")))
+        assert f"| {metrics.PRIVACY[name].better} |" in line
+
+
 def test_a_metric_in_words() -> None:
     assert metrics.PRIVACY["psnr"].heading == "PSNR dB ↓" and metrics.COST["edge_stages"].heading == "edge stages"
     assert metrics.PRIVACY["mse"].text(0.01234) == "0.0123" and metrics.PRIVACY["map"].text(0.5) == "50.00%"

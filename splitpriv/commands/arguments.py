@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from splitpriv.report.select import Selection
 
+METRICS = ("mse", "psnr", "ssim", "ms_ssim", "lpips", "told", "feature_distance")
+
 
 def select(command: argparse.ArgumentParser) -> None:
     """Which rows."""
@@ -31,7 +33,7 @@ def chosen(args: argparse.Namespace) -> Selection:
 
 def axes(command: argparse.ArgumentParser) -> None:
     """Which numbers of a row to compare."""
-    command.add_argument("--metric", choices=["mse", "psnr", "ssim", "lpips"], default="mse")
+    command.add_argument("--metric", choices=METRICS, default="mse")
     command.add_argument("--x", metavar="KEY", help="key of a row across (default: the task's headline utility)")
     command.add_argument("--y", metavar="KEY", help="key of a row upwards (default: privacy/worst/METRIC)")
     command.add_argument("--by", default="chain", metavar="KEY", help="key that colours points (default: chain)")

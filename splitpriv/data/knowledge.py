@@ -22,6 +22,7 @@ class Knowledge:
     """The first `size` images (None: all) of what the protocol calls aux: the victims' distribution, other images."""
 
     version: ClassVar[int] = 1
+    labelled: ClassVar[bool] = True  # whether aux's labels say of its images what the data set's would
     roles: ClassVar[tuple[Role, ...]] = ("aux", "victims")  # the splits that decide what aux and victims are
 
     def __init__(self, *, size: Count | None) -> None:
@@ -59,6 +60,8 @@ class TrainSet(Knowledge):
 
 class Nothing(Knowledge):
     """No images at all: uniformly random pixels with random labels ("random data", He et al. 2019)."""
+
+    labelled = False
 
     def __init__(self, *, size: Count | None, seed: Whole) -> None:
         super().__init__(size=size)
@@ -111,6 +114,8 @@ class OtherSet(Knowledge):
 
     Raises UserError for a source that shows the images of the data set under attack, however it presents them.
     """
+
+    labelled = False
 
     def __init__(self, *, size: Count | None, source: Callable[..., Dataset]) -> None:
         super().__init__(size=size)

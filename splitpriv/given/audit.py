@@ -124,7 +124,7 @@ def prepare(question: Question) -> Audited:
     dataset = Dataset()
     dataset.spec = spec
     measure = build(cfg["measure"], "measure")()
-    measure.validate(spec)
+    measure.validate(spec, labelled=False)
     cfg = _told(cfg, question, edge, held, knowledge)
     nothing: Any = None
     parts = Parts(dataset, Task(), nothing, nothing, nothing, runtime, measure, attacks, (), {})

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from splitpriv import host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.measure.judge import Bench, Judge
+from splitpriv.measure.traits import Scores
 from splitpriv.metrics import PRIVACY
 from splitpriv.stats.bounds import cem_bound
 from splitpriv.stats.classification import balanced_accuracy
-from splitpriv.stats.ssim import Padding, ssim
+from splitpriv.stats.ssim import SMALLEST as WINDOWS
+from splitpriv.stats.ssim import Padding, ms_ssim, ssim
 from splitpriv.store.proof import is_published
 from splitpriv.types import Count, Spec, UserError, blame
 
-Scores = dict[str, Tensor]  # metric -> (N,), one number per victim
 Backbone = Literal["alex", "vgg", "squeeze"]
 
 CHUNK = 256
@@ -46,10 +48,12 @@ class Auditor(Protocol):
 class Measure:
     """The settings of group `measure`; raises UserError when LPIPS is asked for and its weights are not there.
 
-    `audit`: statistics of the release besides attacks, see `splitpriv.measure.audit`.
+    `ms_ssim`: SSIM over several scales, too. `judge`: a classifier that reconstructions are shown to, see
+    `splitpriv.measure.judge`. `audit`: statistics of the release besides attacks, see `splitpriv.measure.audit`.
     """
 
     key_name: ClassVar[str] = "splitpriv.measure.Measure"
+    added: ClassVar[Mapping[str, Any]] = {"ms_ssim": False, "judge": None}
 
     ssim_padding: Padding
     lpips: Backbone | None
@@ -57,23 +61,33 @@ class Measure:
     batch: Count
     latency_repeats: Count
     audit: Callable[[], Auditor] | None
+    ms_ssim: bool
+    judge: Callable[[], Judge] | None
+    judging: Judge | None = field(init=False, default=None)
     auditor: Auditor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.lpips is not None:
             lpips_weights(self.lpips)
+        object.__setattr__(self, "judging", self.judge() if self.judge else None)
         with blame(".audit"):
             object.__setattr__(self, "auditor", self.audit() if self.audit else None)
 
-    def validate(self, spec: Spec) -> None:
-        """Raise UserError where images of `spec` are too small for LPIPS, or lack what the audit asks for; before data
-        is read."""
+    def validate(self, spec: Spec, labelled: bool) -> None:
+        """Raise UserError where images of `spec` are too small, or lack what judge or audit asks for; before data is
+        read. `labelled`: the adversary's labels mean something."""
         if self.lpips is not None and min(spec.image[1:]) < SMALLEST[self.lpips]:
             sides = ", ".join(f"{net} from {side}" for net, side in SMALLEST.items())
             raise UserError(
                 f"measure.lpips: {self.lpips} has no answer on images of {spec.image[1]}x{spec.image[2]} ({sides} "
                 "pixels a side); use larger images, as in dataset.size, another net, or measure.lpips=null"
             )
+        if self.ms_ssim and min(spec.image[1:]) < WINDOWS[0]:
+            raise UserError(f"measure.ms_ssim: images of {spec.image[1]}x{spec.image[2]} hold no window of "
+                            f"{WINDOWS[0]} pixels; use larger ones, as by dataset.size, or set false")  # fmt: skip
+        if self.judging is not None:
+            with blame("measure.judge"):
+                self.judging.validate(spec, labelled)
         if self.auditor is not None:
             with blame("measure.audit"):
                 self.auditor.validate(spec)
@@ -124,8 +138,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def scores(recon: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone | None) -> Scores:
-    """MSE (mean over pixels), PSNR (dB, peak 1), SSIM and perhaps LPIPS of each reconstruction, (N, C, H, W) in [0, 1].
+def scores(recon: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone | None, multiscale: bool = False,
+           judge: Bench | None = None) -> Scores:  # fmt: skip
+    """MSE (mean over pixels), PSNR (dB, peak 1) and SSIM of each reconstruction, (N, C, H, W) in [0, 1]; if asked for
+    MS-SSIM, LPIPS, and what a `judge` says.
 
     PSNR is that of each image, never of a batch's pooled error; an exact copy counts as an MSE of 1e-12 (120 dB).
     """
@@ -138,9 +154,11 @@ def scores(recon: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone |
         "psnr": -10 * mse.clamp_min(1e-12).log10(),
         "ssim": torch.cat([ssim(a, b, ssim_padding) for a, b in parts]),
     }
+    if multiscale:
+        scored["ms_ssim"] = torch.cat([ms_ssim(a, b) for a, b in parts])
     if lpips is not None:
         scored["lpips"] = _lpips(parts, lpips)
-    return scored
+    return scored | (judge.scores(recon) if judge is not None else {})
 
 
 def lpips_weights(net: Backbone) -> Path:
@@ -167,10 +185,10 @@ def _lpips(parts: list[tuple[Tensor, Tensor]], net: Backbone) -> Tensor:
 
 
 @torch.no_grad()
-def floors(aux: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone | None) -> dict[str, Scores]:
+def floors(aux: Tensor, x: Tensor, **compared: Any) -> dict[str, Scores]:
     """What an attacker scores who never looks at a release: always the mean image of aux, or a random image of aux.
 
-    `aux` (M, C, H, W) is uint8 or float in [0, 1]. The random choice is the same on every call.
+    `aux` (M, C, H, W) is uint8 or float in [0, 1]; `compared` goes to `scores`. The random choice is always the same.
     """
     pick = torch.randint(len(aux), (len(x),), generator=torch.Generator().manual_seed(0))
     mean = torch.stack([_unit(part).double().sum(0).cpu() for part in aux.split(4096)]).sum(0) / len(aux)
@@ -178,7 +196,7 @@ def floors(aux: Tensor, x: Tensor, *, ssim_padding: Padding, lpips: Backbone | N
         "mean_image": mean.float().to(x.device).expand_as(x),
         "random_image": _unit(aux[pick.to(aux.device)]).to(x.device),
     }
-    return {name: scores(guess, x, ssim_padding=ssim_padding, lpips=lpips) for name, guess in guesses.items()}
+    return {name: scores(guess, x, **compared) for name, guess in guesses.items()}
 
 
 def _unit(images: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from splitpriv.data.base import Split
-from splitpriv.measure.measure import Scores
 from splitpriv.stats import classification
 from splitpriv.stats.ranking import chance, ranking, verification
 from splitpriv.types import UserError
 
+Scores = dict[str, Tensor]  # metric -> (N,), one number per victim
 FAR = 1e-3  # false accepts at which TAR is told
 NAMES = {"ap": "map"}
 

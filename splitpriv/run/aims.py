@@ -8,7 +8,8 @@ from typing import Any
 from splitpriv import metrics
 from splitpriv.types import UserError
 
-IMAGE = ("mse", "psnr", "ssim", "lpips")
+IMAGE = ("mse", "psnr", "ssim")
+ASKED = {"lpips": "lpips", "ms_ssim": "ms_ssim", "told": "judge", "feature_distance": "judge"}  # metric -> its setting
 
 
 def names(objective: Any) -> list[str]:
@@ -30,7 +31,7 @@ def problems(cfg: Mapping[str, Any], recovers: Mapping[str, str], suite: bool = 
                 attack in recovers or (attack == "worst" and bool(images)) or (attack == "suite" and suite)
             )
             if known and (attack in ("worst", "suite") or attack in images):
-                known = metric in IMAGE and (metric != "lpips" or bool(cfg["measure"].get("lpips")))
+                known = metric in IMAGE or bool(cfg["measure"].get(ASKED.get(metric, "")))
         elif group == "ceiling":
             known = False  # of another run
         if not known:

@@ -18,6 +18,7 @@ from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.sight import sight
+from splitpriv.measure.judge import Bench
 from splitpriv.run.fit import Job
 from splitpriv.run.parts import make_model, make_monitor, require_normal
 from splitpriv.run.plan import prior_key
@@ -67,6 +68,15 @@ class Run:
     def victims(self) -> Split:
         """The victims whose releases are attacked; only `measure` looks at their images."""
         return self.known["victims"].take(slice(0, self.parts.protocol.attacked))
+
+    @cached_property
+    def bench(self) -> Bench | None:
+        """What judges reconstructions, if `measure.judge` asks for it."""
+        judge, aux = self.parts.measure.judging, self.known["aux"]
+        if judge is None:
+            return None
+        with aside():  # what follows is the same whether it was learned before or now
+            return Bench(judge, judge.learned(aux, self.parts.dataset.spec, self._share), aux, self.victims)
 
     @cached_property
     def model(self) -> Defended:

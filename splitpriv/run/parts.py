@@ -90,7 +90,7 @@ def assemble(cfg: Config) -> Parts:
         if parts["knowledge"]:
             attempt(parts["knowledge"].validate, parts["dataset"])
         if parts["measure"]:
-            attempt(parts["measure"].validate, parts["dataset"].spec)
+            attempt(parts["measure"].validate, parts["dataset"].spec, getattr(parts["knowledge"], "labelled", True))
     if problems:
         raise UserError(*problems)
     return Parts(**parts, attacks=attacks, phases=phases, network=network)

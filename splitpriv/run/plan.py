@@ -52,7 +52,7 @@ class Plan:
     clean: Mapping[str, tuple[str, str]]  # (attack, scores) of the same attack where the device sends x itself
     images: str  # of the adversary's images, for what depends on them alone
     copies: str  # of what the splits share
-    priors: Mapping[str, str]  # what an attack learns from the adversary's images, by the attack's name
+    priors: Mapping[str, str]  # what an attack, or the judge, learns from the adversary's images, by its name
     row: str
     ceiling: str  # the row of the same run without its chain
 
@@ -107,7 +107,8 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
     content = [held, known]
     images = fingerprint(images=seen, content=content, protocol=_played(cfg, *parts.knowledge.roles))
     copies = fingerprint(copies=cfg["dataset"], content=content, knowledge=cfg["knowledge"], protocol=shared)
-    priors = priors_of(parts.attacks, images)
+    judge = parts.measure.judging
+    priors = priors_of(parts.attacks, images) | ({"judge": prior_key(images, judge.what)} if judge else {})
     for name, attack in parts.attacks.items():
         if attack.recovers != "image" and attack.requires <= {"query", "aux"} and attack.observe == "release":
             effort = {"effort": attack.rounds} if attack.rounds else {}

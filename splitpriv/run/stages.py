@@ -69,7 +69,7 @@ def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
     recovered = load_tensors(run.store.home("attack", key) / RECOVERED)
     if attack.recovers == "image":
         scores = _compare(run, name, recovered["image"], home)
-        means = measure.summary(scores)
+        means = measure.summary(scores) | (run.bench.means(recovered["image"]) if run.bench else {})
         answer = read_json(run.store.home("attack", key) / "report.json").get("answer")
         rebuilt = {n[6:]: images.float() for n, images in recovered.items() if n.startswith("image/")}
         _members(run, {**rebuilt, **({answer: recovered["image"]} if answer else {})}, home)
@@ -102,7 +102,9 @@ def _members(run: Run, rebuilt: Mapping[str, Tensor], home: Path) -> None:
 
 def similarity(run: Run) -> dict[str, Any]:
     """How reconstructions are compared with the truth."""
-    return {"ssim_padding": run.parts.measure.ssim_padding, "lpips": run.parts.measure.lpips}
+    settings = run.parts.measure
+    return {"ssim_padding": settings.ssim_padding, "lpips": settings.lpips, "multiscale": settings.ms_ssim,
+            "judge": run.bench}  # fmt: skip
 
 
 def utility(run: Run, home: Path) -> None:
@@ -125,6 +127,7 @@ def utility(run: Run, home: Path) -> None:
         **{f"utility/{k}": v for k, v in worth.items()},
         **{f"chance/{k}": v for k, v in run.parts.task.chance(run.splits).items()},
         **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
+        **{f"judge/{k}": v for k, v in (run.bench.facts if run.bench else {}).items()},
         **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
         **{f"cost/{k}": v for k, v in rate(model, run.splits["aux"]).items()},
         "cost/edge_stages": float(model.net.at),

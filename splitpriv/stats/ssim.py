@@ -1,4 +1,5 @@
-"""SSIM as two banded matrix products, G X Gᵀ: differentiable, per image, under three definitions of the border."""
+"""SSIM as two banded matrix products, G X Gᵀ: differentiable, per image, under three definitions of the border; and the
+same over several scales."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ Padding = Literal["reflect", "zero", "valid"]
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, from the image's own size to a sixteenth of it
+SMALLEST = (11, 22, 44, 99, 176)  # side, pixels, from which that many scales hold a window (in torchmetrics)
 _CHUNK = 128  # images at once without a gradient: five maps of as many stay in the cache
 
 
@@ -29,6 +32,27 @@ def ssim(a: Tensor, b: Tensor, padding: Padding) -> Tensor:
     if len(a) <= _CHUNK or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
         return _ssim(a, b, padding)
     return torch.cat([_ssim(p, q, padding) for p, q in zip(a.split(_CHUNK), b.split(_CHUNK), strict=True)])
+
+
+def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Multi-scale SSIM (Wang, Simoncelli and Bovik 2003) of images a and b, both (N, C, H, W) in [0, 1]; (N,), 0 to 1.
+
+    Contrast and structure at every scale, luminance at the coarsest, each to the power of its weight; torchmetrics',
+    with negative terms as 0. All five scales need 176 pixels a side: of smaller images count the first scales that
+    hold a window (two at 32, three at 64), with weights that sum to one. Raises ValueError below 11 pixels.
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as torchmetrics
+
+    weights = SCALES[: scales(min(a.shape[-2:]))]
+    if not weights:
+        raise ValueError(f"ms_ssim wants images of at least {SMALLEST[0]} pixels a side, got {tuple(a.shape)}")
+    betas = tuple(w / sum(weights) for w in weights)
+    return torchmetrics(a.float(), b.float(), data_range=1.0, betas=betas, reduction="none", normalize="relu")
+
+
+def scales(side: int) -> int:
+    """How many scales of MS-SSIM an image of so many pixels a side has."""
+    return sum(side >= least for least in SMALLEST)
 
 
 def _ssim(a: Tensor, b: Tensor, padding: Padding) -> Tensor:

@@ -84,7 +84,16 @@ def test_shapes_must_agree():
 def test_lpips_without_weights_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(UserError, match=r"measure\.lpips: alex needs .*alexnet-owt-7be5be79\.pth"):
-        measure.Measure(ssim_padding="reflect", lpips="alex", draws=1, batch=8, latency_repeats=1, audit=None)
+        measure.Measure(
+            ssim_padding="reflect",
+            lpips="alex",
+            ms_ssim=False,
+            judge=None,
+            draws=1,
+            batch=8,
+            latency_repeats=1,
+            audit=None,
+        )
     with pytest.raises(UserError, match=r"measure\.lpips"):
         measure.scores(images(2), images(2), ssim_padding="reflect", lpips="squeeze")
 

@@ -13,7 +13,7 @@ function columnsOf(runs) {
 function usualColumns(runs) {
   const differ = USUAL.filter((k) => k === "chain" || unique(runs.map((run) => run.row[k])).length > 1);
   const present = (key) => runs.some((run) => isNumber(run.row[key]));
-  const worst = ["mse", "psnr", "ssim", "lpips"].map((m) => `privacy/worst/${m}`).filter(present);
+  const worst = ["mse", "psnr", "ssim", "ms_ssim", "lpips", "told", "feature_distance"].map((m) => `privacy/worst/${m}`).filter(present);
   const other = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/(advantage|auc|rank1)$/.test(k) && !k.startsWith("privacy/worst")))).slice(0, 3);
   const headlines = unique(runs.map((run) => `utility/${run.row.headline || "accuracy"}`)).filter(present);
   const studied = unique(runs.flatMap((run) => (run.row.study ? Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/accuracy$/.test(k)) : [])));
