@@ -16,7 +16,7 @@ from splitpriv import host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.measure.judge import Bench, Judge
-from splitpriv.measure.traits import Scores
+from splitpriv.measure.traits import Scores as Scores
 from splitpriv.metrics import PRIVACY
 from splitpriv.stats.bounds import cem_bound
 from splitpriv.stats.classification import balanced_accuracy
