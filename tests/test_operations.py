@@ -26,6 +26,9 @@ CHAINS = {
     "ressfl": "ressfl", "patrol_cem": "patrol_cem", "vib": "vib", "mid": "mid", "cloak": "cloak", "dropout": "dropout",
     "topk": "topk", "quantize": "quantize", "laplace": "laplace", "lipschitz": "lipschitz", "prune": "prune",
     "token_shuffle": "token_shuffle", "token_drop": "token_drop",
+    "arl": "arl", "maxent": "maxent", "deepobfuscator": "deepobfuscator", "pan": "pan", "disco": "disco",
+    "siamese": "siamese", "pca": "pca", "random_projection": "random_projection", "mixup": "mixup",
+    "label_smoothing": "label_smoothing",
 }  # fmt: skip
 
 

@@ -56,11 +56,12 @@ def model(cfg: Config, size: int = 8) -> Defended:
 
 def images(size: int = 8) -> Split:
     torch.manual_seed(7)
-    return Split(0.5 + 0.05 * torch.randn(24, 1, size, size), torch.arange(24) % 2, torch.arange(24))
+    pixels, place = 0.5 + 0.05 * torch.randn(24, 1, size, size), torch.arange(24)
+    return Split(pixels, place % 2, place, {name: place // 2 % n for name, n in dataset(size).spec.attributes.items()})
 
 
 def step_of(module: Defended, data: Split, epoch: int = 1) -> Step:
-    return Step(data.images, data.y, {}, module.net.edge, "fit", epoch, 0.5, 0.05)
+    return Step(data.images, data.y, data.attributes, module.net.edge, "fit", epoch, 0.5, 0.05)
 
 
 def trained(cfg: Config, watch: bool = False, epochs: int = 2) -> SplitFit:
@@ -111,11 +112,16 @@ def acts(cfg: Config, names: set[str]) -> set[str]:
             found.add("release")
         penalty = defense.penalty(received, step)
         if penalty is not None:
-            gradients = torch.autograd.grad(penalty, list(target.net.edge.parameters()), allow_unused=True)
+            theirs = {id(p) for p in defense.adversary_parameters()}
+            learns = [
+                *target.net.edge.parameters(),
+                *(p for p in defense.parameters() if p.requires_grad and id(p) not in theirs),
+            ]
+            gradients = torch.autograd.grad(penalty, learns, allow_unused=True)
             require(penalty.shape == () and torch.isfinite(penalty), f"its penalty is {penalty}, no finite scalar")
             require(
                 any(g is not None and g.abs().max() > 1e-8 for g in gradients),
-                "its penalty has no gradient in the edge, which so learns nothing from it",
+                "its penalty has no gradient in the edge or in itself, which so learn nothing from it",
             )
             found.add("penalty")
     if [v.shape for v in weights(target)] != [v.shape for v in weights(model(composed("defense=[none]")))]:

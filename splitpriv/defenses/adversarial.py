@@ -57,8 +57,9 @@ class Adversarial(Defense):
     """Attacker-aware training: D learns to invert z, and the edge learns to defeat it.
 
     `loss` ssim adds weight·max(SSIM(D(z), x) − threshold, 0) (Li et al. 2022, ResSFL); mse adds −weight·MSE, or
-    −weight·min(MSE, ceiling): past the ceiling there is nothing to gain. Both are means over the batch. A `ceiling` of
-    floor is the error of the mean image, of each batch, without bias: whoever does worse could answer the mean image.
+    −weight·min(MSE, ceiling): past the ceiling there is nothing to gain; l1 the same with the absolute error. All are
+    means over the batch. A `ceiling` of floor is the error of the mean image, of each batch (of the MSE without bias):
+    whoever does worse could answer the mean image.
     D descends `inner_loss` for `steps` steps a batch; the penalty is off in the first `warmup` epochs of a phase. D
     starts as the run's seed has it, or with `start` same alike in all runs.
     """
@@ -66,7 +67,7 @@ class Adversarial(Defense):
     added: ClassVar[Mapping[str, Any]] = {"start": "same"}
     strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.1, 100.0))"}
 
-    def __init__(self, *, net: Callable[..., nn.Module], weight: NonNegative, loss: Literal["ssim", "mse"],
+    def __init__(self, *, net: Callable[..., nn.Module], weight: NonNegative, loss: Loss,
                  threshold: Fraction, ceiling: Positive | Literal["floor"] | None, inner_loss: Loss,
                  padding: Padding, lr: Positive, steps: Count, warmup: Whole,
                  start: Literal["seed", "same"]) -> None:  # fmt: skip
@@ -93,8 +94,11 @@ class Adversarial(Defense):
         image = self.decoder.frozen(z)
         if self.loss == "ssim":
             return self.weight * F.relu(ssim(image, step.x, self.padding).mean() - self.threshold)
-        ceiling = step.x.var(0).mean() if self.ceiling == "floor" else self.ceiling
-        return -self.weight * F.mse_loss(image, step.x).clamp(max=ceiling)
+        error = F.l1_loss if self.loss == "l1" else F.mse_loss
+        ceiling = self.ceiling
+        if ceiling == "floor":
+            ceiling = (step.x - step.x.mean(0)).abs().mean() if self.loss == "l1" else step.x.var(0).mean()
+        return -self.weight * error(image, step.x).clamp(max=ceiling)
 
 
 class Monitor(CoDecoder):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step
+from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step, blame
 
 if TYPE_CHECKING:
     from splitpriv.nets.split import SplitNet
@@ -133,9 +133,9 @@ class Defended(nn.Module):
         self.spec = spec
         self.precision = "fp32"
         self.channels_last = False
-        for _, defense, shape in self.shapes():
+        for name, defense, shape in self.shapes():
             if defense is not None:
-                with aside():
+                with blame(f"defense.{name}"), aside():
                     defense.attach(self, spec, shape)
         self.refresh()
 

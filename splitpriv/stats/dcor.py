@@ -15,7 +15,7 @@ def dcor(x: Tensor, z: Tensor) -> Tensor:
     With squared distances, as in some ports, it would see linear dependence only.
     """
     with torch.autocast(z.device.type, enabled=False):
-        return _cosine(_centred(_distances(x)), _centred(_distances(z))).clamp(min=0).add(_EPS).sqrt()
+        return _cosine(_centred(distances(x)), _centred(distances(z))).clamp(min=0).add(_EPS).sqrt()
 
 
 def dcor2_unbiased(x: Tensor, z: Tensor) -> Tensor:
@@ -26,10 +26,10 @@ def dcor2_unbiased(x: Tensor, z: Tensor) -> Tensor:
     if len(x) < 4:
         raise ValueError(f"dcor2_unbiased needs at least 4 samples, got {len(x)}")
     with torch.autocast(z.device.type, enabled=False):
-        return _cosine(_u_centred(_distances(x)), _u_centred(_distances(z)))
+        return _cosine(_u_centred(distances(x)), _u_centred(distances(z)))
 
 
-def _distances(v: Tensor) -> Tensor:
+def distances(v: Tensor) -> Tensor:
     """Euclidean distances (N, N); what rounding cannot tell from 0 is 0, with zero gradient."""
     v = v.flatten(1)
     v = v if v.dtype == torch.float64 else v.float()

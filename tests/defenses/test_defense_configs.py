@@ -33,13 +33,20 @@ ACTS = {  # what a defence does; a new one must do something, and says what in a
     "cem": {"penalty"}, "cem_compat": {"penalty"}, "cem_paper": {"penalty"},
     "token_shuffle": {"release"}, "token_drop": {"release"},
     "prune": {"edge"}, "lipschitz": {"penalty"}, "patrol": {"edge", "penalty"}, "patrol_cem": {"penalty"},
+    "arl": {"penalty"}, "maxent": {"penalty"}, "deepobfuscator": {"penalty"}, "pan": {"penalty"},
+    "disco": {"release", "penalty"}, "siamese": {"penalty"}, "pca": {"release"}, "random_projection": {"release"},
+    "mixup": {"release", "penalty"}, "label_smoothing": {"penalty"},
 }  # fmt: skip
 # So that it acts on a network that has learnt nothing yet.
 EAGER = {n: {"defense.ressfl.threshold": 0.0} for n in ("ressfl", "patrol_cem")}
 EAGER |= {n: {"defense.adversarial.ceiling": None} for n in ("adversarial", "patrol")}
+LINEAR = {"_target_": "splitpriv.nets.probes.mlp", "hidden": []}
 SMALL = {
     "defense.cem.iterations": 2, "defense.cem.em_iterations": 1, "defense.adversarial.net.blocks": 0,
     "defense.adversarial.net.width": 8, "defense.ressfl.net.blocks": 0, "defense.ressfl.net.width": 8,
+    "defense.pan.net.width": 4, "defense.disco.decoder.width": 4, "defense.deepobfuscator.decoder.width": 4,
+    **{f"defense.{n}": LINEAR for n in ("arl.net", "maxent.net", "deepobfuscator.net", "disco.net", "disco.pruner")},
+    "defense.label_smoothing.start": 0.0, "defense.mixup.bank": 4,
 }  # fmt: skip
 
 
