@@ -95,7 +95,7 @@ class Adversarial(Defense):
         if self.loss == "ssim":
             return self.weight * F.relu(ssim(image, step.x, self.padding).mean() - self.threshold)
         error = F.l1_loss if self.loss == "l1" else F.mse_loss
-        ceiling = self.ceiling
+        ceiling: Any = self.ceiling
         if ceiling == "floor":
             ceiling = (step.x - step.x.mean(0)).abs().mean() if self.loss == "l1" else step.x.var(0).mean()
         return -self.weight * error(image, step.x).clamp(max=ceiling)
