@@ -29,6 +29,10 @@ CHAINS = {
     "arl": "arl", "maxent": "maxent", "deepobfuscator": "deepobfuscator", "pan": "pan", "disco": "disco",
     "siamese": "siamese", "pca": "pca", "random_projection": "random_projection", "mixup": "mixup",
     "label_smoothing": "label_smoothing",
+    "hsic": "hsic", "pearson": "pearson", "bido": "bido", "bido_coco": "bido_coco",
+    "blur": "blur", "codec": "codec", "dfil": "dfil",
+    "shredder": "shredder", "adversarial_noise": "adversarial_noise", "infodecom": "infodecom",
+    "uacem": "uacem,noise", "knn_entropy": "knn_entropy,noise",
 }  # fmt: skip
 
 

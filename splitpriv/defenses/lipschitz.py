@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import log
 from typing import ClassVar, Literal
 
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defense
+from splitpriv.defenses.parts.still import still
 from splitpriv.types import NonNegative, Positive, Step
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _TINY = 1e-12
 
 Normalise = Literal["none", "rms", "std"]
@@ -43,7 +42,7 @@ class Lipschitz(Defense):
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
         shifted = step.x + self.sigma * torch.randn_like(step.x)
-        with _still(step.edge, self.frozen):
+        with still(step.edge, self.frozen):
             ks = quotients(list(step.edge.children()), step.x, shifted, self.detach, self.normalise)
         if not ks:
             return None
@@ -76,24 +75,3 @@ def _pooled(k: Tensor, aggregate: str) -> Tensor:
     if aggregate == "logsumexp":
         return k.logsumexp(0) - log(len(k))
     return k.mean() if aggregate == "mean" else k.max()
-
-
-@contextmanager
-def _still(edge: nn.Module, frozen: bool) -> Iterator[None]:
-    """For the block `edge` is one function of the batch: no running statistic moves, nothing is dropped.
-
-    BatchNorm keeps to its running statistics if `frozen`, or where it is not in training, else to the batch's.
-    """
-    random = [m for m in edge.modules() if isinstance(m, nn.Dropout) and m.training]
-    norms = [m for m in edge.modules() if isinstance(m, _NORMS) and m.training]
-    for norm in norms:
-        norm.training, norm.track_running_stats = not frozen, frozen
-    for layer in random:
-        layer.training = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.training = norm.track_running_stats = True
-        for layer in random:
-            layer.training = True

@@ -36,6 +36,10 @@ ACTS = {  # what a defence does; a new one must do something, and says what in a
     "arl": {"penalty"}, "maxent": {"penalty"}, "deepobfuscator": {"penalty"}, "pan": {"penalty"},
     "disco": {"release", "penalty"}, "siamese": {"penalty"}, "pca": {"release"}, "random_projection": {"release"},
     "mixup": {"release", "penalty"}, "label_smoothing": {"penalty"},
+    "hsic": {"penalty"}, "pearson": {"penalty"}, "bido": {"penalty"}, "bido_coco": {"penalty"},
+    "blur": {"release"}, "codec": {"release"}, "dfil": {"release", "penalty"},
+    "adversarial_noise": {"release"}, "infodecom": {"release", "penalty"}, "uacem": {"penalty"},
+    "knn_entropy": {"penalty"},
 }  # fmt: skip
 # So that it acts on a network that has learnt nothing yet.
 EAGER = {n: {"defense.ressfl.threshold": 0.0} for n in ("ressfl", "patrol_cem")}
@@ -47,6 +51,7 @@ SMALL = {
     "defense.pan.net.width": 4, "defense.disco.decoder.width": 4, "defense.deepobfuscator.decoder.width": 4,
     **{f"defense.{n}": LINEAR for n in ("arl.net", "maxent.net", "deepobfuscator.net", "disco.net", "disco.pruner")},
     "defense.label_smoothing.start": 0.0, "defense.mixup.bank": 4,
+    "defense.adversarial_noise.net.width": 8, "defense.adversarial_noise.net.widest": 8,
 }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitpriv.defenses.lipschitz import Lipschitz, _still, quotients
+from splitpriv.defenses.lipschitz import Lipschitz, quotients
+from splitpriv.defenses.parts.still import still
 from splitpriv.types import Step
 
 SETTINGS: dict[str, Any] = {
@@ -116,7 +117,7 @@ def test_both_images_meet_the_same_statistics(statistics: str) -> None:
     """Two batches of their own would hide a constant offset altogether."""
     net, x = edge().train(), images()
     shifted = x + 1.0
-    with _still(net, statistics == "frozen"):
+    with still(net, statistics == "frozen"):
         k = torch.stack(quotients(list(net), x, shifted, False, "none"))
         alone = torch.stack(quotients(list(net), x[:8], shifted[:8], False, "none"))
     assert (k[0] > 0.1).all()
