@@ -31,5 +31,5 @@ class Hsic(Defense):
 
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         k, l = (gaussian_kernel(v, self.sigma) for v in (step.x, z))  # noqa: E741
-        value = nhsic(k, l) / (len(k) - 1) if self.form == "nhsic" else hsic(k, l)
+        value = nhsic(k, l) / max(1, len(k) - 1) if self.form == "nhsic" else hsic(k, l)
         return (self.weight * value).to(z.dtype)

@@ -59,7 +59,7 @@ class Infodecom(Dfil):
         super().penalty(z, step)
         if not self.suppression:
             return None
-        power = z.flatten(1).var(0) / self.sigma.square().clamp(min=1e-12)
+        power = z.flatten(1).var(0, correction=0) / self.sigma.square().clamp(min=1e-12)
         return self.suppression * 0.5 * torch.log1p(power).mean()
 
 

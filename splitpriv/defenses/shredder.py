@@ -100,7 +100,7 @@ class Shredder(Defense):
         return z + self.power.sqrt() * self.mean if self.on else z
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
-        if not self.on or not self.weight:
+        if step.phase != "noise" or not self.weight:
             return None
         flat = self.bank.flatten(1)
         below = (flat.detach().var(1) < self.ratio).to(flat.dtype)

@@ -34,7 +34,7 @@ def label_kernel(y: Tensor) -> Tensor:
 
 def hsic(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
     """tr(K H L H) / (N - 1)² >= 0, a scalar: 0 for independence in the limit, biased upwards by about 1/N."""
-    return (_centred(k) * l).sum() / (len(k) - 1) ** 2
+    return (_centred(k) * l).sum() / max(1, len(k) - 1) ** 2
 
 
 def nhsic(k: Tensor, l: Tensor, epsilon: float = 1e-5) -> Tensor:  # noqa: E741

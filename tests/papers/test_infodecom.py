@@ -45,7 +45,7 @@ def test_the_penalty_is_the_information_of_a_gaussian_channel_and_the_noise_that
     value = defense.penalty(z, step)
     sigma = float(defense.sigma)
     assert sigma > 0
-    wanted = 2 * (0.5 * (1 + z.flatten(1).var(0) / sigma**2).log()).mean().item()
+    wanted = 2 * (0.5 * (1 + z.flatten(1).var(0, correction=0) / sigma**2).log()).mean().item()
     assert value.item() == pytest.approx(wanted, rel=1e-4)
     assert any(s.abs().max() > 0 for s in torch.autograd.grad(value, list(net.net.edge.parameters())))
     assert (net.release(data.images) - z).std().item() == pytest.approx(sigma, rel=0.1)

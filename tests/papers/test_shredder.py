@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_the_loss_makes_noise_grow_up_to_its_ratio_and_no_further() -> None:
     with torch.no_grad():
         defense.bank[0] *= 10  # beyond it
     data = images()
-    penalty = defense.penalty(target.features(data.images), step_of(target, data))
+    penalty = defense.penalty(target.features(data.images), dataclasses.replace(step_of(target, data), phase="noise"))
     assert penalty is not None
     share = defense.bank.flatten(1).abs().mean(1)[1:].sum().item() / 4
     assert penalty.item() == pytest.approx(-2.0 * share, rel=1e-5)
