@@ -129,5 +129,6 @@ def ordered_laplace_mean(n: int, device: torch.device) -> Tensor:
     half of the sample lies above the median, which matters to values near 0 alone.
     """
     i = torch.arange(1, n + 1, dtype=torch.double, device=device)
-    low = math.log(2) + torch.digamma(i) - torch.digamma(torch.full_like(i, n + 1))
-    return torch.where(2 * i <= n + 1, low.clamp(max=0), -low.flip(0).clamp(max=0)).float()
+    low = (math.log(2) + torch.digamma(i) - torch.digamma(torch.full_like(i, n + 1))).clamp(max=0)
+    low = torch.where(2 * i < n + 1, low, 0.0)  # the middle one of an odd number is 0 by symmetry
+    return (low - low.flip(0)).float()

@@ -51,7 +51,7 @@ def test_a_resampled_tensor_keeps_its_order_and_its_law_and_its_mean_is_known() 
     error = noise.std(0) / 400**0.5
     assert ((noise.mean(0) - expected).abs() < 5 * error + 0.01).all()
     # the trap: what two releases share is most of the noise, which averaging, or knowing the tensors, takes away
-    assert noise.var(0).mean() < 0.1 * noise.var(1).mean()
+    assert noise.var(0).mean() < 0.2 * noise.var(1).mean()
 
 
 def test_the_mean_of_an_ordered_sample() -> None:
