@@ -1,4 +1,4 @@
-"""VGG-11 with BatchNorm for small images."""
+"""VGG-11 with BatchNorm and VGG-16 without for small images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from splitpriv.nets.split import Backbone
 from splitpriv.nets.start import from_file
 from splitpriv.types import Count, Rate, Spec
 
+_VGG16 = (2, 2, 3, 3, 3)  # convolutions before each pool
 _LAYERS: tuple[int | str, ...] = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
 
@@ -68,3 +69,34 @@ def _xavier(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@from_file
+def vgg16_cloak(spec: Spec) -> Backbone:
+    """VGG-16 for 32x32 images, as Cloak trains it on UTKFace (Mireshghallah et al. 2021, A.4): thirteen convolutions
+    without BatchNorm, and a head 512-256-256-classes without dropout. Stages conv1 .. conv13 with pool1 .. pool5
+    between, fc1, fc2, head.
+
+    Drawn as torchvision draws VGG (He et al. 2015): PyTorch's own start dies out over thirteen layers. Open: Cloak's
+    start, which may be VGG-Face's weights; `weights` takes a file. Images of at least 32x32.
+    """
+    require_side("vgg16_cloak", spec, 32)
+    stages: dict[str, nn.Module] = {}
+    inputs, convs = spec.image[0], 0
+    for block, count in enumerate(_VGG16, start=1):
+        outputs = min(64 << (block - 1), 512)
+        for _ in range(count):
+            convs += 1
+            first = {} if stages else {"normalise": Normalise.of(spec)}
+            stages[f"conv{convs}"] = named(**first, conv=nn.Conv2d(inputs, outputs, 3, padding=1), act=nn.ReLU())
+            inputs = outputs
+        stages[f"pool{block}"] = nn.MaxPool2d(2)
+    stages["fc1"] = named(pool=GlobalMean(), fc=nn.Linear(512, 256), act=nn.ReLU())
+    stages["fc2"] = named(fc=nn.Linear(256, 256), act=nn.ReLU())
+    stages["head"] = nn.Linear(256, spec.classes)
+    backbone = Backbone(stages, {"shallow": "pool1", "middle": "pool3", "deep": "pool4"})
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return backbone

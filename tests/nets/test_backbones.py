@@ -165,6 +165,19 @@ def test_lenet5_has_the_published_size() -> None:
     assert sum(p.numel() for p in small.lenet5(Spec((1, 32, 32), 10)).parameters()) == 61_706
 
 
+def test_vgg16_of_cloak_has_the_published_layers_and_starts_alive() -> None:
+    with torch.device("meta"):
+        whole = vgg.vgg16_cloak(Spec((3, 32, 32), 2))
+    convs = sum(p.numel() for name, p in whole.named_parameters() if "conv" in name)
+    head = [(layer.in_features, layer.out_features) for layer in whole.modules() if isinstance(layer, torch.nn.Linear)]
+    assert convs == 14_714_688 and head == [(512, 256), (256, 256), (256, 2)]
+    assert not any(isinstance(module, torch.nn.BatchNorm2d | torch.nn.Dropout) for module in whole.modules())
+    torch.manual_seed(0)
+    with torch.no_grad():
+        z = SplitNet(vgg.vgg16_cloak(RGB), RGB, at="pool5", bottleneck=None).edge(torch.rand(4, 3, 32, 32))
+    assert z.shape == (4, 512, 1, 1) and z.std(0).mean() > 1e-3
+
+
 def test_linear_is_linear_in_the_raw_pixels() -> None:
     spec = Spec((1, 4, 4), 2, mean=(0.3,), std=(0.1,))
     net = SplitNet(small.linear(spec, features=5, hidden=8), spec, at="middle", bottleneck=None)

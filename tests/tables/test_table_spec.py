@@ -14,7 +14,8 @@ from splitpriv.types import UserError
 NAMES = shipped.names()
 PUBLISHED = {
     "cem_table1", "cem_table2", "cem_table3", "cem_fig3", "cem_fig4", "he2019_table3", "he2019_table4", "he2019_table6",
-    "cloak_table1", "cloak_fig2a", "cloak_fig2b", "cloak_fig2c", "cloak_fig2d", "cloak_fig2e", "mid_fig2",
+    "cloak_table1", "cloak_fig2a", "cloak_fig2b", "cloak_fig2c", "cloak_fig2d", "cloak_fig2e", "cloak_fig3",
+    "cloak_fig4", "mid_fig2",
     "patrol_ablation", "ressfl",
 }  # fmt: skip
 CEM = ("cem_table1", "cem_table2", "cem_table3")
@@ -84,6 +85,17 @@ def test_cem_tables_print_what_was_printed(name: str) -> None:
 @pytest.mark.parametrize("name", HE)
 def test_he_tables_print_what_was_printed(name: str) -> None:
     assert shipped.load(name).printed.rows == HE[name]
+
+
+def test_what_names_in_a_figure_is_asked_for() -> None:
+    """A column that only a judge fills, at every scale; the schedules that Cloak's tables print, at full scale."""
+    mid, points = shipped.load("mid_fig2"), shipped.load("cloak_fig4")
+    assert mid.columns["attack_c"].key == "privacy/label_inversion/told"
+    assert all("measure=judged" in size.base for size in mid.scales.values())
+    last = {c.row: c.overrides for c in cells.expand(points, "full", cells.Extra())}["CIFAR-100 Cloak 5"]
+    noise = "defense.cloak.noise."
+    schedule = {f"{noise}increase.epochs=140", f"{noise}increase.lambda=0.2", f"{noise}tune.lambda=10"}
+    assert schedule | {"backbone=alexnet_cloak", "dataset.task=superclass"} <= set(last)
 
 
 def test_errata_of_the_cem_tables() -> None:
