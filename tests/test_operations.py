@@ -33,6 +33,7 @@ CHAINS = {
     "blur": "blur", "codec": "codec", "dfil": "dfil",
     "shredder": "shredder", "adversarial_noise": "adversarial_noise", "infodecom": "infodecom",
     "uacem": "uacem,noise", "knn_entropy": "knn_entropy,noise",
+    "patch_permutation": "patch_permutation", "two_servers": "two_servers", "dual_path": "dual_path",
 }  # fmt: skip
 
 

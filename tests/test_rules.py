@@ -110,7 +110,7 @@ def test_touching_an_undeclared_right_raises(tmp_path: Path) -> None:
     run = begun(tmp_path, *TWO)
     for attack in run.parts.attacks.values():
         access = run.access(attack)
-        for right in {"query", "edge", "clean", "cloud", "mask", "aux"} - attack.requires:
+        for right in {"query", "edge", "clean", "cloud", "layers", "mask", "aux"} - attack.requires:
             with pytest.raises(PermissionError, match=f"uses access.{right} but declares"):
                 getattr(access, right)
         assert all(getattr(access, right) is not None for right in attack.requires)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from splitpriv.data.base import Split
 from splitpriv.types import Shape, Spec
 
-Right = Literal["query", "edge", "expected", "clean", "cloud", "mask", "aux"]
+Right = Literal["query", "edge", "expected", "clean", "cloud", "layers", "mask", "aux"]
 Observed = Literal["release", "logits", "softmax", "topk", "label"]
 Recovered = Literal["image", "attribute", "identity"]
 
@@ -69,6 +69,7 @@ class Access:
     `expected(x)` the same with the chain's randomness at its mean, as its mechanisms declare it;
     `clean(x)`  the edge's z without the chain, differentiable;
     `cloud(r)`  logits that the server computes from a release;
+    `layers(r)` what the server's stages before the head make of it, one after the other;
     `mask`      (*shape), 1 where an entry of the release varies and 0 where the chain made it a constant;
     `aux`       the adversary's own labelled data (`Aux`), never a victim.
     Where releases were `recorded`, `query` knows the images of `aux` alone, as they are, and each has one release.
@@ -141,6 +142,7 @@ class Attack:
     added: ClassVar[Mapping[str, Any]] = {}  # as `Defense.added`
     rounds: ClassVar[int] = 0  # how many times it can try `harder`
     requires: frozenset[Right] = frozenset()
+    colludes: ClassVar[bool] = False  # whether it holds all releases of z, where a chain divides it
     recovers: ClassVar[Recovered] = "image"
     observe: Observed = "release"
     top: int = 1
@@ -154,7 +156,7 @@ class Attack:
     @property
     def adapts(self) -> frozenset[str]:
         """To which kinds of defence it adapts: draws (it averages repeated releases), answers (repeated answers to
-        them), mask (it knows what is kept)."""
+        them), mask (it knows what is kept), collusion (it holds all of what was divided)."""
         seen = {"draws"} if self.observe == "release" else {"draws", "answers"}
         return frozenset(seen if self.draws > 1 else ())
 

@@ -75,6 +75,7 @@ class World:
         }
         rights |= {
             "cloud": halves,
+            "layers": lambda r: [r, r],
             "mask": torch.ones(shape),
             "aux": Aux(split, self.edge, self._obfuscate, cacheable=True),
         }

@@ -82,7 +82,7 @@ class Defense(nn.Module):
         """`after_edge` with its randomness at its mean, differentiable; a draw where a defence does not say."""
         return self.after_edge(z)
 
-    def reading(self, own: Tensor) -> Callable[[Tensor], Tensor]:
+    def reading(self, own: Tensor, colludes: bool) -> Callable[[Tensor], Tensor]:
         """How an adversary reads releases, who has `own` (n, ...) of its images in true order; see `parts/sight.py`."""
         return lambda r: r
 

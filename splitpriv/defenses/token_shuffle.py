@@ -44,7 +44,7 @@ class TokenShuffle(Defense):
     def expected(self, z: Tensor) -> Tensor:
         return z
 
-    def reading(self, own: Tensor) -> Callable[[Tensor], Tensor]:
+    def reading(self, own: Tensor, colludes: bool) -> Callable[[Tensor], Tensor]:
         places, order = self.places, Order(self.places.tokens(own))
         found = order(places.tokens(own)) == torch.arange(places.count, device=own.device)
         (self._facts["order_restored"],) = host.to_host(found.double().mean()[None])

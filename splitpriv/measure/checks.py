@@ -21,6 +21,7 @@ SURE = 1.96  # standard errors of a 95 % interval
 ADAPTIVE = {
     "draws": "how to average repeated releases (draws > 1)",
     "answers": "how to average repeated answers (draws > 1)",
+    "collusion": "all that was divided between servers or paths",
     "mask": "what the chain keeps (mask)",
 }
 BOXES = {"white": ("refine", "search", "polish"), "black": ("decoder",)}  # members, by what they have to know

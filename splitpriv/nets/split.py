@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any
 
@@ -89,6 +89,13 @@ class SplitNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W) in [0, 1], undefended."""
         return self.cloud(self.edge(x))
+
+    def deeper(self, r: Tensor) -> list[Tensor]:
+        """What each stage of the cloud before its last makes of releases r (N, ...), one after the other."""
+        found = [r]
+        for stage in list(self.cloud.children())[:-1]:
+            found.append(stage(found[-1]))
+        return [out for before, out in pairwise(found) if out is not before]
 
 
 def kept_stages(at: int | str, stages: list[str], cuts: Mapping[str, str]) -> int:

@@ -140,16 +140,21 @@ class Run:
         monitor = make_monitor(self.cfg, model)
         train_phase(model, job, home, monitor.to(self.device) if monitor is not None else None)
 
-    @cached_property
-    def sight(self) -> Callable[[Tensor], Tensor]:
+    def sight(self, colludes: bool = False) -> Callable[[Tensor], Tensor]:
         """What every adversary does first with a release: undo what the chain hides without a secret."""
-        with aside(seed=0):
-            return sight(self.model, self.known["aux"].x(slice(0, 512)))
+        if colludes not in self._sights:
+            with aside(seed=0):
+                self._sights[colludes] = sight(self.model, self.known["aux"].x(slice(0, 512)), colludes)
+        return self._sights[colludes]
+
+    @cached_property
+    def _sights(self) -> dict[bool, Callable[[Tensor], Tensor]]:
+        return {}
 
     @cached_property
     def aux(self) -> Aux:
         """The adversary's data, its noise-free features shared by all attacks that observe releases."""
-        return self._aux(self.sight)
+        return self._aux(self.sight())
 
     def _aux(self, shown: Callable[[Tensor], Tensor]) -> Aux:
         model = self.model
@@ -157,11 +162,11 @@ class Run:
 
     def access(self, attack: Attack) -> Access:
         """What this attack may hold, in the form that it observes."""
-        model, spec = self.model, self.parts.dataset.spec
+        model, spec, sight = self.model, self.parts.dataset.spec, self.sight(attack.colludes)
         outputs = attack.observe != "release"
 
         def shown(r: Tensor) -> Tensor:
-            return answer(model.classify(r), attack.observe, attack.top) if outputs else self.sight(r)
+            return answer(model.classify(r), attack.observe, attack.top) if outputs else sight(r)
 
         @torch.no_grad()
         def query(x: Tensor) -> Tensor:
@@ -172,15 +177,15 @@ class Run:
             occasions = iter(range(draws))
             return mean_of(lambda: torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)]), draws)
 
-        shape = (spec.classes,) if outputs else tuple(self.sight(model.keep[None]).shape[1:])
+        shape = (spec.classes,) if outputs else tuple(sight(model.keep[None]).shape[1:])
         aux = None
         if "aux" in attack.requires:
-            aux = self._aux(shown) if outputs else self.aux
+            aux = self._aux(shown) if outputs or attack.colludes else self.aux
         return Access(
             attack.requires, spec=spec, shape=shape, device=self.device, intercept=intercept, autocast=model.autocast,
             rights={"query": query, "edge": lambda x: shown(model.release(x)),
                     "expected": lambda x: shown(model.expected(x)), "clean": model.net.edge,
-                    "cloud": model.classify, "aux": aux,
+                    "cloud": model.classify, "layers": model.net.deeper, "aux": aux,
                     "mask": model.keep if shape == model.shape else torch.ones(shape, device=self.device)},
             shared=self._share,
         )  # fmt: skip

@@ -135,7 +135,7 @@ def utility(run: Run, home: Path) -> None:
         **{f"bound/{k}": v for k, v in least.items()},
         **audited,
         **{f"release/{k}": v for k, v in looked.items()},
-        "signal": measure.signal(*(run.sight(run.releases(draw)) for draw in (0, 1))),
+        "signal": measure.signal(*(run.sight(True)(run.releases(draw)) for draw in (0, 1))),
         **{f"defense/{n}/{k}": v for n, d in model.defenses() for k, v in d.facts.items()},
         **{f"defense/{n}/{k}": v for n, pull in pulls.items() for k, v in pull.facts.items()},
         "doubts": {n: pull.doubt for n, pull in pulls.items() if pull.doubt},

@@ -56,6 +56,7 @@ def hold(attack: Attack, *, edge: Callable[[Tensor], Tensor] = same, noise: Call
     split = Split(x, y, torch.arange(len(y)), dict(attributes or {}))
     spec = Spec(image=(1, 8, 8), classes=classes, attributes={k: int(v.max()) + 1 for k, v in split.attributes.items()})
     rights: dict[Any, Any] = {"query": release, "edge": release, "expected": edge, "clean": edge, "cloud": cloud,
+                              "layers": lambda r: [r.square()],
                               "mask": torch.ones(shape) if mask is None else mask,
                               "aux": Aux(split, edge, obfuscate, cacheable=True)}  # fmt: skip
     return Access(attack.requires, spec=spec, shape=shape, device=torch.device("cpu"), intercept=intercept,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from splitpriv.defenses.base import Defended
+from splitpriv.defenses.dual_path import DualPath
 from splitpriv.defenses.noise import Noise
 from splitpriv.defenses.parts.places import Order, Places, matched
 from splitpriv.defenses.parts.sight import sight
+from splitpriv.defenses.patch_permutation import PatchPermutation
 from splitpriv.defenses.token_drop import TokenDrop
 from splitpriv.defenses.token_shuffle import TokenShuffle
+from splitpriv.defenses.two_servers import TwoServers
+from splitpriv.nets.small import tiny
 from splitpriv.nets.split import SplitNet
 from splitpriv.nets.vit import vit_tiny
 from splitpriv.types import Shape, Spec, UserError
@@ -150,3 +156,120 @@ def test_a_class_token_and_one_other_are_always_sent() -> None:
     drop.attach(vit(), SPEC, (17, 8))
     sent = drop.after_edge(torch.ones(20, 17, 8))
     assert bool((sent[:, 0] == 1).all()) and torch.equal(sent[..., 0].sum(1), torch.full((20,), 2.0))
+
+
+# ---- patch_permutation ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["fresh", "fixed"])
+def test_patches_change_places_and_every_adversary_has_them_in_one_order(order: str) -> None:
+    permute = PatchPermutation(patch=2, share=1.0, order=order)
+    net = SplitNet(tiny(SPEC, width=4), SPEC, at="shallow", bottleneck=None)
+    model = Defended(net, {"permute": permute}, SPEC).eval().requires_grad_(False)
+    z = model.features(X)
+    sent, again = permute.after_edge(z), permute.after_edge(z)
+    assert not torch.equal(sent, z) and torch.equal(sent, again) == (order == "fixed")
+    assert torch.equal(
+        permute.places.tokens(sent).sum(2).sort(1).values, permute.places.tokens(z).sum(2).sort(1).values
+    )
+    read = sight(model, X)
+    assert torch.equal(read(sent), read(again)) and torch.equal(read(model.expected(X)), read(sent))
+
+
+# ---- two_servers ---------------------------------------------------------------------------------------------------
+
+SHARES = {"bits": 20, "fraction": 10}
+
+
+def servers(**changed: object) -> tuple[TwoServers, Defended]:
+    link = TwoServers(**{"scheme": "additive", "holds": "first", **SHARES, **changed})  # type: ignore[arg-type]
+    return link, vit(servers=link)
+
+
+def test_two_shares_sum_to_z_and_the_cloud_answers_as_before() -> None:
+    link, model = servers()
+    z, sent = model.features(X), model.release(X)
+    assert sent.shape == (24, 16, 32)
+    first, second = (2**20 * share for share in sent.chunk(2, 2))
+    assert torch.equal(((first + second) % 2**20 + 2**19) % 2**20 - 2**19, (z * 2**10).round())
+    assert (model.classify(sent) - vit()(X)).abs().max() < 0.02
+    assert torch.equal(model.classify(sent), model.classify(link.together(sent)))
+
+
+@pytest.mark.parametrize("holds", ["first", "second"])
+def test_one_share_alone_is_independent_of_z(holds: str) -> None:
+    """Uniform in the ring, whatever z is: the mean and the spread of both shares are those of a uniform law."""
+    link, _ = servers(holds=holds, bits=8, fraction=2)
+    for value in (-3.0, 0.0, 5.0):
+        z = torch.full((400, 16, 16), value)
+        share = 256 * link.reading(z, False)(link.after_edge(z))
+        assert torch.equal(share, share.round()) and share.min() >= 0 and share.max() < 256
+        counts = torch.bincount(share.long().flatten(), minlength=256) / share.numel()
+        assert (counts - 1 / 256).abs().max() < 6 * (1 / 256 / share.numel()) ** 0.5
+    again = [link.reading(z, False)(link.after_edge(z)) for _ in range(2)]
+    assert not torch.equal(*again)
+
+
+def test_colluders_hold_z_whatever_the_chain_assumes() -> None:
+    link, model = servers()
+    for read in (sight(model, X, colludes=True), sight(servers(holds="both")[1], X)):
+        assert (read(model.release(X)) - model.features(X)).abs().max() <= 2**-11
+    assert sight(model, X)(model.release(X)).shape == (24, 16, 16)
+    assert link.adaptive == {"collusion"} and servers(holds="both")[0].adaptive == set()
+    assert torch.equal(link.together(link.expected(model.features(X))), link.together(model.release(X)))
+
+
+def test_a_gradient_passes_through_the_shares() -> None:
+    link, _ = servers()
+    z = torch.rand(2, 16, 16, requires_grad=True)
+    link.unite(*link.divide(z)).sum().backward()
+    assert torch.allclose(z.grad, torch.ones_like(z))  # type: ignore[arg-type]
+
+
+def test_what_lies_beyond_the_ring_is_clipped() -> None:
+    link, _ = servers(bits=6, fraction=2)
+    z = torch.tensor([[[-100.0, -8.0, 7.75, 100.0]]])
+    assert link.unite(*link.divide(z)).tolist() == [[[-8.0, -8.0, 7.75, 7.75]]]
+
+
+def test_divided_servers_see_half_of_the_channels_each() -> None:
+    first, model = servers(scheme="divided")
+    second, _ = servers(scheme="divided", holds="second")
+    z = model.release(X)
+    assert torch.equal(z, model.features(X))
+    assert torch.equal(torch.cat([first.reading(z, False)(z), second.reading(z, False)(z)], 2), z)
+
+
+def test_servers_that_cannot_be() -> None:
+    with pytest.raises(UserError, match=r"^\.fraction: 20 of 20 bits"):
+        servers(fraction=20)
+    with pytest.raises(UserError, match=r"^\.scheme: z \(1, 8, 8\) has one channel"):
+        TwoServers(scheme="divided", holds="first", **SHARES).attach(vit(), SPEC, (1, 8, 8))
+    with pytest.raises(UserError, match=r"^: prune trains in phases"):
+        servers()[0].validate({"prune": SimpleNamespace(phases=(1,))})  # type: ignore[dict-item]
+
+
+# ---- dual_path -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 5), (16, 4), (10,)])
+def test_two_paths_add_up_to_z_and_the_first_has_block_means(shape: Shape) -> None:
+    path = DualPath(sigma=0.0, factor=2, holds="both")
+    path.attach(vit(), SPEC, shape)
+    z = torch.rand(2, *shape)
+    low, rest = path.divide(z)
+    assert torch.allclose(path.unite(low, rest), z) and not torch.equal(low, z)
+    assert torch.allclose(path.low(low), low) and path.low(rest).abs().max() < 1e-6
+    assert torch.equal(path.expected(z), path.after_edge(z))
+
+
+def test_noise_is_on_the_second_path_alone() -> None:
+    link = DualPath(sigma=2.0, factor=2, holds="second")
+    model = vit(path=link)
+    z = model.features(X)
+    sent, again = model.release(X), model.release(X)
+    first, second = sent.chunk(2, 2)
+    assert torch.equal(first, again.chunk(2, 2)[0]) and torch.equal(first, link.low(z))
+    assert (second - (z - first)).std().item() == pytest.approx(2.0, rel=0.05)
+    assert torch.equal(link.reading(z, False)(sent), second) and torch.equal(link.reading(z, True)(sent), sent)
+    assert link.adaptive == {"collusion", "draws"}

@@ -18,11 +18,12 @@ def hides(link: Defense) -> bool:
 
 
 @torch.no_grad()
-def sight(model: Defended, x: Tensor) -> Read:
+def sight(model: Defended, x: Tensor, colludes: bool = False) -> Read:
     """From releases (N, *shape) to what is attacked: what links divide or re-order is put together again, last first.
 
     x (n, C, H, W): images of the adversary's own, from whose releases, as if none of these links had hidden anything,
-    it learns the rest of the chain, noise included. Without such links releases stay as they are.
+    it learns the rest of the chain, noise included. `colludes`: whether it holds all of several releases of z, whatever
+    the chain assumes. Without such links releases stay as they are.
     """
     links = [link for _, link in model.defenses()]
     if not any(map(hides, links)):
@@ -35,7 +36,7 @@ def sight(model: Defended, x: Tensor) -> Read:
             own = z
             for later in links[i + 1 :]:
                 own = later.expected(own) if hides(later) else later.after_edge(own)
-            reads.insert(0, link.reading(own))
+            reads.insert(0, link.reading(own, colludes))
 
     def read(r: Tensor) -> Tensor:
         for step in reads:
