@@ -73,6 +73,7 @@ class Phase:
     train: tuple[Part, ...] = ("edge", "cloud", "defense")
     idle: bool = False  # the chain is not attached yet: plain training, shared by every defence
     optim: Mapping[str, Any] = field(default_factory=dict)  # what replaces keys of the `optim` group in this phase
+    frozen: tuple[str, ...] = ()  # modules of the network that learn nothing, whatever their part does
 
 
 @dataclass

@@ -26,10 +26,10 @@ class Arl(Defense):
 
     strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.01, 10.0))"}
 
-    def __init__(self, *, attribute: str | None, net: Callable[..., nn.Module], weight: NonNegative, lr: Positive,
-                 steps: Count) -> None:  # fmt: skip
+    def __init__(self, *, attribute: str | None, classifier: Callable[..., nn.Module], weight: NonNegative,
+                 lr: Positive, steps: Count) -> None:  # fmt: skip
         super().__init__()
-        self.guesser = Guesser(net, attribute, lr)
+        self.guesser = Guesser(classifier, attribute, lr)
         self.weight, self.adversary_steps = weight, steps
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:

@@ -30,11 +30,11 @@ class DeepObfuscator(Defense):
     strength: ClassVar[Mapping[str, str]] = {"image": "tag(log, interval(0.01, 10.0))"}
 
     def __init__(self, *, decoder: Callable[..., nn.Module], image: NonNegative, padding: Padding,
-                 attribute: str | None, net: Callable[..., nn.Module], private: NonNegative, lr: Positive,
+                 attribute: str | None, classifier: Callable[..., nn.Module], private: NonNegative, lr: Positive,
                  steps: Count) -> None:  # fmt: skip
         super().__init__()
         self.decoder = CoDecoder(decoder, "ssim", padding, lr)
-        self.guesser = Guesser(net, attribute, lr)
+        self.guesser = Guesser(classifier, attribute, lr)
         self.image, self.private, self.padding, self.adversary_steps = image, private, padding, steps
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:

@@ -37,11 +37,11 @@ class Disco(Defense):
 
     def __init__(self, *, ratio: Rate, temperature: Positive, hard: bool, weight: NonNegative,
                  pruner: Callable[..., nn.Module], against: Literal["image", "attribute"],
-                 decoder: Callable[..., nn.Module], attribute: str | None, net: Callable[..., nn.Module],
+                 decoder: Callable[..., nn.Module], attribute: str | None, classifier: Callable[..., nn.Module],
                  lr: Positive, steps: Count) -> None:  # fmt: skip
         super().__init__()
         self.ratio, self.temperature, self.hard, self.weight, self.make = ratio, temperature, hard, weight, pruner
-        self.foe: CoDecoder | Guesser = Guesser(net, attribute, lr)
+        self.foe: CoDecoder | Guesser = Guesser(classifier, attribute, lr)
         if against == "image":
             self.foe = CoDecoder(decoder, "mse", "zero", lr)
         self.adversary_steps = steps

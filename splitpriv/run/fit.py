@@ -99,6 +99,8 @@ class SplitFit(pl.LightningModule):
         for name, part in parts.items():
             part.train(name in self.job.phase.train)
             part.requires_grad_(name in self.job.phase.train)
+        for name in self.job.phase.frozen:
+            self.model.net.get_submodule(name).eval().requires_grad_(False)
 
     def _main_parameters(self) -> list[nn.Parameter]:
         theirs = {id(p) for _, d in self.model.defenses() for p in d.adversary_parameters()}

@@ -145,7 +145,8 @@ def _fit_keys(cfg: Config, phases: tuple[Phase, ...], content: int | str) -> lis
     for phase in phases:
         chain = [] if phase.idle else listed(cfg["defense"])
         watched = cfg["monitor"] or {}  # changes no weight, but its record is part of the stage
-        stretch = {k: v for k, v in vars(phase).items() if k != "idle"}  # an empty chain says the same
+        said = {"idle"} if phase.frozen else {"idle", "frozen"}  # by an empty chain, and by every key of before
+        stretch = {k: v for k, v in vars(phase).items() if k not in said}
         keys.append(fingerprint(after=keys[-1], phase=stretch, optim=cfg["optim"], chain=chain, monitor=watched))
     return keys
 

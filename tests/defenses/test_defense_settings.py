@@ -19,7 +19,7 @@ from splitpriv.types import UserError
 
 def wrong(annotation: Any) -> Iterator[Any]:
     """Values that a setting of this type must refuse: just outside each of its limits, and another type."""
-    yield "no such value"
+    yield 0.5 if str in (annotation, *typing.get_args(annotation)) else "no such value"
     whole = False
     for part in (annotation, *typing.get_args(annotation)):
         whole |= part is int

@@ -163,8 +163,7 @@ DEFENSES = Path(__file__).parents[1] / "defenses"
 def test_every_defence_exports_or_says_why_not(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained on a tiny network, written, and read again in its own runtime; `export` compares it with the model."""
     monkeypatch.syspath_prepend(str(DEFENSES))
-    from shipped import NAMES
-    from test_defense_configs import alone, trained
+    from test_defense_configs import NAMES, alone, trained
 
     monkeypatch.setattr(export, "probe", lambda *_: {})
     refused = {}

@@ -1,0 +1,87 @@
+"""Sparse coding: what leaves is z as a few atoms of a learnt dictionary tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Interval
+from torch import Tensor, nn
+
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.stats.lasso import lca, unit
+from splitpriv.types import Count, Epoch, NonNegative, Positive, Shape, Spec, Step
+
+
+class SparseCoding(Defense):
+    """z' = Φa, a the sparse code of z: argmin over a of ½|v − Φa|² + λ|a|₁ for each patch v of z (Dibbo et al., ECCV
+    2024, arXiv 2403.14772, SCA, their Eq. 1), solved by `iterations` of the locally competitive algorithm (Rozell et
+    al. 2008): u ← u + η(Φᵀv − u − (ΦᵀΦ − I)a), a = soft(u, λ). λ is `threshold`.
+
+    Patches of `patch` x `patch` places, all channels, side by side, a map that they do not tile padded with zeros; of
+    tokens and vectors the last dimension. Φ has `overcomplete` times as many atoms as a patch has entries, each of
+    length 1. It learns to tell z, ½|v − Φa|² with the code held (`dictionary` is the weight of its mean over entries),
+    and from the task. Codes and z' say the same to whoever knows Φ, which a white box does.
+
+    Open: the paper interleaves such layers with dense ones through the network, by convolutions of overlapping patches,
+    and has no split: here one layer stands at the cut. Its λ is for images with unit scale. The gradient passes the
+    last steps of the solution alone, which at its end differ little from all.
+    """
+
+    strength: ClassVar[Mapping[str, str]] = {"threshold": "tag(log, interval(0.01, 3.0))"}
+    active: Tensor  # share of the codes that is not zero, on a batch of training images
+
+    def __init__(self, *, threshold: NonNegative, overcomplete: Annotated[float, Interval(gt=0, le=16)], patch: Count,
+                 iterations: Count, dictionary: Positive) -> None:  # fmt: skip
+        super().__init__()
+        self.threshold, self.overcomplete, self.patch = threshold, overcomplete, patch
+        self.iterations, self.dictionary = iterations, dictionary
+
+    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
+        self.tiles = self.patch if len(shape) == 3 else 1
+        entries = shape[0] * self.tiles**2 if len(shape) == 3 else shape[-1]
+        self.atoms = nn.Parameter(torch.randn(entries, max(1, round(self.overcomplete * entries))))
+        self.register_buffer("active", torch.zeros(()))
+
+    def patches(self, z: Tensor) -> Tensor:
+        """z (N, ...) as (N, patches, entries)."""
+        if z.dim() < 4:
+            return z.view(len(z), -1, z.shape[-1])
+        height, width = (ceil(side / self.tiles) * self.tiles for side in z.shape[2:])
+        z = F.pad(z, (0, width - z.shape[3], 0, height - z.shape[2]))
+        return F.unfold(z, self.tiles, stride=self.tiles).mT
+
+    def joined(self, v: Tensor, z: Tensor) -> Tensor:
+        """Patches back in the shape of z."""
+        if z.dim() < 4:
+            return v.reshape(z.shape)
+        height, width = (ceil(side / self.tiles) * self.tiles for side in z.shape[2:])
+        whole = F.fold(v.mT, (height, width), self.tiles, stride=self.tiles)
+        return whole[:, :, : z.shape[2], : z.shape[3]]
+
+    def code(self, v: Tensor) -> Tensor:
+        """a (N, patches, atoms) of patches v."""
+        return lca(v, unit(self.atoms), self.threshold, self.iterations)
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return self.joined(self.code(self.patches(z)) @ unit(self.atoms).T, z)
+
+    def penalty(self, z: Tensor, step: Step) -> Tensor:
+        """The dictionary's own loss: the gradient ends in it."""
+        v = self.patches(z.detach())
+        with torch.no_grad():
+            a = self.code(v)
+        return self.dictionary * (v - a @ unit(self.atoms).T).square().mean() / 2
+
+    @torch.no_grad()
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        for z, _ in epoch.features():
+            self.active.copy_((self.code(self.patches(z)) != 0).float().mean())
+            break
+
+    @property
+    def facts(self) -> Mapping[str, float | str]:
+        return {"active": float(self.active)}
