@@ -36,7 +36,7 @@ class ComplexValued(Defense):
         self._facts: dict[str, float] = {}
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        self.half = math.prod(shape) // 2
+        self.pairs = math.prod(shape) // 2
 
     def after_edge(self, z: Tensor) -> Tensor:
         angle = (2 * torch.rand(len(z), device=z.device, dtype=z.dtype) - 1) * self.spread * math.pi
@@ -54,9 +54,9 @@ class ComplexValued(Defense):
     def parts(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Real parts, imaginary parts, and what has no partner, each (N, ...)."""
         flat = z.flatten(1)
-        return flat[:, : self.half], flat[:, self.half : 2 * self.half], flat[:, 2 * self.half :]
+        return flat[:, : self.pairs], flat[:, self.pairs : 2 * self.pairs], flat[:, 2 * self.pairs :]
 
-    def reading(self, own: Tensor) -> Callable[[Tensor], Tensor]:
+    def reading(self, own: Tensor, colludes: bool) -> Callable[[Tensor], Tensor]:
         real, imaginary, _ = self.parts(own.mean(0, keepdim=True))
 
         def angle(r: Tensor) -> Tensor:

@@ -60,8 +60,8 @@ def _recalled(cfg: Config) -> Plan | None:
     try:
         kept = proof.unseal(_place(cfg).read_text(), since="row")
         tuples = {name: tuple(kept[name]) for name in ("fits", "seeds")}
-        listed = {"train", "frozen"}
-        phases = tuple(Phase(**{k: tuple(v) if k in listed else v for k, v in p.items()}) for p in kept["phases"])
+        phases = tuple(Phase(**{**phase, "train": tuple(phase["train"]), "frozen": tuple(phase["frozen"])})
+                       for phase in kept["phases"])  # fmt: skip
         clean = {name: (attack, scores) for name, (attack, scores) in kept["clean"].items()}
         return Plan(**{**kept, **tuples, "phases": phases, "clean": clean})
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError):  # none, or not ours
