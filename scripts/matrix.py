@@ -68,7 +68,7 @@ ELSEWHERE = {  # what else is played where
     "rmle_avg": ("noise", "cem+noise"),
     "autoinvert_quick, 16 queries": ("noise", "cem+noise"),
     CONTROL: ("none", "topk", "cem+noise"),
-    "autoinvert": ("cem+noise",),
+    "autoinvert": ("cem+noise", "vib", "none", "topk"),
 }
 
 

@@ -95,7 +95,7 @@ class AutoInvert(Attack):
         }
 
         def candidates() -> list[Found]:
-            return [lab.made[name] for name in ("refine", "pnp") if name in lab.made]
+            return [lab.made[name] for name in ("gallery", "refine", "pnp") if name in lab.made]
 
         for name, make in made.items():
             if (tier.pool or name not in ("fuse", "polish")) and (self.searches or name not in LEARNT):
