@@ -15,7 +15,7 @@ from small import execute, tiny
 from torch import Tensor, nn
 
 from splitpriv.attacks.rmle import variation
-from splitpriv.attacks.suite import autoinvert, lab, learnt, members, muon, plateau, search, settled
+from splitpriv.attacks.suite import autoinvert, blend, lab, learnt, members, muon, plateau, search, settled
 from splitpriv.attacks.suite.autoinvert import AutoInvert
 from splitpriv.attacks.suite.lab import Lab, moved, mse
 from splitpriv.attacks.suite.muon import Muon, orthogonal
@@ -31,6 +31,7 @@ CONSTANTS = {
     search: ("TV", "ANCHOR", "RATE", "SHORT", "GAIN"),
     members: ("BATCH", "WIDTHS", "WIDTH", "BLOCKS", "POOL"),
     lab: ("PARTS", "MOST", "SHIFT"),
+    blend: ("IMAGES", "RIDGE"),
     muon: ("MOMENTUM", "ADAM_SHARE", "QUINTIC"),
 }
 SHIPPED = {
@@ -96,13 +97,28 @@ def test_members_build_on_one_another_and_the_answer_is_the_best_of_them_on_aux(
     with torch.no_grad():
         told = found.everything(here.release(x))
     errors = {name: float(mse(images, x)) for name, images in told.items()}
-    assert set(told) == {"", "mean", "gallery", "decoder", "refine", "search", "fuse", "polish"}
+    assert set(told) == {"", "mean", "gallery", "decoder", "refine", "search", "fuse", "polish", "blend"}
     assert errors["decoder"] < errors["mean"] and errors["refine"] < errors["decoder"]
     assert errors["search"] < errors["decoder"]
     assert found.choice == min(found.expected, key=found.expected.__getitem__)
     assert torch.equal(told[""], told[found.choice])
     assert errors[""] <= errors["mean"] and here.intercepted == 0
     assert all(images.min() >= 0 and images.max() <= 1 for images in told.values())
+
+
+def test_members_that_err_apart_are_blended_by_weights_that_aux_gives(world, tmp_path):
+    place = lab_of(world, tmp_path / "key")
+    x, _ = place.pairs("held")
+    errors = [0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    place.made = {"one": lambda r: x[: len(r)] * 0.5 + 0.25 + errors[0][: len(r)].clamp(-0.2, 0.2),
+                  "other": lambda r: x[: len(r)] * 0.5 + 0.25 + errors[1][: len(r)].clamp(-0.2, 0.2),
+                  "grey": lambda r: torch.full_like(x[: len(r)], 0.5)}  # fmt: skip
+    found = blend.Blend(place)
+    releases = place.pairs("held")[1]
+    told = {name: float(mse(made(releases), x)) for name, made in place.made.items()}
+    one, other, grey = found.weights.tolist()
+    assert one == pytest.approx(other, abs=0.1) and one + other > 1.2 and grey < 0
+    assert mse(found(releases), x) < 0.7 * min(told.values())
 
 
 def test_without_the_edge_a_stand_in_learned_from_queries_serves(world, tmp_path, monkeypatch):

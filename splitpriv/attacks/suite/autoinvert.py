@@ -13,13 +13,14 @@ from torch import Tensor
 from splitpriv import host
 from splitpriv.attacks.base import Access, Attack, Reconstructor, Right
 from splitpriv.attacks.suite import learnt, members, settled
+from splitpriv.attacks.suite.blend import Blend
 from splitpriv.attacks.suite.lab import LEAST, Found, Lab, Once, mse
 from splitpriv.attacks.suite.plateau import GAIN, Length
 from splitpriv.attacks.suite.search import Search
 from splitpriv.store import state
 from splitpriv.types import Count
 
-SUITE = "autoinvert-1"  # another number whenever a member or its numbers change
+SUITE = "autoinvert-2"  # another number whenever a member or its numbers change
 LEARNT = ("latent", "untrained", "pnp")
 BATCH = 64  # victims between two saved states
 
@@ -51,8 +52,8 @@ class AutoInvert(Attack):
     """A fixed set of members, each brought to its plateau on the adversary's own data, and the best of their answers.
 
     A decoder ladder; a refinement that sees the gradient of the distance between the expected release and the one
-    received; a search; a fusion, and a search from it; the mean image, and images of aux weighed by their releases. The
-    slowest tier has searches under learned priors, too, where the device's half is known.
+    received; a search; a fusion, and a search from it; the mean image, and images of aux weighed by their releases; and
+    the sum of all these whose weights aux gives. The slowest tier has searches under learned priors, too, where the device's half is known.
     Expected releases come from the device's half (`knowledge: white`), or from a stand-in learned from queries (black).
     Lengths double until the gain on held-out aux is below 2 %, weights are chosen there, and the answer is that of the
     member with the lowest MSE on a part of aux that nothing else has used: never a victim. `tier` bounds the cost; what
@@ -60,6 +61,7 @@ class AutoInvert(Attack):
     Frozen: `suite` names the members and all their numbers.
     """
 
+    version = 2
     least_aux = LEAST
 
     def __init__(self, *, tier: Literal["quick", "standard", "plus"], knowledge: Literal["white", "black"],
@@ -92,6 +94,7 @@ class AutoInvert(Attack):
             "pnp": lambda: learnt.pnp(lab, lab.made["refine"]),
             "fuse": lambda: members.fuse(lab, tier.fuse, lab.made["search"], candidates(), tier.pool),
             "polish": lambda: Search(lab, "polish", lab.made["fuse"], tier.tune, tier.search),
+            "blend": lambda: Blend(lab),
         }
 
         def candidates() -> list[Found]:

@@ -11,7 +11,7 @@ from splitpriv import host
 from splitpriv.attacks.suite.lab import Lab, mse
 from splitpriv.attacks.suite.search import Search, descend
 
-PATH = ("decoder", "refine", "search", "fuse", "polish")  # each works on what the one before it gives
+PATH = ("decoder", "refine", "search", "fuse", "polish", "blend")  # each works on what those before it give
 SEARCHES = ("search", "polish")
 APART = 1.02  # errors of two starts that differ by less tell nothing
 
