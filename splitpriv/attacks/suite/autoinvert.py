@@ -52,8 +52,9 @@ class AutoInvert(Attack):
     """A fixed set of members, each brought to its plateau on the adversary's own data, and the best of their answers.
 
     A decoder ladder; a refinement that sees the gradient of the distance between the expected release and the one
-    received; a search; a fusion, and a search from it; the mean image, and images of aux weighed by their releases; and
-    the sum of all these whose weights aux gives. The slowest tier has searches under learned priors, too, where the device's half is known.
+    received; a search; a fusion, and a search from it; the mean image, and images of aux weighed by their releases; the
+    sum of all these whose weights aux gives. The slowest tier has searches under learned priors, too, where the
+    device's half is known.
     Expected releases come from the device's half (`knowledge: white`), or from a stand-in learned from queries (black).
     Lengths double until the gain on held-out aux is below 2 %, weights are chosen there, and the answer is that of the
     member with the lowest MSE on a part of aux that nothing else has used: never a victim. `tier` bounds the cost; what
