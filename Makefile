@@ -9,7 +9,7 @@ export SPLITPRIV_OUTPUTS ?= outputs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types check faults bench docs wheel clean
+.PHONY: help setup board demo test test-slow lint types check faults bench docs wheel clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: lint types test  ## everything a commit must pass
 bench: $(VENV)/.ready  ## measure what it costs against its limits; NAMES='step inputs' takes some
 	$(BIN)/python -m benchmarks $(NAMES)
 
+board: $(VENV)/.ready  ## build the board's site into site-board/ from the committed rows
+	$(BIN)/splitpriv board build site-board --rows results/board/*.jsonl
+
 docs: $(VENV)/.ready  ## build the documentation into site/, strictly: no dead link, nothing fetched from elsewhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -55,4 +58,4 @@ wheel: $(VENV)/.ready  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove the environment and build products; results stay
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site-board dist build .mypy_cache .ruff_cache .pytest_cache

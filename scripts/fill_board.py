@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import config, options
-from splitpriv.board import kept
+from splitpriv.board import kept, worlds
 from splitpriv.measure.verdict import verdict
 from splitpriv.store import Row, Store
 from splitpriv.types import UserError
@@ -95,17 +95,17 @@ def chains(world: World) -> dict[str, tuple[str, ...]]:
 
 
 def grid(world: World) -> list[Point]:
-    """All points of the first step: by seed, then by chain, since a chain of one seed is told before a second is."""
+    """All points of the first step: a seed's middle strengths of all chains before the ends, then the next seed."""
     found = chains(world)
     points = []
     for early in (True, False):
         for seed in range(world.grid_seeds):
-            for name, words in found.items():
-                if (name in FIRST) != early:
-                    continue
-                settings = [f"{key}={values[i]}" for key, values in config.grid(name).items() for i in world.strengths]
-                points += [Point("grid", name, (*words, *([s] if s else [])), seed) for s in settings or [""]]
-    return points
+            for i in sorted(world.strengths, key=lambda i: abs(i - 2)):
+                for name, words in found.items():
+                    if (name in FIRST) == early and (name != "none" or i == world.strengths[0]):
+                        strength = [f"{key}={values[i]}" for key, values in config.grid(name).items()]
+                        points.append(Point("grid", name, (*words, *strength), seed))
+    return sorted(points, key=lambda p: p.chain != "none")
 
 
 def whole(world: World, rows: Sequence[Row]) -> list[Point]:
@@ -157,7 +157,7 @@ def cost(world: World, rows: Sequence[Row], missing: Sequence[Point]) -> float:
     """Seconds of what is missing: of rows of the same chain and step, else of the same step, else as World says."""
     spent: dict[Any, list[float]] = defaultdict(list)
     for row in rows:
-        for key in ((row["board/chain"], row["board/step"]), row["board/step"]):
+        for key in ((row.get("board/chain"), row["board/step"]), row["board/step"]):
             spent[key].append(row[kept.SPENT])
 
     def of(point: Point) -> float:
@@ -177,9 +177,13 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=["grid", "whole"], default=["grid", "whole"])
     parser.add_argument("--chains", nargs="+", metavar="DEFENCE", help="only these, by the name of their option")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
+    parser.add_argument("--take", type=Path, metavar="STORE", help="only add what this store has of the world's board")
     parser.add_argument("--store", type=Path, default=Path("outputs"), help="default: outputs")
     args = parser.parse_args()
     world, path = WORLDS[args.world], ROWS / f"{args.world}.jsonl"
+    if args.take:
+        print(f"{args.world}: {take(world, Store(args.take), path)} rows taken")
+        return
     made: set[str] = set()
     for step in args.steps:
         rows = kept.read([path]) if path.exists() else []
@@ -193,6 +197,20 @@ def main() -> None:
         )
         for point in [] if args.plan else missing:
             make(world, point, Store(args.store), path)
+
+
+def take(world: World, store: Store, path: Path) -> int:
+    """Add the rows of another store that stand on this world's boards; how many there are."""
+    from splitpriv.run.prepare import from_overrides
+    from splitpriv.run.row import head
+
+    known = {row["key"] for row in kept.read([path])} if path.exists() else set()
+    target = worlds.settings(head(from_overrides([*world.base, "defense=[none]"])))
+    found = [row for row in store.rows() if row.get("suite") and row["key"] not in known]
+    found = [row for row in found if worlds.settings(row) == target]
+    for row in found:
+        kept.append(path, kept.kept(row, store, path.parent, pictured=row["seed"] == 0) | {"board/step": "taken"})
+    return len(found)
 
 
 def make(world: World, point: Point, store: Store, path: Path) -> None:

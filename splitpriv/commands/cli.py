@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from splitpriv import __version__, overrides, stop
 from splitpriv.commands import (
     audit,
+    board,
     card,
     completion,
     curve,
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         tune,
         track,
         dashboard,
+        board,
         tables,
         data,
         store,
@@ -215,7 +217,7 @@ def study(args: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": run, "check": check, "audit": audit.run,
-    "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run,
+    "rows": rows.run, "curve": curve.run, "track": track.run, "dashboard": dashboard.run, "board": board.run,
     "data": data.run, "table": tables.table, **dict.fromkeys(STUDIES, study),
     "store": store.run, "sweep": sweep.run, "tune": tune.run, "export": export.run, "note": notes.run,
     "tag": notes.run, "plugin": plugin.run, "card": card.run, "cuts": cuts.run, "init": init.run, "push": hub.push,

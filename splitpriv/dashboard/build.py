@@ -197,10 +197,10 @@ def strict(value: Any) -> Any:
 
 
 @cache
-def scripts() -> tuple[tuple[str, str], ...]:
-    """Every script of the page and its hash; the page runs these and nothing else."""
+def scripts(names: tuple[str, ...] = SCRIPTS) -> tuple[tuple[str, str], ...]:
+    """Every script of a page and its hash; the page runs these and nothing else."""
     vendor = [(ASSETS / "vendor" / name).read_text(encoding="utf-8") for name in VENDOR]
-    own = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    own = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
     codes = [*vendor, f'(() => {{\n"use strict";\n{own}\n}})();\n']
     return tuple((code, _hash(code)) for code in (code.replace("</script", "<\\/script") for code in codes))
 
@@ -211,22 +211,26 @@ def _hash(code: str) -> str:
 
 def page(data: Mapping[str, Any] | None, strips: thumbs.Strips | None, limit: int = LIMIT) -> str:
     """One self-contained HTML file; without data a page that asks its own server for it, again and again."""
+    if data is None or strips is None:
+        return rendered("dashboard", SCRIPTS, "", {}, live=True)
+    packed = pack(data)
+    room = limit - len(rendered("dashboard", SCRIPTS, packed, {}).encode()) - 40 * len(strips.tiles)
+    webps, smaller = strips.encode(int(0.74 * room))
+    return rendered("dashboard", SCRIPTS, packed, webps, smaller)
+
+
+def rendered(title: str, own: tuple[str, ...], packed: str, webps: Mapping[str, bytes], smaller: int = 0,
+             live: bool = False) -> str:  # fmt: skip
+    """The HTML of a page with these scripts of ours; `packed`: its data, as `pack` makes them; `webps`: its strips."""
     from jinja2 import Environment, FileSystemLoader, select_autoescape
 
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True)
     ).get_template("page.html.j2")
+    strips = {name: base64.b64encode(webp).decode() for name, webp in webps.items()}
     style = (ASSETS / "style.css").read_text(encoding="utf-8")
-    base = {"scripts": scripts(), "style": style, "live": data is None, "data": "", "smaller": 0, "strips": {}}
-    if data is None or strips is None:
-        return template.render(base)
-    base["data"] = pack(data)
-    room = limit - len(template.render(base).encode()) - 40 * len(strips.tiles)
-    webps, smaller = strips.encode(int(0.74 * room))
-    return template.render(
-        {**base, "smaller": smaller,
-         "strips": {name: base64.b64encode(webp).decode() for name, webp in webps.items()}}
-    )  # fmt: skip
+    return template.render({"title": title, "scripts": scripts(own), "style": style, "live": live, "data": packed,
+                            "smaller": smaller, "strips": strips})  # fmt: skip
 
 
 def pack(data: Any) -> str:

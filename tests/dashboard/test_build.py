@@ -25,6 +25,7 @@ import pytest
 import synthetic
 from PIL import Image
 
+from splitpriv.board import site
 from splitpriv.commands import dashboard
 from splitpriv.dashboard import build, serve, thumbs
 from splitpriv.measure import pictures
@@ -371,5 +372,5 @@ def test_the_page_holds_no_absolute_path(tmp_path: Path) -> None:
 def test_every_asset_is_in_the_package_with_its_licence() -> None:
     vendor = {p.name for p in (ROOT / "assets" / "vendor").iterdir()}
     assert set(build.VENDOR) | {"README.md", "LICENSE.plotly", "LICENSE.htm", "LICENSE.preact"} == vendor
-    assert {p.name for p in (ROOT / "assets").glob("*.js")} == set(build.SCRIPTS)
+    assert {p.name for p in (ROOT / "assets").glob("*.js")} == {*build.SCRIPTS, *site.SCRIPTS}
     assert (ROOT / "page.html.j2").exists()

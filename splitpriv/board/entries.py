@@ -1,0 +1,146 @@
+"""What others sent in: JSON files under `board/`, by a schema. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from splitpriv.board import kept
+from splitpriv.board.lines import queries_of
+from splitpriv.store import Row
+from splitpriv.types import UserError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1, max_length=300)]
+Web = Annotated[str, Field(pattern=r"^(https://|hf://)\S+$", max_length=300)]
+Error = Annotated[float, Field(ge=0, le=1)]
+SCHEMA, ENTRY, ROWS = "schema.json", "entry.json", "rows.jsonl"
+WEIGHTS = 1_000_000  # bytes of a model that is committed
+
+
+class Strict(BaseModel):
+    """No key that is not declared."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Attack(Strict):
+    """Reconstructions of the frozen victims of a row, scored by us; `fit` and `frozen` say which rows they are of."""
+
+    kind: Literal["attack"]
+    name: Name
+    by: Text
+    source: Web
+    row: Key
+    fit: list[Key]
+    frozen: Digest  # of the settings that choose the victims
+    victims: Digest  # of the victims' pixels
+    file: Digest  # of the submitted file
+    queries: Annotated[int, Field(ge=1)]
+    count: Annotated[int, Field(ge=1)]
+    mse: Error
+    ssim: Annotated[float, Field(ge=-1, le=1)]
+
+
+class Quick(Strict):
+    """What an attack of seconds reaches on 200 victims, and by how much that may differ when it is made again."""
+
+    attack: Name
+    victims: Annotated[int, Field(ge=1)]
+    mse: Error
+    tolerance: Error
+
+
+class Model(Strict):
+    """A model that was evaluated again by us; `row` is that of the suite's attack on it."""
+
+    kind: Literal["model"]
+    name: Name
+    by: Text
+    source: Web
+    row: Key
+    chain: Text
+    link: Text
+    bytes: Annotated[int, Field(ge=1)]
+    quick: Quick
+
+
+Entry = Annotated[Attack | Model, Field(discriminator="kind")]
+ADAPTER: TypeAdapter[Attack | Model] = TypeAdapter(Entry)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of an entry."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An entry of the board",
+            **ADAPTER.json_schema()}  # fmt: skip
+
+
+def checked(told: Any, where: str) -> Attack | Model:
+    """An entry as its class; raise UserError with every problem of it."""
+    try:
+        return ADAPTER.validate_python(told)
+    except ValidationError as error:
+        raise UserError(
+            *(f"board {where}: {'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
+        ) from error
+
+
+def frozen(row: Row) -> str:
+    """A digest of what chooses a row's victims: data, protocol and the adversary's knowledge, as far as it matters."""
+    groups = ("dataset.", "protocol.slices", "protocol.s", "protocol.overlap", "protocol.dup", "protocol.limit.",
+              "protocol.attacked", "knowledge.")  # fmt: skip
+    told = {k: v for k, v in row.items() if k.startswith(groups) and "/" not in k and k != "protocol.limit.aux"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass
+class Entries:
+    """All entries of a folder, by name."""
+
+    folder: Path | None = None
+    attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def reached(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+        """Key of a row -> name of an attack that was sent in for its victims -> the MSE that it reached there."""
+        found: dict[str, dict[str, float]] = {}
+        for entry in self.attacks.values():
+            for row in rows:
+                same = (list(row.get("fit") or []), frozen(row), queries_of(row))
+                if same == (entry["fit"], entry["frozen"], entry["queries"]):
+                    found.setdefault(row["key"], {})[entry["name"]] = entry["mse"]
+        return found
+
+    def rows(self) -> list[Row]:
+        """The rows of our attacks on the models."""
+        return kept.read(sorted(self.folder.glob(f"models/*/{ROWS}"))) if self.folder else []
+
+    def weights(self, name: str) -> list[Path]:
+        """The weights of a model that lie here."""
+        return sorted((self.folder / "models" / name).glob("*.safetensors")) if self.folder else []
+
+
+def read(folder: Path) -> Entries:
+    """The entries under `folder`, attacks/NAME.json and models/NAME/entry.json; raise UserError for what is none."""
+    found = Entries(folder)
+    places = [*sorted((folder / "attacks").glob("*.json")), *sorted((folder / "models").glob(f"*/{ENTRY}"))]
+    for path in places:
+        where = str(path.relative_to(folder))
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"board {where}: is no JSON ({error})") from error
+        entry = checked(told, where)
+        named = path.stem if isinstance(entry, Attack) else path.parent.name
+        if entry.name != named:
+            raise UserError(f"board {where}: its name is {entry.name}, and its place says {named}; rename one")
+        (found.attacks if isinstance(entry, Attack) else found.models)[entry.name] = entry.model_dump()
+    return found

@@ -1,0 +1,100 @@
+"""One board for each world: which rows can stand on it, their lines, front, places, and what is void."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from splitpriv import targets
+from splitpriv.board.lines import Known, lines, queries_of
+from splitpriv.board.ranks import places
+from splitpriv.measure.verdict import doubts_of, verdict
+from splitpriv.report.frontier import LOSSES, points, summarise, world_of
+from splitpriv.report.terminal import images_of
+from splitpriv.store import Row
+from splitpriv.types import UserError
+
+# Groups of settings in which the rows of one board are alike; a board's lines differ in `defense.` alone.
+ALIKE = ("dataset.", "backbone.", "split.", "task.", "optim.", "protocol.", "knowledge.", "measure.")
+FREE = ("protocol.queries",)  # of which a line tells both ends
+
+
+def world(row: Row) -> dict[str, str]:
+    """What the rows of one board have in common, by name; how often images are released is for its columns."""
+    return {k: v for k, v in world_of(row, "suite").items() if k not in FREE}
+
+
+def settings(row: Row) -> dict[str, Any]:
+    """The settings that all rows of one board share; one that came later has the value that means what was before."""
+    told = {k: v for k, v in row.items() if k.startswith(ALIKE) and "/" not in k and k not in FREE}
+    for key in [key for key in told if key.endswith("._target_")]:
+        added = _added(str(told[key]))
+        told |= {name: v for k, v in added.items() if (name := key.replace("_target_", k)) not in told}
+    return {k: v for k, v in sorted(told.items()) if v is not None}
+
+
+@cache
+def _added(target: str) -> Mapping[str, Any]:
+    try:
+        return dict(getattr(targets.locate(target, "board"), "added", {}))
+    except UserError:  # not here, or of a plug-in
+        return {}
+
+
+def identity(row: Row) -> str:
+    """A name for a board: ten digits that follow from its world and settings."""
+    told = json.dumps([world(row), settings(row)], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:10]
+
+
+def boards(rows: Sequence[Row], known: Known) -> list[dict[str, Any]]:
+    """All boards of some rows, the one with most lines first; rows without a suite that rebuilds images are left out.
+
+    `known`: what submitted attacks reached, key of a row -> name -> MSE.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.get("suite") and images_of(row) and not row.get("study"):
+            groups.setdefault(identity(row), []).append(row)
+    made = [_board(name, same, known) for name, same in groups.items()]
+    return sorted(made, key=lambda board: (-len(board["chains"]), board["id"]))
+
+
+def _board(name: str, rows: Sequence[Row], known: Known) -> dict[str, Any]:
+    sound = [row for row in rows if verdict(row) != "void"]
+    told = lines(sound, known)
+    numbers = _numbers([row for row in sound if queries_of(row) == 1])
+    groups = numbers["groups"] if numbers else {}
+    bought = {chain: group["privacy_at_loss"] for chain, group in groups.items()}
+    losses = [f"{loss:g}" for loss in LOSSES]
+    ranked = {loss: places({chain: each.get(loss) for chain, each in bought.items()}) for loss in losses}
+    front = {key for i in numbers["pareto"] for key in numbers["points"][i]["keys"]} if numbers else set()
+    for line in told:
+        line["front"] = bool(front & {*line["keys"]})
+    chains = {
+        chain: {"bought": {loss: (bought.get(chain) or {}).get(loss) for loss in losses},
+                "places": {loss: ranked[loss][chain].record() for loss in losses if chain in ranked[loss]}}
+        for chain in dict.fromkeys(line["chain"] for line in told)
+    }  # fmt: skip
+    return {
+        "id": name, "world": world(rows[0]), "settings": settings(rows[0]), "headline": rows[0].get("headline"),
+        "losses": losses, "lines": told, "chains": chains, "undefended": (numbers or {}).get("undefended", []),
+        "seeds": sorted({row["seed"] for row in rows}), "void": [_void(row) for row in rows if row not in sound],
+        "interpolation": (numbers or {}).get("interpolation", ""),
+    }  # fmt: skip
+
+
+def _numbers(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """What the rows say of one another as one front."""
+    x, y = f"utility/{rows[0].get('headline', 'accuracy') if rows else ''}", "privacy/suite/mse"
+    kept = [{k: v for k, v in row.items() if not k.startswith("board/")} for row in rows
+            if row.get(x) is not None and row.get(y) is not None]  # fmt: skip
+    return summarise(points(kept, x, y, "chain"), x, y, rises=True, reference=None) if kept else None
+
+
+def _void(row: Row) -> dict[str, Any]:
+    why: Mapping[str, None] = dict.fromkeys(flag.text for flag in doubts_of(row) if flag.voids)
+    return {"chain": row["chain"], "seed": row["seed"], "key": row["key"], "why": list(why)}

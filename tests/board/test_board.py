@@ -1,0 +1,154 @@
+"""The board: who stands on it, in which place, beside what; and the site that is made of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import invented
+import pytest
+
+from splitpriv.board import about, entries, kept, lines, ranks, site, worlds
+from splitpriv.store import Store
+from splitpriv.types import UserError
+
+E = dict[str, Any]
+
+
+def estimate(mean: float, half: float | None, n: int = 3, least: bool = False) -> E:
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return {"mean": mean, "n": n, "low": low, "high": high, "at_least": least}
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Any]:
+    return invented.rows()
+
+
+@pytest.fixture(scope="module")
+def board(rows: list[Any]) -> E:
+    return worlds.boards(rows, {})[0]
+
+
+def line(board: E, chain: str, **strength: Any) -> E:
+    return next(each for each in board["lines"] if each["chain"] == chain and each["strength"] == strength)
+
+
+# ---- places --------------------------------------------------------------------------------------------------------
+
+
+def test_chains_are_in_order_only_where_their_intervals_do_not_touch() -> None:
+    found = ranks.places({"a": estimate(3, 0.4), "b": estimate(2.5, 0.2), "c": estimate(1, 0.5)})
+    assert {name: (p.first, p.last) for name, p in found.items()} == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+    assert [found[name].record()["tied"] for name in "abc"] == [True, True, False]
+
+
+def test_few_seeds_have_no_place_and_unmeasured_ones_neither() -> None:
+    found = ranks.places({"a": estimate(3, 0.1, n=2), "b": estimate(1, None, n=1), "c": None, "d": estimate(2, 0.1)})
+    assert [found[name].first for name in "abcd"] == [None, None, None, 1]
+    assert found["a"].why == "n = 2, and a place needs 3" and found["c"].why == "not measured at this loss"
+
+
+def test_a_least_estimate_is_below_nobody() -> None:
+    found = ranks.places({"a": estimate(1, 0.1, least=True), "b": estimate(3, 0.1)})
+    assert (found["a"].first, found["a"].last, found["b"].first) == (1, 2, 1) or found["b"].last == 2
+    assert found["a"].last == 2 and found["b"].first == 1
+
+
+# ---- lines ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_one_setting_over_its_seeds(board: E, rows: list[Any]) -> None:
+    told = line(board, "noise", **{"noise.sigma": 0.02})
+    same = [row for row in rows if row.get("defense.noise.sigma") == 0.02 and row["protocol.queries"] == 1]
+    assert told["seeds"] == [0, 1, 2] and told["utility"]["n"] == 3
+    assert told["utility"]["mean"] == pytest.approx(sum(r["utility/accuracy"] for r in same) / 3)
+    pairs = [rows[r["seed"]]["utility/accuracy"] - r["utility/accuracy"] for r in same]
+    assert told["loss"]["mean"] == pytest.approx(sum(pairs) / 3)
+    assert told["attacked"]["16"]["mse"] == {"mean": 0.001, "n": 1, "low": None, "high": None}
+    assert told["attacked"]["1"]["mse"]["mean"] != told["attacked"]["16"]["mse"]["mean"]
+    assert told["verdict"] == "doubtful" and [flag["kind"] for flag in told["flags"]] == ["near"]
+
+
+def test_void_rows_are_apart(board: E) -> None:
+    assert [row["seed"] for row in board["void"]] == [9] and board["void"][0]["why"] == ["protocol=smoke"]
+    assert all(9 not in each["seeds"] for each in board["lines"])
+
+
+def test_worlds_and_suites_stand_apart(rows: list[Any]) -> None:
+    other = [{**row, "knowledge": "disjoint"} for row in rows[:3]]
+    longer = [{**row, "optim.epochs": 20} for row in rows[:3]]
+    whole = [{**row, "suite": "autoinvert-1"} for row in rows[:3]]
+    many = worlds.boards([*rows, *other, *longer, *whole, {**rows[0], "suite": None}], {})
+    assert len(many) == 4 and len({board["id"] for board in many}) == 4
+
+
+def test_what_was_sent_in_lowers_the_best_known(rows: list[Any]) -> None:
+    row = rows[0]
+    assert lines.best_known(row, {}) == (row["privacy/suite/mse"], "")
+    assert lines.best_known(row, {"theirs": 1e-4}) == (1e-4, "theirs")
+    assert lines.best_known({**row, "suite/search/mse": 1e-3}, {}) == (1e-3, "search")
+    told = {"name": "theirs", "fit": row["fit"], "frozen": entries.frozen(row), "queries": 1, "mse": 1e-4}
+    sent = entries.Entries(attacks={"theirs": told})
+    assert sent.reached([row]) == {row["key"]: {"theirs": 1e-4}}
+    assert not sent.reached([{**row, "fit": ["0" * 16]}, {**row, "protocol.queries": 16}, {**row, "dataset.seed": 1}])
+    lowered = worlds.boards(rows, {row["key"]: {"theirs": 1e-4}})[0]
+    best = line(lowered, "none")["best"]
+    assert "theirs" in best["who"] and best["mean"] < line(lowered, "none")["attacked"]["1"]["mse"]["mean"]
+
+
+def test_privacy_at_a_loss_has_seeds_and_places(board: E) -> None:
+    bought = board["chains"]["noise"]["bought"]
+    assert bought["0.005"]["n"] == 3 and bought["0.005"]["mean"] < bought["0.02"]["mean"]
+    assert board["chains"]["noise"]["places"]["0.01"]["first"] == 1
+    assert any(each["front"] for each in board["lines"])
+
+
+# ---- what is said of a chain ---------------------------------------------------------------------------------------
+
+
+def test_a_chain_is_told_in_two_sentences_and_its_paper_beside(rows: list[Any]) -> None:
+    noise = next(row for row in rows if row["chain"] == "noise")
+    told = about.links(noise)[0]
+    assert (
+        told["said"].endswith("in units of z.")
+        and told["said"].startswith("Gaussian noise")
+        and "IoT-J 2020" in told["yaml"]
+    )
+    printed = about.claimed("cem+noise", {"dataset": "cifar10", "backbone": "vgg11"})
+    assert any(about.number(claim, "mse") == 0.0054 for claim in printed)
+    assert not about.claimed("cem+noise", {"dataset": "fashion_tint", "backbone": "tiny"})
+
+
+def test_the_command_is_that_of_the_row(rows: list[Any]) -> None:
+    assert about.command(rows[0]).startswith(
+        "splitpriv run +setting=demo 'defense=[none]' 'protocol.limit={aux: 2000}'"
+    )
+    bare = {k: v for k, v in rows[3].items() if k != "board/words"}
+    told = about.command(bare)
+    assert "'defense=[noise]'" in told and "defense.noise.sigma=0.02" in told and "protocol.attacked=200" in told
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_rows_go_and_come_and_what_is_none_is_told(rows: list[Any], tmp_path: Path) -> None:
+    path = invented.written(tmp_path / "rows.jsonl", rows[:2])
+    assert [row["key"] for row in kept.read([path])] == [row["key"] for row in rows[:2]]
+    path.write_text(path.read_text().replace("fashion_tint", "cifar10"))
+    with pytest.raises(UserError, match=r"line 1 is no row \(its content and its checksum differ\)"):
+        kept.read([path])
+    with pytest.raises(UserError, match="is no file of rows"):
+        kept.read([tmp_path])
+
+
+def test_the_site_needs_nothing_else(rows: list[Any], tmp_path: Path) -> None:
+    data = site.make(rows[:6], Store(tmp_path / "store"), None, tmp_path / "site", entries.Entries())
+    assert json.loads((tmp_path / "site" / "board.json").read_text()) == data
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert "connect-src" not in page.split("</head>")[0] and 'src="http' not in page
+    for each in data["boards"][0]["lines"]:
+        assert (tmp_path / "site" / "cards" / f"{each['key']}.html").stat().st_size
+        assert each["command"]
+    assert {*data["defences"]} == {"none", "noise"}

@@ -1,0 +1,204 @@
+"""What is sent in: an attack is scored on the frozen victims, a bad file is refused in a line, and no code is run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import invented
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from splitpriv.board import attack, entries, kept, model
+from splitpriv.commands import cli
+from splitpriv.contract.base import SMALL
+from splitpriv.run.prepare import from_overrides
+from splitpriv.run.row import head
+from splitpriv.store import Store
+from splitpriv.types import UserError
+
+BOARD = Path(__file__).parents[2] / "board"
+ABOUT = {"name": "theirs", "by": "somebody", "source": "https://example.org/paper"}
+
+
+@pytest.fixture(scope="module")
+def row() -> dict[str, Any]:
+    """A row of which nothing was trained: its settings name its victims."""
+    told = head(from_overrides(list(SMALL)))
+    reached = {"privacy/decoder/mse": 0.02, "privacy/suite/mse": 0.02, "picture/decoder": "measure/0/grid.png"}
+    return {**told, **reached, "suite": "autoinvert-1 quick", "victims": 8, "stages": []}
+
+
+@pytest.fixture(scope="module")
+def x(row: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Tensor:
+    return attack.frozen(row, Store(tmp_path_factory.mktemp("store")), []).victims.x(slice(None))
+
+
+@pytest.fixture
+def rebuilt(x: Tensor) -> np.ndarray:
+    return (x.numpy() + 0.05 * np.random.default_rng(0).standard_normal(x.shape)).clip(0, 1).astype(np.float32)
+
+
+Send = Callable[..., str]
+
+
+@pytest.fixture
+def send(row: dict[str, Any], x: Tensor, tmp_path: Path) -> Send:
+    """Write a file and have it scored; `whole`: by the command's way, which reads the data anew."""
+
+    def sent(images: np.ndarray, ending: str = ".safetensors", whole: bool = False, **more: str) -> str:
+        told = {"row": row["key"], "victims": attack.digest(x), **more}
+        path = tmp_path / f"theirs{ending}"
+        if ending == ".npz":
+            np.savez(path, **{attack.TENSOR: images}, **{k: np.array(v) for k, v in told.items()})
+        else:
+            save_file({attack.TENSOR: np.ascontiguousarray(images)}, path, metadata=told)
+        if whole:
+            return attack.submit(path, ABOUT, [row], Store(tmp_path / "store"), tmp_path / "board", [])
+        read = attack.read(path)
+        return str(attack.scored(read, attack.find(read.row, [row]), x, {"ssim_padding": "reflect"}, path.name))
+
+    return sent
+
+
+# ---- attacks -------------------------------------------------------------------------------------------------------
+
+
+def test_a_stronger_attack_lowers_the_best_known(
+    send: Send, rebuilt: np.ndarray, x: Tensor, row: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "lowers what is known" in send(rebuilt, whole=True)
+    found = entries.read(tmp_path / "board")
+    mse = float(((rebuilt - x.numpy()) ** 2).mean())
+    assert found.attacks["theirs"]["mse"] == pytest.approx(mse, rel=1e-4) and mse < 0.02
+    assert found.reached([row]) == {row["key"]: {"theirs": found.attacks["theirs"]["mse"]}}
+    with pytest.raises(UserError, match="there is an entry of that name"):
+        send(rebuilt, ".npz", whole=True)
+
+
+def test_both_formats_hold_the_same(send: Send, rebuilt: np.ndarray) -> None:
+    assert send(rebuilt) == send(rebuilt, ".npz") != send(np.full_like(rebuilt, 0.9))
+
+
+BAD: dict[str, tuple[Callable[[np.ndarray], np.ndarray], dict[str, str], str]] = {
+    "other victims": (lambda r: r, {"victims": "0" * 64}, "is of other victims than row"),
+    "above 1": (lambda r: r + 1, {}, "give [0, 1]"),
+    "below 0": (lambda r: r - 0.5, {}, "give [0, 1]"),
+    "bytes": (lambda r: r * 255, {}, "give [0, 1]"),
+    "NaN": (lambda r: np.where(r > 0.5, np.nan, r).astype(np.float32), {}, "hold NaN or infinite"),
+    "infinite": (lambda r: np.where(r > 0.5, np.inf, r).astype(np.float32), {}, "hold NaN or infinite"),
+    "fewer": (lambda r: r[1:], {}, "and these victims are (8, 1, 8, 8)"),
+    "flat": (lambda r: r.reshape(len(r), -1), {}, "and these victims are"),
+    "channels last": (lambda r: r.transpose(0, 2, 3, 1), {}, "and these victims are"),
+    "float64": (lambda r: r.astype(np.float64), {}, "are float64; give float32"),
+    "uint8": (lambda r: (r * 255).astype(np.uint8), {}, "are uint8; give float32"),
+    "unknown row": (lambda r: r, {"row": "abcdabcdabcdabcd"}, "is no row of this board"),
+    "empty row": (lambda r: r, {"row": ""}, "is no row of this board"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_attack_is_refused_in_a_line(case: str, ending: str, send: Send, rebuilt: np.ndarray) -> None:
+    change, told, said = BAD[case]
+    with pytest.raises(UserError) as error:
+        send(change(rebuilt), ending, **told)
+    assert len(error.value.problems) == 1 and said in error.value.problems[0] and "\n" not in str(error.value)
+
+
+def test_the_victims_themselves_are_no_reconstructions(send: Send, x: Tensor) -> None:
+    with pytest.raises(UserError, match="hold victims themselves"):
+        send(x.numpy().astype(np.float32))
+
+
+class Boom:
+    """What a pickle would run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("code was run",)
+
+
+def test_files_that_may_hold_code_or_are_none_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", reconstructions=np.array([Boom()], dtype=object), row="a", victims="b")
+    (tmp_path / "pickled.pt").write_bytes(pickle.dumps(Boom()))
+    (tmp_path / "pickled.safetensors").write_bytes(pickle.dumps(Boom()))
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    (tmp_path / "garbage.npz").write_bytes(b"PK garbage")
+    save_file({"reconstructions": np.zeros((1, 1), np.float32)}, tmp_path / "bare.safetensors")
+    save_file({"images": np.zeros((1, 1), np.float32)}, tmp_path / "named.safetensors", {"row": "a", "victims": "b"})
+    said = {"objects.npz": "is not an .npz without objects", "pickled.pt": "is neither .safetensors nor .npz",
+            "pickled.safetensors": "is not a safetensors file", "empty.safetensors": "is not a safetensors file",
+            "garbage.npz": "is not an .npz", "bare.safetensors": "lacks row and victims", "absent.npz": "no such file",
+            "named.safetensors": "lacks reconstructions"}  # fmt: skip
+    for name, why in said.items():
+        with pytest.raises(UserError) as error:
+            attack.read(tmp_path / name)
+        assert why in str(error.value) and len(error.value.problems) == 1
+
+
+def test_the_command_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = invented.written(tmp_path / "rows.jsonl", invented.rows(1)[:1])
+    words = ["--name", "a", "--by", "b", "--source", "https://c.org", "--rows", str(rows)]
+    (tmp_path / "a.pkl").write_bytes(b"")
+    for kind, what in (("attack", tmp_path / "a.pkl"), ("model", tmp_path), ("model", tmp_path / "none")):
+        assert cli.main(["board", "submit", kind, str(what), *words]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+# ---- models --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"defense.noise._target_": "lantern.Noise"}, "is lantern.Noise, which is not splitpriv's"),
+        ({"backbone._target_": "splitpriv.nets.own.Module", "backbone.name": "a:b"}, "backbone.name reads a network"),
+        ({"backbone._target_": "splitpriv.nets.small.tiny", "backbone.weights": "a.pth"}, "backbone.weights reads"),
+    ],
+)
+def test_a_model_that_brings_code_is_refused(entry: dict[str, str], said: str, row: dict[str, Any]) -> None:
+    model.require_ours(row, "there")
+    with pytest.raises(UserError, match=said):
+        model.require_ours({**row, **entry}, "there")
+
+
+# ---- entries -------------------------------------------------------------------------------------------------------
+
+
+def test_the_schema_is_that_of_the_code() -> None:
+    assert json.loads((BOARD / entries.SCHEMA).read_text()) == entries.schema()
+
+
+def test_every_committed_entry_keeps_the_schema() -> None:
+    found = entries.read(BOARD)
+    assert {row["key"] for row in found.rows()} >= {each["row"] for each in found.models.values()}
+    for name in found.models:
+        assert sum(path.stat().st_size for path in (BOARD / "models" / name).iterdir()) < 1.2 * entries.WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mse": -1}, "greater than or equal to 0"), ({"mse": None}, "valid number"), ({"name": "../x"}, "pattern"),
+        ({"source": "javascript:alert(1)"}, "pattern"), ({"extra": 1}, "extra inputs"), ({"kind": "code"}, "tag"),
+    ],
+)  # fmt: skip
+def test_a_wrong_entry_is_told(change: dict[str, Any], said: str) -> None:
+    told = {"kind": "attack", **ABOUT, "row": "0" * 16, "fit": ["0" * 16], "frozen": "0" * 64, "victims": "0" * 64,
+            "file": "0" * 64, "queries": 1, "count": 8, "mse": 0.1, "ssim": 0.5}  # fmt: skip
+    assert entries.checked(told, "theirs").name == "theirs"
+    with pytest.raises(UserError, match=said):
+        entries.checked({**told, **change}, "theirs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", sorted((BOARD / "models").glob("*/")), ids=lambda p: p.name)
+def test_a_committed_model_gives_its_numbers_again(home: Path) -> None:
+    said, found, tolerance = model.again(home, [])
+    assert found == pytest.approx(said, rel=tolerance)
+    assert kept.read([home / entries.ROWS])
