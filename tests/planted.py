@@ -66,7 +66,7 @@ def module_of(model: Defended, phase: Phase, epochs: int = 1) -> SplitFit:
     for _, defense in model.defenses():
         defense.on_phase_start(phase, model)
     optimizer = functools.partial(torch.optim.Adam, lr=phase.optim["optimizer"]["lr"])
-    recipe = Recipe(epochs=epochs, batch=128, clip=None, optimizer=optimizer, schedule=None)
+    recipe = Recipe(epochs=epochs, batch=128, clip=None, optimizer=optimizer, schedule=None, rise=None)
     plain: Any = SimpleNamespace(crop=0, flip=False, rotation=0.0)
     return SplitFit(model, Job("key", phase, recipe, plain, Classify(smoothing=0.0), images(), images()))
 

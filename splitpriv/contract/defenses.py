@@ -26,7 +26,8 @@ from splitpriv.tasks.classify import Classify
 from splitpriv.types import Epoch, Shape, Step, UserError
 
 RECIPE = Recipe(
-    epochs=2, batch=12, clip=None, optimizer=functools.partial(torch.optim.SGD, lr=0.05), schedule=None
+    epochs=2, batch=12, clip=None, optimizer=functools.partial(torch.optim.SGD, lr=0.05), schedule=None,
+    rise=None,
 )  # fmt: skip
 HOOKS = ("before_edge", "after_edge", "penalty")
 

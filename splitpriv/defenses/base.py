@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
+from splitpriv.nets.small_maps import half
 from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step, blame
 
 if TYPE_CHECKING:
@@ -241,8 +242,7 @@ class Defended(nn.Module):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
-        kind = next(self.net.parameters()).device.type if self.precision != "fp32" else ""
-        return torch.autocast(kind, torch.bfloat16) if kind else nullcontext()
+        return half(next(self.net.parameters()).device.type) if self.precision != "fp32" else nullcontext()
 
     @property
     def input_is_fixed(self) -> bool:

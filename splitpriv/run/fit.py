@@ -87,7 +87,7 @@ class SplitFit(pl.LightningModule):
         self.own = {name: d.adversary_optimizer() for name, d in self.adversaries.items()}
         if monitor is not None:
             self.own["monitor"] = monitor.optimizer()
-        steady = all(d.steady for _, d in model.defenses())
+        steady = job.recipe.rise is None and all(d.steady for _, d in model.defenses())
         self.captured = Captured(self.step, job.train.y.device, job.capture and steady, [self.main, *self.own.values()])
 
     # ---- what learns ----
@@ -130,10 +130,11 @@ class SplitFit(pl.LightningModule):
     def step(self, index: Tensor, share: float) -> None:
         """One optimisation step on the training images at `index` (N,), at `share` of its epoch; reads nothing back."""
         job, model = self.job, self.model
-        x = self.augmented(index)
+        x, done = self.augmented(index), (self.epoch + share) / job.length
+        job.recipe.pace(self.main, done)
         step = Step(
             x, job.train.y[index], {k: v[index] for k, v in job.train.attributes.items()}, model.net.edge,
-            job.phase.name, self.epoch, (self.epoch + share) / job.length, self.main.param_groups[0]["lr"],
+            job.phase.name, self.epoch, done, self.main.param_groups[0]["lr"],
         )  # fmt: skip
         terms: dict[str, Tensor] = {}
         received: list[tuple[str, Defense, Tensor]] = []

@@ -83,7 +83,7 @@ CLASSIFY = Classify(smoothing=0.0)
 def recipe(epochs: int = 2, lr: float = 0.05, clip: float | None = None) -> Recipe:
     return Recipe(
         epochs=epochs, batch=16, clip=clip, optimizer=functools.partial(torch.optim.SGD, lr=lr, momentum=0.9),
-        schedule=functools.partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5),
+        schedule=functools.partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5), rise=None,
     )  # fmt: skip
 
 
@@ -448,3 +448,18 @@ def test_nothing_is_logged_within_a_step() -> None:
     source = inspect.getsource(splitpriv.run.fit)
     assert "self.log" not in source
     assert ".item()" not in source
+
+
+@pytest.mark.parametrize(
+    ("rise", "rates"), [(None, [1, 1, 1, 0.5, 0.5, 0.5]), (0.5, [0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3])]
+)
+def test_rates_change_by_epoch_or_at_every_step(rise: float | None, rates: list[float], tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Seen(Defense):
+        def on_step_end(self, z: Tensor, step: Step) -> None:
+            seen.append(step.lr)
+
+    asked = dataclasses.replace(recipe(lr=0.1), rise=rise)
+    fitted(make({"seen": Seen()}), tmp_path, dataclasses.replace(job(), recipe=asked))
+    assert seen == pytest.approx([0.1 * rate for rate in rates])

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from splitpriv.nets.muon import QUINTIC as QUINTIC
+from splitpriv.nets.muon import orthogonal
+
 MOMENTUM = 0.9
 ADAM_SHARE = 0.1  # of Muon's rate: what Adam moves biases, norms and layers without filters by
-QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: singular values go to about 1 in five iterations
 
 
 class Muon(torch.optim.Optimizer):
@@ -56,15 +58,3 @@ class Muon(torch.optim.Optimizer):
         mean = own["mean"] / (1 - 0.9 ** own["steps"])
         square = own["square"] / (1 - 0.99 ** own["steps"])
         p.sub_(rate * mean / (square.sqrt() + 1e-8))
-
-
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix with the singular vectors of `matrix` (m, n) and singular values of about 1, by Newton-Schulz."""
-    a, b, c = QUINTIC
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    for _ in range(5):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x

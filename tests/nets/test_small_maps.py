@@ -1,0 +1,36 @@
+"""Convolutions of small maps as matrix products: the same numbers, and only where they are wanted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from splitpriv.nets import small_maps
+from splitpriv.nets.small_maps import Product, SmallMaps
+
+
+def test_the_product_is_the_convolution_and_so_are_its_gradients():
+    torch.manual_seed(0)
+    x, weight, bias = (
+        torch.randn(*s, dtype=torch.double, requires_grad=True) for s in ((2, 5, 4, 3), (6, 5, 3, 3), (6,))
+    )
+    out, ours = F.conv2d(x, weight, bias, padding=1), Product.apply(x, weight, bias)
+    slope = torch.randn_like(out)
+    assert torch.allclose(out, ours)
+    for theirs, own in zip(*(torch.autograd.grad(o, (x, weight, bias), slope) for o in (out, ours)), strict=True):
+        assert torch.allclose(theirs, own)
+    assert torch.autograd.gradgradcheck(lambda x: Product.apply(x, weight, None), x[:1, :, :2, :2])
+
+
+@pytest.mark.parametrize(("side", "padding", "dtype"), [(4, 1, torch.bfloat16), (5, 1, None), (4, 0, None)])
+def test_only_small_padded_maps_under_autocast_are_computed_so(monkeypatch, side, padding, dtype):
+    calls = []
+    monkeypatch.setattr(Product, "apply", lambda x, *rest: calls.append(x.dtype) or F.conv2d(x, *rest, padding=1))
+    x, weight = torch.randn(2, small_maps.LEAST, side, side), torch.randn(small_maps.LEAST, small_maps.LEAST, 3, 3)
+    with SmallMaps():
+        F.conv2d(x, weight, padding=padding)
+        assert not calls
+        with torch.autocast("cpu", torch.bfloat16):
+            F.conv2d(x, weight, None, 1, padding)
+    assert calls == ([dtype] if dtype else [])
