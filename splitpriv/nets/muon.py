@@ -26,16 +26,16 @@ class MuonSGD(torch.optim.Optimizer):
         self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, lr: Positive, momentum: Rate, iterations: Count,
         rest_lr: Positive, rest_momentum: Rate, weight_decay: NonNegative,
     ) -> None:  # fmt: skip
+        rates = {True: {"lr": lr, "momentum": momentum}, False: {"lr": rest_lr, "momentum": rest_momentum}}
         groups: list[dict[str, Any]] = []
         for given in params:
-            group = given if isinstance(given, dict) else {"params": [given]}
-            for banks in (False, True):
-                chosen = [p for p in group["params"] if is_bank(p) == banks]
-                groups.append({**group, "params": chosen, "banks": banks})
+            group: dict[str, Any] = given if isinstance(given, dict) else {"params": [given]}
+            for banks, own in rates.items():
+                groups.append(
+                    {**group, "params": [p for p in group["params"] if is_bank(p) == banks], "banks": banks, **own}
+                )
         super().__init__(_merged(groups), {"weight_decay": weight_decay})
         self.iterations = iterations
-        for group in self.param_groups:
-            group["momentum"], group["lr"] = (momentum, lr) if group["banks"] else (rest_momentum, rest_lr)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -171,15 +171,15 @@ class SplitFit(pl.LightningModule):
         kind = self.job.dataset
         return augment(self.job.train.pixels(index), crop=kind.crop, flip=kind.flip, rotation=kind.rotation)
 
-    @staticmethod
-    def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None = None) -> Tensor:
+    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None = None) -> Tensor:
         learns = [p for group in optimizer.param_groups for p in group["params"]]
         for p in learns:  # what zero_grad does, without its hooks
             p.grad = None
         loss.backward()
         if clip is not None:
             nn.utils.clip_grad_norm_(learns, clip)
-        optimizer.step()
+        with self.model.autocast():  # of matrix products, which Muon alone has
+            optimizer.step()
         return loss
 
     # ---- epochs ----
