@@ -26,19 +26,21 @@ VGG = ("backbone=vgg11", "split=cem", "backbone.dropout=0")
 RESNET = ("backbone=resnet20", "split.at=shallow", "split.bottleneck=null", "defense=[none]")
 SGD = ("optim=sgd", "optim.optimizer.lr=0.1", "optim.rise=0.15", "optim.schedule=null", "task.smoothing=0.2")
 FAST = ("optim=fast", "task.smoothing=0.2")
+WHOLE = ("protocol=strict", "optim.epochs=6")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "SGD .1, batch 128": (*SHORT, *VGG, *SGD),
-    "Muon .1, batch 128": (*SHORT, *VGG, *FAST, "optim.batch=128"),
-    "Muon .1, batch 256": (*SHORT, *VGG, *FAST),
+    "Muon .1, batch 128": (*SHORT, *VGG, *FAST, "optim.batch=128", "optim.optimizer.lr=0.1"),
+    "Muon .1, batch 256": (*SHORT, *VGG, *FAST, "optim.optimizer.lr=0.1"),
     "Muon .24, batch 128": (*SHORT, *VGG, *FAST, "optim.batch=128", "optim.optimizer.lr=0.24"),
-    "Muon .05, batch 128": (*SHORT, *VGG, *FAST, "optim.batch=128", "optim.optimizer.lr=0.05"),
-    "Muon .1, batch 64": (*SHORT, *VGG, *FAST, "optim.batch=64"),
-    "Muon .1, batch 128, five iterations": (*SHORT, *VGG, *FAST, "optim.batch=128", "optim.optimizer.iterations=5"),
-    "Muon .1, batch 128, momentum .9": (*SHORT, *VGG, *FAST, "optim.batch=128", "optim.optimizer.momentum=0.9"),
-    "Muon .1, batch 128, no rotation": (*SHORT, *VGG, *FAST, "optim.batch=128", "dataset.rotation=0"),
-    "Muon .1, batch 128, no smoothing": (*SHORT, *VGG, *FAST, "optim.batch=128", "task.smoothing=0"),
-    "Muon .1, batch 128, rise .3": (*SHORT, *VGG, *FAST, "optim.batch=128", "optim.rise=0.3"),
-    "Muon .1, batch 128, rest .2": (*SHORT, *VGG, *FAST, "optim.batch=128", "optim.optimizer.rest_lr=0.2"),
+    "Muon .05, batch 128": (*SHORT, *VGG, *FAST, "optim.batch=128"),
+    "Muon .05, batch 256": (*SHORT, *VGG, *FAST),
+    "Muon .05, batch 512": (*SHORT, *VGG, *FAST, "optim.batch=512"),
+    "Muon .05, batch 256, five iterations": (*SHORT, *VGG, *FAST, "optim.optimizer.iterations=5"),
+    "Muon .05, batch 256, no smoothing": (*SHORT, *VGG, *FAST, "task.smoothing=0"),
+    "Muon .05, batch 256, rest .2": (*SHORT, *VGG, *FAST, "optim.optimizer.rest_lr=0.2"),
+    "all images: fast": (*WHOLE, *VGG, *FAST),
+    "all images: SGD .1, batch 128": (*WHOLE, *VGG, *SGD),
+    "all images: fast, resnet20": (*WHOLE, *RESNET, *FAST),
 }
 BASE = ("dataset=cifar10", "defense=[noise]", "attack=[decoder]", "runtime.precision=bf16", "runtime.device=cpu")
 
@@ -47,7 +49,7 @@ def trained(name: str, words: tuple[str, ...], seed: int) -> dict[str, Any]:
     """The row of one variant: its accuracy on val after every epoch, and the CPU seconds of them all."""
     prepared = from_overrides([*BASE, *words, f"seed={seed}"])
     optim = prepared.cfg["optim"]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="recipe_") as folder:
         run = Run(prepared, Store(folder), prepared.parts.runtime.start())
         images = len(run.splits["train"])
         start = time.process_time()

@@ -198,8 +198,11 @@ class SplitFit(pl.LightningModule):
         return self.job.task.batches(self.job.train, self.job.recipe.batch)
 
     def on_train_epoch_end(self) -> None:
-        rate = self.main.param_groups[0]["lr"]
-        note: dict[str, Any] = {"phase": self.job.phase.name, "epoch": self.epoch, "lr": rate}
+        note: dict[str, Any] = {
+            "phase": self.job.phase.name,
+            "epoch": self.epoch,
+            "lr": self.main.param_groups[0]["lr"],
+        }
         told = torch.stack(list(self.sums.values())) / len(self.order)
         *values, whole = host.to_host(torch.cat([told, limits.finite(self.model).to(told.dtype)]))
         note |= dict(zip(self.sums, values, strict=True))
