@@ -20,6 +20,7 @@ from splitpriv.defenses.base import Defended, Defense
 from splitpriv.progress import bar
 from splitpriv.run import limits
 from splitpriv.run.capture import Captured
+from splitpriv.run.descend import descend
 from splitpriv.run.recipe import Recipe
 from splitpriv.store.state import seed_epoch
 from splitpriv.tasks.base import Task
@@ -145,7 +146,9 @@ class SplitFit(pl.LightningModule):
             received.append((name, defense, z))
             if name in self.adversaries:
                 for _ in range(defense.adversary_steps):
-                    terms[f"adversary/{name}"] = self._descend(self.own[name], defense.adversary_loss(z.detach(), step))
+                    terms[f"adversary/{name}"] = descend(
+                        model, self.own[name], defense.adversary_loss(z.detach(), step)
+                    )
         losses, right = job.task.terms(model, released, step)
         terms |= losses
         for name, defense, z in received:  # after the cloud has answered, which some penalties look at
@@ -153,10 +156,12 @@ class SplitFit(pl.LightningModule):
             if penalty is not None:
                 terms[f"penalty/{name}"] = penalty
         main = [value for name, value in terms.items() if not name.startswith("adversary/")]
-        self._descend(self.main, torch.stack(main).sum() if len(main) > 1 else main[0], job.recipe.clip)
+        descend(model, self.main, torch.stack(main).sum() if len(main) > 1 else main[0], job.recipe.clip)
         if self.monitor is not None:
             for _ in range(self.monitor.steps):
-                terms["monitor/loss"] = self._descend(self.own["monitor"], self.monitor.step_loss(released.detach(), x))
+                terms["monitor/loss"] = descend(
+                    model, self.own["monitor"], self.monitor.step_loss(released.detach(), x)
+                )
         for _, defense, z in received:
             defense.on_step_end(z.detach(), step)
         terms["accuracy/train"] = right.float().mean()
@@ -170,17 +175,6 @@ class SplitFit(pl.LightningModule):
         """Training images at `index` with the data set's random crop, flip and rotation."""
         kind = self.job.dataset
         return augment(self.job.train.pixels(index), crop=kind.crop, flip=kind.flip, rotation=kind.rotation)
-
-    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None = None) -> Tensor:
-        learns = [p for group in optimizer.param_groups for p in group["params"]]
-        for p in learns:  # what zero_grad does, without its hooks
-            p.grad = None
-        loss.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(learns, clip)
-        with self.model.autocast():  # of matrix products, which Muon alone has
-            optimizer.step()
-        return loss
 
     # ---- epochs ----
 
