@@ -9,7 +9,7 @@ from splitpriv.defenses.base import Defended
 
 
 def descend(model: Defended, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None = None) -> Tensor:
-    """Go one step of `optimizer` down `loss`, the gradient's norm cut to `clip`; matrix products in the model's precision.
+    """Go a step of `optimizer` down `loss`, the gradient cut to the norm `clip`; products of matrices as in `model`.
 
     Return the loss; reads nothing back.
     """
