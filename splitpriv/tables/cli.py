@@ -25,8 +25,8 @@ def add(commands: Any) -> None:
     table = commands.add_parser("table", help="plan, complete and compare the tables of papers")
     table.add_argument("action", choices=ACTIONS)
     table.add_argument("name", nargs="?", help="a table, as `splitpriv table list` shows them")
-    scales = "smoke: minutes on 2 cores; lite: hours, real data; full: the paper's schedule"
-    table.add_argument("--scale", choices=["smoke", "lite", "full"], default="smoke", help=scales)
+    scales = "smoke: minutes on 2 cores; lite: hours, real data; fast: working networks; full: the paper's"
+    table.add_argument("--scale", choices=["smoke", "lite", "fast", "full"], default="smoke", help=scales)
     table.add_argument("--rows", default="", metavar="A,B", help="only these rows; patterns such as '*CEM' work")
     table.add_argument("--plays", default="", metavar="A,B", help="only these plays, such as strict")
     table.add_argument("--format", choices=["terminal", "markdown", "latex", "csv", "html"], default="terminal")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from splitpriv.types import UserError, Whole
 
 Side = str | float
-Scale = Literal["smoke", "lite", "full"]
+Scale = Literal["smoke", "lite", "fast", "full"]
 
 
 class Strict(BaseModel):

@@ -284,7 +284,7 @@ def test_the_commands_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("plan", "ressfl", "--rows", "nobody") == 2 and "no row is called so" in capsys.readouterr().err
 
 
-SHIPPED = [(name, scale) for name in shipped.names() for scale in ("smoke", "lite", "full")]
+SHIPPED = [(name, scale) for name in shipped.names() for scale in shipped.load(name).scales]
 
 
 def sound(name: str, scale: spec.Scale, few: bool) -> None:

@@ -60,8 +60,8 @@ def test_the_papers_tables_ship() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_table_loads_whole(name: str) -> None:
     table = shipped.load(name)
-    assert table.source and table.claims and set(table.scales) == {"smoke", "lite", "full"}
-    assert all(len(table.scales[scale].seeds) > 1 for scale in ("lite", "full"))
+    assert table.source and table.claims and {"smoke", "lite", "full"} <= set(table.scales)
+    assert all(len(table.scales[scale].seeds) > 1 for scale in table.scales if scale != "smoke")
     first = (CONF / "table" / f"{name}.yaml").read_text().splitlines()[0]
     assert first.startswith("# ") and len(first) > 30
 
