@@ -43,6 +43,8 @@ class Shredder(Defense):
     seen: Tensor
     ranks: Tensor
     mean: Tensor
+    centre: Tensor
+    spread: Tensor
     adaptive = frozenset({"draws"})
     strength: ClassVar[Mapping[str, str]] = {"ratio": "tag(log, interval(0.01, 100.0))"}
 
@@ -63,6 +65,8 @@ class Shredder(Defense):
         self.register_buffer("seen", torch.zeros(()))
         self.register_buffer("ranks", torch.zeros(self.tensors, math.prod(shape), dtype=torch.int32))
         self.register_buffer("mean", torch.zeros(shape))
+        for name in ("centre", "spread"):
+            self.register_buffer(name, torch.zeros(self.tensors, 1))
         self.fix()
 
     def on_phase_start(self, phase: Phase, model: Defended) -> None:
@@ -70,19 +74,15 @@ class Shredder(Defense):
 
     @torch.no_grad()
     def fix(self) -> None:
-        """Note the order of every tensor's values, and the mean of all that may be drawn, both in units of z's RMS."""
+        """Note the order of every tensor's values, the Laplace law that fits them best, by their median and their mean
+        distance from it, and the mean of all that may be drawn; all in units of z's RMS."""
         flat = self.bank.flatten(1)
         self.ranks.copy_(flat.argsort(1).argsort(1))
+        self.centre.copy_(flat.median(1, keepdim=True).values)
+        self.spread.copy_((flat - self.centre).abs().mean(1, keepdim=True))
         if self.resample:
-            centre, spread = self._laws()
-            flat = centre + spread * ordered_laplace_mean(flat.shape[1], flat.device)[self.ranks.long()]
+            flat = self.centre + self.spread * ordered_laplace_mean(flat.shape[1], flat.device)[self.ranks.long()]
         self.mean.copy_(flat.mean(0).view_as(self.mean))
-
-    def _laws(self) -> tuple[Tensor, Tensor]:
-        """Median and mean distance from it, (tensors, 1) each: the Laplace law that fits each tensor best."""
-        flat = self.bank.flatten(1)
-        centre = flat.median(1, keepdim=True).values
-        return centre, (flat - centre).abs().mean(1, keepdim=True)
 
     def after_edge(self, z: Tensor) -> Tensor:
         if not self.on:
@@ -91,9 +91,8 @@ class Shredder(Defense):
         if self.training or not self.resample:
             noise = self.bank[pick]
         else:
-            centre, spread = self._laws()
             fresh = laplace_like(z.flatten(1)).sort(1).values.gather(1, self.ranks[pick].long())
-            noise = (centre[pick] + spread[pick] * fresh).view_as(z)
+            noise = (self.centre[pick] + self.spread[pick] * fresh).view_as(z)
         return z + self.power.sqrt() * noise
 
     def expected(self, z: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ def test_every_defence_exports_or_says_why_not(form: str, tmp_path: Path, monkey
                 assert facts["edge"]["random"], name
         except UserError as error:
             (refused[name],) = error.problems
-    assert refused == {}
+    assert refused.keys() == {"adversarial_noise"}  # it differentiates when it releases, which no format holds
 
 
 @pytest.mark.slow
