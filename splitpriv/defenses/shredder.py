@@ -78,7 +78,7 @@ class Shredder(Defense):
         distance from it, and the mean of all that may be drawn; all in units of z's RMS."""
         flat = self.bank.flatten(1)
         self.ranks.copy_(flat.argsort(1).argsort(1))
-        self.centre.copy_(flat.median(1, keepdim=True).values)
+        self.centre.copy_(flat.sort(1).values[:, (flat.shape[1] - 1) // 2, None])
         self.spread.copy_((flat - self.centre).abs().mean(1, keepdim=True))
         if self.resample:
             flat = self.centre + self.spread * ordered_laplace_mean(flat.shape[1], flat.device)[self.ranks.long()]
@@ -87,7 +87,7 @@ class Shredder(Defense):
     def after_edge(self, z: Tensor) -> Tensor:
         if not self.on:
             return z
-        pick = torch.randint(self.tensors, (len(z),), device=z.device)
+        pick = (self.tensors * torch.rand(len(z), device=z.device)).long()  # randint is in no format for phones
         if self.training or not self.resample:
             noise = self.bank[pick]
         else:

@@ -15,8 +15,8 @@ _SQUARINGS = 6  # of a matrix, for its largest singular value: as many as 64 pow
 def gaussian_kernel(v: Tensor, sigma: float | None) -> Tensor:
     """exp(-|a - b|² / (2 σ² D)) of the rows of v (N, ...), D values each, in double precision: D makes one σ do.
 
-    With σ None, 2 σ² D is the median of |a - b|² over the batch, so that the scale of v does not matter; at least D/10⁶,
-    or the slope at a v that is constant would have no bound.
+    With σ None, 2 σ² D is the median of |a - b|² over the batch, so that the scale of v does not matter; at least
+    D/10⁶, or the slope at a v that is constant would have no bound.
     """
     v = v.flatten(1).double()
     v = v - v.mean(0)  # the Gram form below cancels less
