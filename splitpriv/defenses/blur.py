@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
@@ -24,6 +23,8 @@ class Blur(Defense):
     Open: a baseline of the field without a paper of its own.
     """
 
+    rows: Tensor
+    columns: Tensor
     strength: ClassVar[Mapping[str, str]] = {"size": "tag(log, interval(0.3, 16.0))"}
 
     def __init__(self, *, size: Positive, kind: Literal["gaussian", "pixelate"],
@@ -37,6 +38,10 @@ class Blur(Defense):
         if self.at == "feature" and len(shape) != 3:
             raise UserError(f"defense.blur.at: z of shape {shape} is no feature map; set defense.blur.at=image, or "
                             "cut where there is one")  # fmt: skip
+        height, width = (spec.image if self.at == "image" else shape)[1:]
+        make = gaussian if self.kind == "gaussian" else blocks
+        self.register_buffer("rows", make(height, self.size), persistent=False)
+        self.register_buffer("columns", make(width, self.size), persistent=False)
 
     def before_edge(self, x: Tensor) -> Tensor:
         return self.smooth(x) if self.at == "image" else x
@@ -46,24 +51,22 @@ class Blur(Defense):
 
     def smooth(self, v: Tensor) -> Tensor:
         """v (N, C, H, W) blurred; its shape stays."""
-        if self.kind == "pixelate":
-            height, width = v.shape[-2:]
-            block = min(round(self.size), max(height, width))
-            small = F.avg_pool2d(v, block, ceil_mode=True, count_include_pad=False)
-            return small.repeat_interleave(block, -2).repeat_interleave(block, -1)[..., :height, :width]
-        for axis in (-2, -1):
-            v = _along(v, axis, self.size)
-        return v
+        return self.rows @ v @ self.columns.mT
 
 
-def _along(v: Tensor, axis: int, sigma: float) -> Tensor:
-    """A Gaussian over one axis, as one matrix: what lies beyond a border is what lies before it."""
-    n, reach = v.shape[axis], max(1, round(3 * sigma))
-    places = torch.arange(n, device=v.device)
-    steps = torch.arange(-reach, reach + 1, device=v.device)
-    weights = (-steps.to(v.dtype).square() / (2 * sigma**2)).exp()
-    folded = (places[:, None] + steps) % (2 * n)  # reflected as often as it takes, edge pixels twice
+def gaussian(n: int, sigma: float) -> Tensor:
+    """A Gaussian over n pixels as a matrix (n, n): what lies beyond a border is what lies before it."""
+    reach = max(1, round(3 * sigma))
+    steps = torch.arange(-reach, reach + 1)
+    weights = (-steps.double().square() / (2 * sigma**2)).exp()
+    folded = (torch.arange(n)[:, None] + steps) % (2 * n)  # reflected as often as it takes, edge pixels twice
     folded = torch.where(folded < n, folded, 2 * n - 1 - folded)
-    matrix = torch.zeros(n, n, dtype=v.dtype, device=v.device)
-    matrix = matrix.scatter_add(1, folded, (weights / weights.sum()).expand(n, -1))
-    return (v.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
+    matrix = torch.zeros(n, n, dtype=torch.double)
+    return matrix.scatter_add(1, folded, (weights / weights.sum()).expand(n, -1)).float()
+
+
+def blocks(n: int, size: float) -> Tensor:
+    """The mean over blocks of `size` of n pixels as a matrix (n, n); the border cuts the last block."""
+    block = torch.arange(n) // round(size)
+    same = (block[:, None] == block).float()
+    return same / same.sum(1, keepdim=True)
