@@ -33,7 +33,7 @@ def test_the_loss_is_the_printed_one_over_release_or_stages(name: str, measure: 
     made = {layers: Bido(measure=name, lambda_x=0.3, lambda_y=0.7, sigma=5.0, layers=layers)  # type: ignore[arg-type]
             for layers in ("release", "stages")}  # fmt: skip
     assert made["release"].penalty(z, step(x)).item() == pytest.approx(printed(z), rel=1e-5)
-    first = EDGE[0](x)
+    first = EDGE[0](x).detach()
     second = (first - first.mean(0)) / (first.var(0, correction=0) + 1e-5).sqrt()
     assert made["stages"].penalty(z, step(x)).item() == pytest.approx(printed(first) + printed(second), rel=1e-4)
     assert EDGE[1].num_batches_tracked == 0
