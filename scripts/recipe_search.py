@@ -1,7 +1,8 @@
 """What a recipe makes of a network in so many CPU minutes: one training per variant, nothing attacked.
 
     python scripts/recipe_search.py --rows results/recipe/rows.json            # all that is missing there
-    python scripts/recipe_search.py --rows rows.json --only 'muon .1' --seed 1 # | --table prints what is there
+    python scripts/recipe_search.py --rows rows.json --only 'Muon .05, batch 256' --seed 1
+    python scripts/recipe_search.py --rows rows.json --table --picture curve.png # what is there; trains nothing
 
 A variant that has its row is left out, so that a call goes on where another stopped.
 """
@@ -38,6 +39,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "Muon .05, batch 256, five iterations": (*SHORT, *VGG, *FAST, "optim.optimizer.iterations=5"),
     "Muon .05, batch 256, no smoothing": (*SHORT, *VGG, *FAST, "task.smoothing=0"),
     "Muon .05, batch 256, rest .2": (*SHORT, *VGG, *FAST, "optim.optimizer.rest_lr=0.2"),
+    "resnet20, SGD .1, batch 128": (*SHORT, *RESNET, *SGD),
+    "resnet20, Muon .05, batch 256": (*SHORT, *RESNET, *FAST),
     "all images: fast": (*WHOLE, *VGG, *FAST),
     "all images: SGD .1, batch 128": (*WHOLE, *VGG, *SGD),
     "all images: fast, resnet20": (*WHOLE, *RESNET, *FAST),
@@ -68,12 +71,32 @@ def line(row: dict[str, Any]) -> str:
             f"| {row['cpu_s']:.0f} | {rate:.1f} |")  # fmt: skip
 
 
+def picture(rows: list[dict[str, Any]], out: Path) -> None:
+    """Accuracy after every epoch over the CPU minutes until then."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    for i, row in enumerate(rows):
+        each = row["cpu_s"] / 60 / len(row["accuracy"])
+        minutes = [each * (n + 1) for n in range(len(row["accuracy"]))]
+        axes.plot(minutes, [100 * a for a in row["accuracy"]], marker="osv^D<>p"[i % 8], markersize=4,
+                  label=f"{row['name']} ({row['epochs']} x {row['images']:,})")  # fmt: skip
+    axes.set(xlabel="CPU minutes, one thread", ylabel="accuracy on val, %")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    figure.savefig(out, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, required=True, help="JSON file of what was trained")
     parser.add_argument("--only", action="append", help="a variant by its name; several times for several")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", action="store_true", help="print what is there, and train nothing")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw them")
     args = parser.parse_args()
     rows = json.loads(args.rows.read_text()) if args.rows.exists() else []
     wrong = [name for name in args.only or () if name not in VARIANTS]
@@ -84,6 +107,8 @@ def main() -> None:
     )
     for row in rows if args.table else ():
         print(line(row))
+    if args.picture:
+        picture(rows, args.picture)
     for name in () if args.table else args.only or VARIANTS:
         if any(row["name"] == name and row["seed"] == args.seed for row in rows):
             continue
