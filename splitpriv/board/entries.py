@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from splitpriv.board import kept
+from splitpriv.board import kept, worlds
 from splitpriv.board.lines import queries_of
 from splitpriv.store import Row
 from splitpriv.types import UserError
@@ -20,7 +20,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1, max_length=300)]
-Web = Annotated[str, Field(pattern=r"^(https://|hf://)\S+$", max_length=300)]
+Web = Annotated[str, Field(pattern=r"^(https://|hf://|docs/)\S+$", max_length=300)]
 Error = Annotated[float, Field(ge=0, le=1)]
 SCHEMA, ENTRY, ROWS = "schema.json", "entry.json", "rows.jsonl"
 WEIGHTS = 1_000_000  # bytes of a model that is committed
@@ -94,10 +94,15 @@ def checked(told: Any, where: str) -> Attack | Model:
 
 
 def frozen(row: Row) -> str:
-    """A digest of what chooses a row's victims: data, protocol and the adversary's knowledge, as far as it matters."""
-    groups = ("dataset.", "protocol.slices", "protocol.s", "protocol.overlap", "protocol.dup", "protocol.limit.",
-              "protocol.attacked", "knowledge.")  # fmt: skip
-    told = {k: v for k, v in row.items() if k.startswith(groups) and "/" not in k and k != "protocol.limit.aux"}
+    """A digest of what chooses a row's victims: data, protocol and the adversary's knowledge, as far as it matters.
+
+    A setting that came later, at the value that means what was before, changes nothing.
+    """
+    groups = ("dataset.", "protocol.slices", "protocol.shuffle", "protocol.seed", "protocol.overlap",
+              "protocol.duplicates", "protocol.limit.", "protocol.attacked", "knowledge.")  # fmt: skip
+    later = worlds.later(row)
+    told = {k: v for k, v in row.items() if k.startswith(groups) and k != "protocol.limit.aux" and "/" not in k
+            and v is not None and later.get(k, ...) != v}  # fmt: skip
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -30,10 +30,14 @@ def world(row: Row) -> dict[str, str]:
 def settings(row: Row) -> dict[str, Any]:
     """The settings that all rows of one board share; one that came later has the value that means what was before."""
     told = {k: v for k, v in row.items() if k.startswith(ALIKE) and "/" not in k and k not in FREE}
-    for key in [key for key in told if key.endswith("._target_")]:
-        added = _added(str(told[key]))
-        told |= {name: v for k, v in added.items() if (name := key.replace("_target_", k)) not in told}
-    return {k: v for k, v in sorted(told.items()) if v is not None}
+    whole = {**{k: v for k, v in later(row).items() if k not in FREE}, **told}
+    return {k: v for k, v in sorted(whole.items()) if v is not None}
+
+
+def later(row: Row) -> dict[str, Any]:
+    """The settings that came after keys did, of all that a row is made of but its defences, at what was before."""
+    made = {key: str(v) for key, v in row.items() if key.startswith(ALIKE) and key.endswith("._target_")}
+    return {key.replace("_target_", name): v for key, target in made.items() for name, v in _added(target).items()}
 
 
 @cache

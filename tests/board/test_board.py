@@ -9,6 +9,7 @@ from typing import Any
 import invented
 import pytest
 
+from splitpriv import config
 from splitpriv.board import about, entries, kept, lines, ranks, site, worlds
 from splitpriv.store import Store
 from splitpriv.types import UserError
@@ -152,3 +153,33 @@ def test_the_site_needs_nothing_else(rows: list[Any], tmp_path: Path) -> None:
         assert (tmp_path / "site" / "cards" / f"{each['key']}.html").stat().st_size
         assert each["command"]
     assert {*data["defences"]} == {"none", "noise"}
+
+
+@pytest.mark.parametrize("name", ["fashion_tint", "fairface", "cifar10"])
+def test_every_world_of_the_script_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    import fill_board
+
+    world = fill_board.WORLDS[name]
+    cfg = config.compose([*world.base, "defense=[noise]"])
+    assert cfg["choices"]["dataset"] == name
+    assert all(config.grid(chain) for chain in world.chains or () if chain != "none")
+
+
+def test_strengths_come_from_the_middle_and_the_cost_from_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    import fill_board
+
+    chains = {"none": ("defense=[none]",), "noise": ("defense=[noise]",), "topk": ("defense=[topk]",)}
+    monkeypatch.setattr(fill_board, "chains", lambda world: chains)
+    world = fill_board.WORLDS["fashion_tint"]
+    points = fill_board.grid(world)
+    assert len(points) == 2 * (1 + 5 + 5) and [p.chain for p in points[:3]] == ["none", "none", "noise"]
+    assert points[2].words[1] == f"defense.noise.sigma={config.grid('noise')['defense.noise.sigma'][2]}"
+    assert [p.chain for p in points].index("topk") == 2 + 2 * 5  # noise is the more telling
+    told = [row | {"board/words": " ".join(p.overrides(world)), "board/step": "grid", "board/chain": p.chain,
+                   kept.SPENT: 50.0} for p, row in zip(points[:3], invented.rows(2)[:3], strict=True)]  # fmt: skip
+    assert fill_board.cost(world, told, points[3:5]) == 100.0
+    chosen = fill_board.whole(world, told)
+    assert {(p.chain, p.queries) for p in chosen} == {("none", 1), ("none", 16), ("noise", 1), ("noise", 16)}
+    assert len(chosen) == 5 * 4
