@@ -85,6 +85,12 @@ def trained(cfg: Config, watch: bool = False, epochs: int = 2) -> SplitFit:
     return module
 
 
+@functools.cache
+def undefended() -> list[Tensor]:
+    """The weights of the same without a defence."""
+    return weights(trained(composed("defense=[none]")))
+
+
 def weights(module: SplitFit | Defended, part: str = "net") -> list[Tensor]:
     target = module.model if isinstance(module, SplitFit) else module
     return [v.clone() for k, v in target.state_dict().items() if k.startswith(part)]
@@ -97,9 +103,9 @@ def equal(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
 # ---- what each must keep -------------------------------------------------------------------------------------------
 
 
-def acts(cfg: Config, names: set[str]) -> set[str]:
-    """What the links `names` of a chain do: change the release, the loss ("penalty"), or the network ("edge")."""
-    target = trained(cfg).model.eval()
+def acts(target: Defended, names: set[str]) -> set[str]:
+    """What the links `names` of a trained chain do: change the release, the loss ("penalty"), the network ("edge")."""
+    target.eval()
     data, found = images(), set()
     step = step_of(target, data)
     x = data.images
@@ -125,7 +131,7 @@ def acts(cfg: Config, names: set[str]) -> set[str]:
                 "its penalty has no gradient in the edge or in itself, which so learn nothing from it",
             )
             found.add("penalty")
-    if [v.shape for v in weights(target)] != [v.shape for v in weights(model(composed("defense=[none]")))]:
+    if [v.shape for v in weights(target)] != [v.shape for v in undefended()]:
         found.add("edge")
     changes = _differs(target.release, x, target.net.edge(x))
     honest = "edge" in found or ("release" in found) == changes or len(target.chain) > 1
@@ -141,34 +147,36 @@ def _differs(change: Callable[[Tensor], Tensor], given: Tensor, plain: Tensor) -
 def changes_something(option: str) -> None:
     """It changes the release, the loss or the network."""
     names = {*composed(f"defense=[{option}]")["defense"]}
-    require(acts(alone(option), names), "it changes neither the release nor the loss nor the network")
+    require(acts(trained(alone(option)).model, names), "it changes neither the release nor the loss nor the network")
 
 
-def leaves_no_trace_when_off(cfg: Config, also: tuple[str, ...] = ()) -> bool:
+def leaves_no_trace_when_off(cfg: Config, on: SplitFit | None = None, also: tuple[str, ...] = ()) -> bool:
     """Without its hooks it trains the undefended network bit by bit: to build it consumes no random number.
 
-    `also`: further hooks to switch off. Whether the defence, switched on, changes what is learnt is returned.
+    `on`: it, trained; `also`: further hooks to switch off. Whether it changes what is learnt is returned.
     """
-    plain = composed("defense=[none]")
-    states = [torch.get_rng_state() for c in (plain, cfg) if model(c)]
-    require(torch.equal(*states), "to build it consumes random numbers; draw in `attach`, or aside")
-    if schedule(model(cfg)) != WHOLE:  # its network arrives trained
-        fresh, built = (list(model(c).net.parameters()) for c in (plain, cfg))
-        require(equal(fresh, built), "it changes the network's initial weights")
-        if all("edge" not in phase.train for phase in schedule(model(cfg)) if not phase.idle):
-            require(equal(list(trained(cfg).model.net.parameters()), built), "it changes weights that do not learn")
+    plain = model(composed("defense=[none]"))
+    drawn = torch.get_rng_state()
+    target = model(cfg)
+    require(
+        torch.equal(drawn, torch.get_rng_state()), "to build it consumes random numbers; draw in `attach`, or aside"
+    )
+    on = on or trained(cfg)
+    if schedule(target) != WHOLE:  # its network arrives trained
+        built = list(target.net.parameters())
+        require(equal(list(plain.net.parameters()), built), "it changes the network's initial weights")
+        if all("edge" not in phase.train for phase in schedule(target) if not phase.idle):
+            require(equal(list(on.model.net.parameters()), built), "it changes weights that do not learn")
         return True
-    reference, on = weights(trained(plain)), weights(trained(cfg))
-    classes = {type(defense) for defense in model(cfg).chain.values()}
     with contextlib.ExitStack() as stack:
-        for each in classes:
+        for each in {type(defense) for defense in target.chain.values()}:
             for hook in (*HOOKS, *also):
                 stack.enter_context(mock.patch.object(each, hook, getattr(Defense, hook)))
         off = weights(trained(cfg))
     require(
-        equal(off, reference), "without its hooks the network learns otherwise; it draws random numbers beside them"
+        equal(off, undefended()), "without its hooks the network learns otherwise; it draws random numbers beside them"
     )
-    return not equal(on, reference)
+    return not equal(weights(on), undefended())
 
 
 def takes_a_raw_image(cfg: Config) -> None:

@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 from shipped import NAMES as SHIPPED
-from shipped import composed
+from shipped import composed, links
 from small import changed
 
 from splitpriv import config
@@ -19,7 +19,6 @@ from splitpriv.contract.defenses import (
     images,
     leaves_no_trace_when_off,
     model,
-    reads_nothing_back,
     takes_a_flat_feature,
     takes_a_raw_image,
     trained,
@@ -48,6 +47,7 @@ ACTS = {  # what a defence does; a new one must do something, and says what in a
 # So that it acts on a network that has learnt nothing yet.
 EAGER = {n: {"defense.ressfl.threshold": 0.0} for n in ("ressfl", "patrol_cem")}
 EAGER |= {n: {"defense.adversarial.ceiling": None} for n in ("adversarial", "patrol")}
+EAGER["patrol_cem"] |= {"defense.ressfl.steps": 1}
 CLASSIFIERS = ("arl.classifier", "maxent.classifier", "deepobfuscator.classifier", "disco.classifier", "disco.pruner")
 LINEAR = {"_target_": "splitpriv.nets.probes.mlp", "hidden": []}
 SMALL = {
@@ -63,42 +63,45 @@ SMALL = {
 
 def settings(name: str, *chain: str) -> config.Config:
     """The config of defence `name`, with those of `chain` around its "*" if given."""
-    cfg = copy.deepcopy(composed(f"defense=[{name}]"))
+    cfg = {**composed(), "defense": links()[name]}
     for key, value in {**SMALL, **EAGER.get(name, {})}.items():
         if key.split(".")[1] in cfg["defense"]:
             cfg = changed(cfg, key, value)
     if chain:
-        links = {c: composed(f"defense=[{c}]")["defense"] for c in chain if c != "*"} | {"*": cfg["defense"]}
-        cfg["defense"] = copy.deepcopy(functools.reduce(lambda a, b: a | b, [links[c] for c in chain]))
-    return cfg
+        around = {c: links()[c] for c in chain if c != "*"} | {"*": cfg["defense"]}
+        cfg["defense"] = functools.reduce(lambda a, b: a | b, [around[c] for c in chain])
+    return copy.deepcopy(cfg)
+
+
+@functools.cache
+def _demands(name: str) -> tuple[str, ...]:
+    try:
+        model(settings(name))
+    except UserError:
+        return ("*", "noise")
+    return ()
 
 
 def alone(name: str) -> config.Config:
     """Defence `name` with no more beside it than it demands."""
-    cfg = settings(name)
-    try:
-        model(cfg)
-    except UserError:
-        return settings(name, "*", "noise")
-    return cfg
+    return settings(name, *_demands(name))
 
 
 # ---- switched on ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_defence_changes_the_release_or_the_loss(name: str) -> None:
-    """At deployment what leaves the device; in training what the edge learns."""
-    did = acts(alone(name), {*composed(f"defense=[{name}]")["defense"]})  # not the noise it demands
+def test_every_defence_acts_and_switched_off_leaves_no_trace(name: str) -> None:
+    """At deployment it changes what leaves the device, in training what the edge learns; without its hooks the
+    undefended network is trained bit by bit, so comparisons are paired: to build a defence, or to train its adversary,
+    consumes no random number."""
+    cfg = alone(name)
+    on = trained(cfg)
+    also = ("attach",) if name == "mid" else ()  # it replaces the network's head
+    assert leaves_no_trace_when_off(cfg, on, also) == (name != "none")
+    did = acts(on.model, {*links()[name]})  # not the noise it demands
     assert did == ACTS.get(name, did)
     assert did or name in ("none", "tl_dmi")  # which freezes layers: tests/papers/test_transfer.py
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_switched_off_it_trains_the_undefended_network_bit_by_bit(name: str) -> None:
-    """So comparisons are paired: to build a defence, or to train its adversary, consumes no random number."""
-    also = ("attach",) if name == "mid" else ()  # it replaces the network's head
-    assert leaves_no_trace_when_off(alone(name), also) == (name != "none")
 
 
 # ---- composed ------------------------------------------------------------------------------------------------------
@@ -114,17 +117,17 @@ def test_every_defence_takes_a_flat_feature(name: str) -> None:
     takes_a_flat_feature(alone(name))
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["cem first", "cem second"])
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("cem")])
-def test_cem_works_on_top_of_every_other_defence(name: str, first: bool) -> None:
-    order = ("cem", "*", "noise") if first else ("*", "cem", "noise")
-    cfg = settings(name, *order)
-    assert list(cfg["defense"])[0 if first or name == "none" else -2 if name != "noise" else 1] == "cem"
-    module = trained(cfg)
-    assert all(torch.isfinite(value) for value in module.sums.values())
-    assert module.sums["penalty/cem"] != 0
-    off = changed(cfg, "defense.cem.weight", 0)
-    assert not equal(weights(module, "net.edge"), weights(trained(off), "net.edge"))
+def test_cem_works_before_and_after_every_other_defence(name: str) -> None:
+    without = weights(trained(settings(name, "*", "noise")), "net.edge")
+    for order in (("cem", "*", "noise"), ("*", "cem", "noise")):
+        cfg = settings(name, *order)
+        first = order[0] == "cem"
+        assert list(cfg["defense"])[0 if first or name == "none" else -2 if name != "noise" else 1] == "cem"
+        module = trained(cfg)
+        assert all(torch.isfinite(value) for value in module.sums.values())
+        assert module.sums["penalty/cem"] != 0
+        assert not equal(weights(module, "net.edge"), without)
 
 
 def test_a_defence_meets_z_where_it_is_listed() -> None:
@@ -165,11 +168,3 @@ def test_two_chains_of_co_trained_decoders_and_a_monitor_train_together() -> Non
     module = trained(cfg, watch=True)
     assert {"adversary/adversarial", "adversary/ressfl", "monitor/loss"} <= module.sums.keys()
     assert equal(weights(module), weights(trained(cfg)))
-
-
-# ---- on an accelerator ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_training_reads_nothing_from_the_device(name: str) -> None:
-    reads_nothing_back(alone(name))

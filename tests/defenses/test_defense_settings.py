@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import annotated_types as limits
 import pytest
-from shipped import NAMES, composed
+from shipped import NAMES, composed, links
 from small import changed
 
 from splitpriv import config, plugins, targets
@@ -39,14 +39,12 @@ def wrong(annotation: Any) -> Iterator[Any]:
         yield 3
 
 
-CLASSES = {
-    node["_target_"]: (name, key) for name in NAMES for key, node in composed(f"defense=[{name}]")["defense"].items()
-}
+CLASSES = {node["_target_"]: (name, key) for name in NAMES for key, node in links()[name].items()}
 
 
 @pytest.mark.parametrize(("name", "key"), CLASSES.values(), ids=[target.split(".")[-1] for target in CLASSES])
 def test_a_setting_out_of_its_range_is_refused_by_name(name: str, key: str) -> None:
-    node = composed(f"defense=[{name}]")["defense"][key]
+    node = links()[name][key]
     target = targets.locate(node["_target_"], key)
     hints = typing.get_type_hints(target.__init__, include_extras=True)
     for setting in targets.settings(target):
@@ -71,7 +69,7 @@ def test_a_setting_out_of_its_range_is_refused_by_name(name: str, key: str) -> N
 ])  # fmt: skip
 def test_the_refusal_says_the_range(name: str, key: str, value: Any, said: str) -> None:
     link = key.split(".")[0]
-    node = changed(composed(f"defense=[{name}]"), f"defense.{key}", value)["defense"][link]
+    node = changed(links()[name], key, value)[link]
     with pytest.raises(UserError, match=rf"^defense\.{key}: .*{said}"):
         targets.build(node, f"defense.{link}")
 
@@ -81,7 +79,7 @@ def test_the_refusal_says_the_range(name: str, key: str, value: Any, said: str) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_defence_has_a_grid_of_five_strengths(name: str) -> None:
-    cfg = composed(f"defense=[{name}]")
+    cfg = {**composed(), "defense": links()[name]}
     assert "grid" not in str(cfg["defense"])  # it enters no run, hence no key
     assert len(config.grid(name)) == (name != "none")
     yamls.strengthens(name, cfg)
