@@ -39,6 +39,7 @@ class SparseCoding(Defense):
         super().__init__()
         self.threshold, self.overcomplete, self.patch = threshold, overcomplete, patch
         self.iterations, self.dictionary = iterations, dictionary
+        self._held: tuple[Tensor, Tensor] | None = None  # patches and codes of the step's release
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self.tiles = self.patch if len(shape) == 3 else 1
@@ -67,13 +68,18 @@ class SparseCoding(Defense):
         return lca(v, unit(self.atoms), self.threshold, self.iterations)
 
     def after_edge(self, z: Tensor) -> Tensor:
-        return self.joined(self.code(self.patches(z)) @ unit(self.atoms).T, z)
+        v = self.patches(z)
+        a = self.code(v)
+        self._held = (v.detach(), a.detach()) if self.training else None
+        return self.joined(a @ unit(self.atoms).T, z)
 
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         """The dictionary's own loss: the gradient ends in it."""
-        v = self.patches(z.detach())
-        with torch.no_grad():
-            a = self.code(v)
+        if self._held is None:
+            with torch.no_grad():
+                v = self.patches(z)
+                self._held = v, self.code(v)
+        (v, a), self._held = self._held, None
         return self.dictionary * (v - a @ unit(self.atoms).T).square().mean() / 2
 
     @torch.no_grad()

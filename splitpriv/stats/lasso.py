@@ -29,9 +29,9 @@ def lca(v: Tensor, atoms: Tensor, threshold: float, iterations: int) -> Tensor:
     """
     drive, gram = v @ atoms, atoms.T @ atoms
     rate = 1 / gram.detach().abs().sum(1).amax().clamp(min=1.0)
+    rivals = gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     u = torch.zeros_like(drive)
     for left in range(iterations, 0, -1):
         with torch.no_grad() if left > _LAST else contextlib.nullcontext():
-            a = soft(u, threshold)
-            u = u + rate * (drive - u - a @ gram + a)
+            u = torch.lerp(u, drive - soft(u, threshold) @ rivals, rate)
     return soft(u, threshold)
