@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
@@ -24,10 +23,10 @@ from splitpriv import plain
 from splitpriv.board import entries
 from splitpriv.board.lines import best_known, queries_of
 from splitpriv.measure import measure
-from splitpriv.run import stages
 from splitpriv.run.context import Run
 from splitpriv.run.prepare import prepare
 from splitpriv.run.reopen import reopened, settings_of
+from splitpriv.stats.ssim import Padding
 from splitpriv.store import Row, Store, write_atomic
 from splitpriv.types import UserError
 
@@ -115,7 +114,7 @@ def frozen(row: Row, store: Store, overrides: Sequence[str]) -> Run:
     return Run(prepare(settings_of(row, store, overrides)), store, torch.device("cpu"))
 
 
-def scored(sent: Sent, row: Row, x: Tensor, similarity: Mapping[str, Any], where: str) -> dict[str, float]:
+def scored(sent: Sent, row: Row, x: Tensor, padding: Padding, where: str) -> dict[str, float]:
     """The mean scores of what was sent for the victims x; raise UserError for wrong victims, shape, type or values."""
     if sent.victims != digest(x):
         raise UserError(f"board {where}: is of other victims than row {row['key']} has; `splitpriv board victims "
@@ -129,7 +128,7 @@ def scored(sent: Sent, row: Row, x: Tensor, similarity: Mapping[str, Any], where
         raise UserError(f"board {where}: {TENSOR} hold NaN or infinite values; give finite ones")
     if images.min() < 0 or images.max() > 1:
         raise UserError(f"board {where}: {TENSOR} run from {images.min():.4g} to {images.max():.4g}; give [0, 1]")
-    scores = measure.scores(torch.from_numpy(images), x, **{**similarity, "lpips": None})
+    scores = measure.scores(torch.from_numpy(images), x, ssim_padding=padding, lpips=None)
     if bool((scores["mse"] < COPY).any()):
         raise UserError(f"board {where}: {TENSOR} hold victims themselves, to the bit; send what an attack rebuilt")
     return measure.summary(scores)
@@ -146,7 +145,7 @@ def submit(path: Path, about: Mapping[str, str], rows: Sequence[Row], store: Sto
             "queries": queries_of(row), "count": len(sent.images), "mse": 0.0, "ssim": 0.0}  # fmt: skip
     entries.checked(told, about["name"])
     run = frozen(row, store, overrides)
-    scores = scored(sent, row, run.victims.x(slice(None)).cpu(), stages.similarity(run), str(path))
+    scores = scored(sent, row, run.victims.x(slice(None)).cpu(), run.parts.measure.ssim_padding, str(path))
     entry = entries.checked({**told, "mse": scores["mse"], "ssim": scores["ssim"]}, about["name"])
     out = folder / "attacks" / f"{entry.name}.json"
     if out.exists():

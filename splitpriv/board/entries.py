@@ -68,7 +68,7 @@ class Model(Strict):
     source: Web
     row: Key
     chain: Text
-    link: Text
+    link: Web
     bytes: Annotated[int, Field(ge=1)]
     quick: Quick
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from splitpriv.measure import pictures
 from splitpriv.store import Row, Store, proof, rows
 from splitpriv.types import UserError
 
+KEY = re.compile(r"[0-9a-f]{8,64}")  # which names files of the site
 PICTURES = "pictures"  # folder beside the files of rows
 SHOWN = "board/shown"  # entry of a row: its strips, by name
 SPENT = "board/cpu_s"  # entry of a row: what its stages cost
@@ -53,7 +55,9 @@ def read(paths: Sequence[Path]) -> list[Row]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 row = plain.restored(proof.unseal(line, since="stages"))
-                wrong = rows.fault(row, str(row.get("key")))
+                wrong = rows.fault(row, str(row.get("key"))) or (
+                    None if KEY.fullmatch(row["key"]) else f"its key {row['key'][:40]!r} is none"
+                )
             except (ValueError, RecursionError) as error:
                 wrong = str(error)
             if wrong:

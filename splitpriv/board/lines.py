@@ -15,7 +15,7 @@ from splitpriv.store import Row
 
 Known = Mapping[str, Mapping[str, float]]  # key of a row -> name of a submitted attack -> its MSE
 QUERIES = (1, 16)  # releases of each image that the board tells of
-IDENTITY = ("identity", "rank1", "map")  # metrics that say whether a rebuilt picture still says who it was
+IDENTITY = ("told", "rank1", "map")  # metrics that say whether a rebuilt picture still says who it was
 ORDER = ("sound", "doubtful", "void")
 
 

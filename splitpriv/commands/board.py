@@ -60,6 +60,8 @@ def _build(args: argparse.Namespace) -> int:
         raise UserError("board: needs jinja2; install it with: pip install 'splitpriv[dashboard]'")
     from splitpriv.board import entries, site
 
+    if args.out.exists() and not args.out.is_dir():
+        raise UserError(f"board {args.out}: is a file; name a folder")
     store = _store(args)
     found = entries.read(args.entries)
     rows = list({row["key"]: row for row in (*_rows(args, store), *found.rows())}.values())

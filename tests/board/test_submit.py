@@ -61,7 +61,7 @@ def send(row: dict[str, Any], x: Tensor, tmp_path: Path) -> Send:
         if whole:
             return attack.submit(path, ABOUT, [row], Store(tmp_path / "store"), tmp_path / "board", [])
         read = attack.read(path)
-        return str(attack.scored(read, attack.find(read.row, [row]), x, {"ssim_padding": "reflect"}, path.name))
+        return str(attack.scored(read, attack.find(read.row, [row]), x, "reflect", path.name))
 
     return sent
 
