@@ -47,7 +47,8 @@ WORLDS = {
     "fashion_tint": World(("+setting=demo", "protocol.attacked=200"), 2),
     "fairface": World(
         ("dataset=fairface", "backbone=resnet20_slim", "split=bottleneck", "split.at=shallow",
-         "split.bottleneck.activation=sigmoid", "optim.epochs=10", "measure=judged", "measure.judge.attribute=race", "protocol.attacked=200",
+         "split.bottleneck.activation=sigmoid", "optim.epochs=10", "measure=judged",
+         "measure.judge.attribute=race", "protocol.attacked=200",
          "protocol.limit={train: 6000, val: 500, aux: 3000, victims: 2000}"),
         3, SOME, (1, 3), 3, 500.0),
     "cifar10": World(
