@@ -62,6 +62,7 @@ PRIVACY = {
     "lpips": Metric("LPIPS", "3", "higher"),
     "told": Metric("recognised in the reconstruction", "%", "lower", yes_no=True),
     "feature_distance": Metric("distance of features", "3", "higher"),
+    "train_distance": Metric("distance of features from the nearest training image", "3", "higher"),
     "frechet": Metric("Fréchet distance of features", "1", "higher", counted=True),
     "truth": Metric("probability of the truth", "%", "lower"),
     "correct": Metric("right about the attribute", "%", "lower", yes_no=True),

@@ -135,6 +135,7 @@ class Attack:
     `eot`: releases over which each of its gradients is averaged.
     `observe`: what it gets to see, the release or what the server answers to it (`top` entries of a softmax for topk).
     `attribute`: where it recovers one, its name; "y" is the task's label.
+    `typical`: its images show what the network learned of a class, and no victim: pixels do not tell how good it is.
     `suite`: of a suite of attacks, its frozen name and, unless it ran whole, its tier.
     """
 
@@ -151,6 +152,7 @@ class Attack:
     learns: Sequence[Mapping[str, Any]] = ()  # settings of each prior that it learns from aux's images alone
     least_aux: ClassVar[int] = 1  # images of aux that it needs
     eot: int = 1
+    typical: ClassVar[bool] = False
     suite: str | None = None
 
     @property

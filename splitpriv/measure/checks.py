@@ -38,8 +38,8 @@ class Facts:
 
     `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
     `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known;
-    `error` is the standard error of its MSE over victims; `suite` says that it is a suite, which has
-    rivals within: `members` are their MSE.
+    `error` is the standard error of its MSE over victims, which says nothing of a `typical` one; `suite` says that it
+    is a suite, which has rivals within: `members` are their MSE.
     """
 
     means: Means
@@ -51,6 +51,7 @@ class Facts:
     adapts: frozenset[str] = frozenset()
     gain: float | None = None
     error: float = 0.0
+    typical: bool = False
     suite: bool = False
     members: Means = field(default_factory=dict)
 
@@ -83,7 +84,8 @@ def doubts(
     "_mse" or "_mmse", with a standard error under "..._error" where they have one. `release`:
     `oddities.oddities`. `spare`: the override that gives attacks more of the adversary's own images, if there are more.
     """
-    mse = {name: f.means["mse"] for name, f in attacks.items() if math.isfinite(f.means.get("mse", math.nan))}
+    mse = {name: f.means["mse"] for name, f in attacks.items()
+           if math.isfinite(f.means.get("mse", math.nan)) and not f.typical}  # fmt: skip
     flags = [*_numbers({"utility": utility or {}, **{name: f.means for name, f in attacks.items()}})]
     shared = "declared" if declared else "overlap"
     flags += [raised(shared, pair, count=count) for pair, count in (overlaps or {}).items() if count]

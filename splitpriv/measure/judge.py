@@ -101,10 +101,11 @@ class Bench:
     for a copy, 1 for as far as strangers. Of all: `frechet@N`, the Fréchet distance between features of reconstructions
     and of victims, which falls as N grows. Where aux knows none of the victims' values, as of identities, `told` gives
     way to re-identification by features: the others of an identity, sought among the victims' own images.
+    `train_distance`, of attacks on what the network learned, is that of the nearest training image of the same value.
     """
 
     def __init__(self, judge: Judge, net: nn.Module, aux: Split, victims: Split) -> None:
-        self.net, self.victims, self.truth = net, victims, judge.labels(victims)
+        self.judge, self.net, self.victims, self.truth = judge, net, victims, judge.labels(victims)
         known = judge.labels(aux)
         self.open = not bool(torch.isin(self.truth, known).any())
         self.blind = majority(self.truth.cpu(), known.cpu(), net[1].out_features)  # type: ignore[index]
@@ -125,10 +126,16 @@ class Bench:
         return {**told, "feature_distance": apart.float()}
 
     @torch.no_grad()
-    def means(self, images: Tensor) -> dict[str, float]:
-        """What it says of all reconstructions together."""
+    def means(self, images: Tensor, train: Split | None = None) -> dict[str, float]:
+        """What it says of all reconstructions together; `train` are the images that are to be found in them."""
         features, many = self._features(images), len(images) > 1
         apart = {f"frechet@{len(images)}": frechet(features, self.own)} if many else {}
+        if train is not None:
+            parts = [self._features(train.x(slice(i, i + CHUNK))) for i in range(0, len(train), CHUNK)]
+            far = torch.cdist(features.double(), torch.cat(parts).double()).square() / self.strangers.clamp_min(1e-12)
+            far = far.masked_fill(self.truth[:, None] != self.judge.labels(train), torch.inf).amin(1)
+            near = far[far.isfinite()]
+            apart |= {"train_distance": host.to_host(near.mean()[None])[0]} if len(near) else {}
         return apart | (traits.identity(features, self.own, self.victims)[1] if self.open else {})
 
     @property

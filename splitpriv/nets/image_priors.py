@@ -59,6 +59,17 @@ class Vae(nn.Module):
         return self.leave(h).sigmoid()
 
 
+class Generator(Vae):
+    """The half of it that makes images of codes: (N, D) -> (N, C, H, W) in [0, 1]."""
+
+    def __init__(self, image: Shape, width: int, size: int) -> None:
+        super().__init__(image, width, size)
+        del self.down
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.decode(code)
+
+
 class DeepDecoders(nn.Module):
     """`count` untrained nets at once, one per image: deep decoders (Heckel & Hand, ICLR 2019) on one random input.
 

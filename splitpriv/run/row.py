@@ -77,7 +77,7 @@ def make_row(
         name: checks.Facts(
             means[name], cfg["attack"][name], attack.requires, attack.draws, attack.eot,
             reports[name].get("converged"), attack.adapts, reports[name].get("gain_from_twice_aux"),
-            _error(per_image.get(name, {})), attack.suite is not None, _mse(scored[name] / MEMBERS),
+            _error(per_image.get(name, {})), attack.typical, attack.suite is not None, _mse(scored[name] / MEMBERS),
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip

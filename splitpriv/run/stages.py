@@ -69,7 +69,10 @@ def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
     recovered = load_tensors(run.store.home("attack", key) / RECOVERED)
     if attack.recovers == "image":
         scores = _compare(run, name, recovered["image"], home)
-        means = measure.summary(scores) | (run.bench.means(recovered["image"]) if run.bench else {})
+        means = measure.summary(scores)
+        if run.bench is not None:
+            learned = run.splits["train"] if attack.typical else None
+            means |= run.bench.means(recovered["image"], learned)
         answer = read_json(run.store.home("attack", key) / "report.json").get("answer")
         rebuilt = {n[6:]: images.float() for n, images in recovered.items() if n.startswith("image/")}
         _members(run, {**rebuilt, **({answer: recovered["image"]} if answer else {})}, home)

@@ -85,6 +85,14 @@ def test_recognised_and_how_far_apart_per_victim() -> None:
     assert list(bench.means(turned)) == ["frechet@4"] and bench.means(victims.images)["frechet@4"] < 1e-6
 
 
+def test_how_near_a_training_image_of_the_class_is() -> None:
+    aux, victims, train = shades(64, 0), shades(4, 1), shades(32, 2)
+    bench = Bench(Judge(attribute="y", **SMALL), Shade(), aux, victims)
+    assert bench.means(train.images[[0, 1, 2, 3]], train)["train_distance"] == pytest.approx(0, abs=1e-6)
+    swapped = bench.means(train.images[[1, 0, 3, 2]], train)["train_distance"]  # of the other class
+    assert swapped > 0.5 and "train_distance" not in bench.means(train.images[:4])
+
+
 def test_without_known_identities_it_re_identifies() -> None:
     judge = Judge(attribute="identity", **SMALL)
     aux, victims = shades(8, 0), shades(4, 1)

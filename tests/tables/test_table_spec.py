@@ -15,7 +15,7 @@ NAMES = shipped.names()
 PUBLISHED = {
     "cem_table1", "cem_table2", "cem_table3", "cem_fig3", "cem_fig4", "he2019_table3", "he2019_table4", "he2019_table6",
     "cloak_table1", "cloak_fig2a", "cloak_fig2b", "cloak_fig2c", "cloak_fig2d", "cloak_fig2e", "cloak_fig3",
-    "cloak_fig4", "mid_fig2",
+    "cloak_fig4", "mid_fig2", "mid_gmi",
     "patrol_ablation", "ressfl",
 }  # fmt: skip
 CEM = ("cem_table1", "cem_table2", "cem_table3")
