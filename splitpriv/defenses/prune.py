@@ -21,27 +21,30 @@ class Prune(Defense):
     """Soft masks m_j, removal of structures with small |m_j|, fine-tuning (Ding et al. 2023, PATROL, §III-B1).
 
     A structure is an output channel of a convolution of the edge, masked behind its BatchNorm, or the residual branch
-    of a block with an identity shortcut. m_j starts at 1; `weight` (λ_m) shrinks it: `shrink` proximal soft-thresholds
-    it by lr·λ_m after every step, penalty adds λ_m·Σ|m_j| to the loss. Then the smallest |m_j| go: by threshold, those
-    below `amount` (τ); by quantile, that share of the structures; by compression, as many as take that share of the
-    edge's parameters. The largest channel of every layer stays, so a run may end short of its share. `release`:
-    channels of z may go, too. The m_j that stay are folded into the weights.
+    of a block with an identity shortcut; with `structures` blocks, the latter alone. m_j starts at 1; `weight` (λ_m)
+    shrinks it: `shrink` proximal soft-thresholds it by lr·λ_m after every step, penalty adds λ_m·Σ|m_j| to the loss.
+    Then the smallest |m_j| go: by threshold, those below `amount` (τ); by quantile, that share of the structures; by
+    compression, as many as take that share of the edge's parameters. The largest channel of every layer stays, so a run
+    may end short of its share. `release`: channels of z may go, too. The m_j that stay are folded into the weights.
 
     Phases: the undefended target (if `pretrained`), the masks, and fine-tuning for a share `finetune` of `epochs` on a
     cosine. Channels that sums tie together stay. The paper's settings are not public: this is a re-implementation.
     """
 
     version = 2
+    added: ClassVar[Mapping[str, Any]] = {"structures": "all"}
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
     strength: ClassVar[Mapping[str, str]] = {"amount": "interval(0.1, 0.9)"}
 
     def __init__(self, *, weight: NonNegative, shrink: Literal["proximal", "penalty"],
-                 by: Literal["compression", "quantile", "threshold"], amount: NonNegative, release: bool,
-                 pretrained: bool, finetune: Fraction, epochs: Count) -> None:  # fmt: skip
+                 by: Literal["compression", "quantile", "threshold"], amount: NonNegative,
+                 structures: Literal["all", "blocks"], release: bool, pretrained: bool, finetune: Fraction,
+                 epochs: Count) -> None:  # fmt: skip
         super().__init__()
         if by != "threshold" and amount >= 1:
             raise UserError(f".amount: {amount} is not a share below 1; lower it, or set by=threshold")
-        self.weight, self.shrink, self.by, self.amount, self.release = weight, shrink, by, amount, release
+        self.weight, self.shrink, self.by, self.amount = weight, shrink, by, amount
+        self.kinds, self.release = structures, release
         last = max(1, round(finetune * epochs))
         cosine = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": last}
         first = (Phase("fit", idle=True),) if pretrained else ()
@@ -55,7 +58,10 @@ class Prune(Defense):
         return [] if self.mask is None else [self.mask]
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        self.structures = pruning.Structures(model.net, spec.image, self.release)
+        self.structures = pruning.Structures(model.net, spec.image, self.release, self.kinds == "all")
+        if self.kinds == "blocks" and not self.structures.total:
+            raise UserError(".structures: blocks, but no block of the edge has a shortcut to pass it by; use a "
+                            "residual network, as backbone=resnet20, or cut it deeper")  # fmt: skip
         self.mask: nn.Parameter | None = nn.Parameter(torch.ones(self.structures.total))
         self.hooks = [model.net.edge.get_submodule(site).register_forward_hook(partial(self._soften, part=part))
                       for site, part in self.structures.sites.items()]  # fmt: skip

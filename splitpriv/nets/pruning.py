@@ -110,18 +110,18 @@ def branches(edge: nn.Module) -> dict[str, str]:
 class Structures:
     """All channels and residual branches of an edge that can go, in one order: `sites` maps layer -> its places in it.
 
-    `released`: channels of z count, too.
+    `released`: channels of z count, too; `channels` False: none does, only whole branches.
     """
 
-    def __init__(self, net: SplitNet, image: Shape, released: bool) -> None:
-        self.layers = [c for c in free_channels(net, image) if released or not c.released]
+    def __init__(self, net: SplitNet, image: Shape, released: bool, channels: bool = True) -> None:
+        self.layers = [c for c in free_channels(net, image) if released or not c.released] if channels else []
         self.blocks = branches(net.edge)
         self.starts = [sum(c.count for c in self.layers[:i]) for i in range(len(self.layers))]
-        channels = sum(c.count for c in self.layers)
+        count = sum(c.count for c in self.layers)
         self.sites = {c.site: slice(a, a + c.count) for c, a in zip(self.layers, self.starts, strict=True)}
-        self.sites |= {end: slice(i, i + 1) for i, end in enumerate(self.blocks.values(), channels)}
-        self.places = dict(enumerate(self.blocks, channels))  # of the branches
-        self.total = channels + len(self.blocks)
+        self.sites |= {end: slice(i, i + 1) for i, end in enumerate(self.blocks.values(), count)}
+        self.places = dict(enumerate(self.blocks, count))  # of the branches
+        self.total = count + len(self.blocks)
 
     def named(self, chosen: Collection[int]) -> tuple[dict[str, list[int]], list[str]]:
         """Places as convolution -> channels, without those inside whole branches, and as these branches' blocks."""

@@ -26,7 +26,8 @@ from splitpriv.contract.defenses import (
 )
 from splitpriv.types import UserError
 
-NAMES = [n for n in SHIPPED if n != "rolss"]  # which takes residual networks alone: tests/papers/test_transfer.py
+RESIDUAL = ("rolss", "skip")  # they take residual networks alone: tests/papers/test_transfer.py, test_prune.py
+NAMES = [n for n in SHIPPED if n not in RESIDUAL]
 ACTS = {  # what a defence does; a new one must do something, and says what in a line of its own here
     "none": set(), "noise": {"release"}, "laplace": {"release"}, "ldp": {"release"}, "dropout": {"release"},
     "topk": {"release"}, "quantize": {"release"}, "nopeek": {"penalty"}, "adversarial": {"penalty"},

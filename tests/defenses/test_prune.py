@@ -26,8 +26,8 @@ GREY = Spec((1, 8, 8), 3)
 C8 = {"channels": 8, "kernel": 3, "stride": 1, "activation": "relu"}
 SIGMOID = {**C8, "activation": "sigmoid"}
 SETTINGS: dict[str, Any] = {
-    "weight": 0.1, "shrink": "proximal", "by": "threshold", "amount": 0.1, "release": True, "pretrained": True,
-    "finetune": 0.1, "epochs": 20,
+    "weight": 0.1, "shrink": "proximal", "by": "threshold", "amount": 0.1, "structures": "all", "release": True,
+    "pretrained": True, "finetune": 0.1, "epochs": 20,
 }  # fmt: skip
 FINETUNE = Phase("finetune")
 
@@ -209,6 +209,25 @@ def test_facts_say_what_was_saved() -> None:
     assert (facts["bytes_before"], facts["bytes_after"]) == (4 * 8 * 64, 4 * 7 * 64)
     assert (facts["channels_removed"], facts["branches_removed"]) == (2, 0)
     assert facts["threshold"] == pytest.approx(0.09)
+
+
+def test_skip_passes_whole_blocks_by_and_prunes_no_channel() -> None:
+    """PATROL's baseline as we read it: of five blocks with a shortcut the two of the smallest masks go."""
+    whole, model = defended("resnet20"), defended("resnet20", structures="blocks", by="quantile", amount=0.4)
+    assert link(model).structures.total == 5 and not link(model).structures.layers
+    link(model).mask.data.copy_(torch.tensor([1.0, -0.1, 0.9, 0.2, 1.1]))  # block1, 2, 3, 5, 6
+    with torch.no_grad():
+        for name, value in (("block1", 1.0), ("block2", 0.0), ("block3", 0.9), ("block5", 0.0), ("block6", 1.1)):
+            norm = getattr(whole.net.edge, name).norm2
+            norm.weight *= value
+            norm.bias *= value
+    link(model).on_phase_start(FINETUNE, model)
+    assert [isinstance(getattr(model.net.edge, f"block{i}"), nn.ReLU) for i in (1, 2, 3, 5, 6)] == [0, 1, 0, 1, 0]
+    facts = link(model).facts
+    assert (facts["channels_removed"], facts["branches_removed"]) == (0, 2) and facts["parameters_saved"] > 0
+    torch.testing.assert_close(model.net(images()), whole.net(images()), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match=r"\.structures: blocks, but no block .* backbone=resnet20"):
+        defended("tiny", structures="blocks")
 
 
 def test_a_dropped_branch_takes_its_channels_along() -> None:

@@ -115,8 +115,8 @@ def game() -> tuple[Defended, Step]:
     """A chain of PATROL's three parts on a small network whose adversary has learnt a little."""
     torch.manual_seed(0)
     chain = {
-        "prune": Prune(weight=0.01, shrink="proximal", by="threshold", amount=0.05, release=True, pretrained=False,
-                       finetune=0.1, epochs=10),
+        "prune": Prune(weight=0.01, shrink="proximal", by="threshold", amount=0.05, structures="all", release=True,
+                       pretrained=False, finetune=0.1, epochs=10),
         "lipschitz": Lipschitz(weight=0.02, sigma=0.05, aggregate="mean", detach=False, normalise="none",
                                statistics="joint"),
         "adversarial": Adversarial(net=functools.partial(conv, width=8, widest=8), weight=1.0, loss="mse",
@@ -208,8 +208,8 @@ def test_useless_channels_shrink_and_useful_ones_do_not() -> None:
     torch.manual_seed(0)
     net = SplitNet(small.tiny(SPEC, width=4), SPEC, at=1, bottleneck=None)
     net.cloud.conv2.conv.weight.data[:, [1, 2]] = 0  # type: ignore[union-attr,index]
-    prune = Prune(weight=0.02, shrink="proximal", by="threshold", amount=0.05, release=True, pretrained=False,
-                  finetune=0.1, epochs=10)  # fmt: skip
+    prune = Prune(weight=0.02, shrink="proximal", by="threshold", amount=0.05, structures="all", release=True,
+                  pretrained=False, finetune=0.1, epochs=10)  # fmt: skip
     model = Defended(net, {"prune": prune}, SPEC).train()
     x = images()
     with torch.no_grad():
