@@ -91,7 +91,9 @@ class Shredder(Defense):
         if self.training or not self.resample:
             noise = self.bank[pick]
         else:
-            fresh = laplace_like(z.flatten(1)).sort(1).values.gather(1, self.ranks[pick].long())
+            fresh = laplace_like(z.flatten(1))
+            fresh = fresh.topk(fresh.shape[1], largest=False).values  # sorted, in an operation that phones have
+            fresh = fresh.gather(1, self.ranks[pick].long())
             noise = (self.centre[pick] + self.spread[pick] * fresh).view_as(z)
         return z + self.power.sqrt() * noise
 

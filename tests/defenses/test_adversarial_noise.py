@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from test_defense_configs import settings
+from torch.utils.flop_counter import FlopCounterMode
 
 from splitpriv.contract.defenses import images, step_of, trained
 
@@ -30,4 +31,7 @@ def test_it_leads_its_decoder_to_the_mean_image_within_epsilon_and_passes_gradie
         assert torch.equal(target.release(data.images), target.release(data.images))  # a known function of z
         alone = torch.cat([target.release(x[None]) for x in data.images[:3]])
         assert torch.allclose(alone, target.release(data.images)[:3], atol=1e-6)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():  # as the cost of the edge is counted
+        target.release(data.images)
+    assert counter.get_total_flops() > 0
     assert all(p.grad is None or not p.grad.isnan().any() for p in defense.parameters())
