@@ -15,8 +15,8 @@ stage() { # ROWS PLAYS SEEDS: of CEM's Table 1
 }
 
 for seed in 0 1 2; do
-  for row in Bottleneck Bottleneck+CEM Noise_ARL Noise_ARL+CEM; do stage "$row" strict "$seed"; done
   for row in No_defense Bottleneck_no_noise; do [ "$seed" = 0 ] && stage "$row" strict 0; done
+  for row in Bottleneck Bottleneck+CEM Noise_ARL Noise_ARL+CEM; do stage "$row" strict "$seed"; done
   for row in Noise_Nopeek Noise_Nopeek+CEM Dropout Dropout+CEM; do [ "$seed" = 0 ] && stage "$row" strict 0; done
   for row in Bottleneck Bottleneck+CEM; do stage "$row" train,infer "$seed"; done
 done
