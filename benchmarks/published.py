@@ -92,6 +92,8 @@ def _clusters(z: Tensor, labels: list[int], centres: Any, variances: Any, weight
         apart = [((g - k[j]) ** 2).mean() if len(g) else torch.zeros(()) for j, g in enumerate(groups)]
         variances[c] = torch.stack(apart)
         weights[c] = torch.stack([(nearest == j).float().mean() for j in range(CLUSTERS)])
+        for g in groups:  # made every epoch, though used for pictures alone
+            torch.cov(g.T)
 
 
 def loops(quick: bool) -> Iterator[Result]:
@@ -111,10 +113,10 @@ def loops(quick: bool) -> Iterator[Result]:
         net = copy.deepcopy(bench.model.net).train()
         plain_cem(net, pictures, labels, epochs)
 
-    def ours() -> None:
+    def ours(layout: torch.memory_format = torch.channels_last) -> None:
         module = fresh(bench)
-        module.model.channels_last = True  # as `runtime` has it unless told otherwise
-        module.model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.model.channels_last = layout is torch.channels_last  # as `runtime` has it unless told otherwise
+        module.model.net.to(memory_format=layout)  # type: ignore[call-overload]
         for epoch in range(epochs):
             module.epoch = epoch
             order = module.batches()
@@ -124,6 +126,8 @@ def loops(quick: bool) -> Iterator[Result]:
 
     own, other = turns(ours, theirs, 1 if quick else TURNS)
     yield spread("our loop over CEM's published one, VGG11 cut, batch 128", ratios(own, other), "", bar=0.75)
+    own, other = turns(lambda: ours(torch.contiguous_format), theirs, 1 if quick else TURNS)
+    yield spread("… with runtime.channels_last=false", ratios(own, other), "", bar=0.75)
 
 
 BENCHES = {"published": loops}

@@ -64,46 +64,53 @@ def _first_step() -> float:
 
 
 def sweeps(quick: bool) -> Iterator[Result]:
-    """32 nano runs in one process over as many processes; each further job; a finished sweep again; shared attacks."""
-    many = 8 if quick else 32
+    """Nano runs in one process over as many processes; each further job; a finished sweep again; shared attacks."""
+    many, count = (8, 1) if quick else (32, TURNS)
     seeds = ",".join(map(str, range(many)))
+    spent: dict[str, list[float]] = {what: [] for what in ("fresh", "joblib", "further", "again")}
+    for _ in range(count):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+
+            def sweep(name: str, *words: str, root: Path = root) -> float:
+                return command("run", "-m", *NANO, *words, outputs=root / name)[0]
+
+            whole, some = sweep("whole", f"seed={seeds}"), sweep("some", "seed=0,1,2,3")
+            joblib = sweep("joblib", f"seed={seeds}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+            each = sum(command("run", *NANO, f"seed={s}", outputs=root / "apart")[0] for s in range(4)) / 4
+            own = (_stage_seconds(root / "whole") - _stage_seconds(root / "some")) / (many - 4)
+            empty = command("check", *NANO, outputs=root / "whole")[0]
+            spent["fresh"].append(many * each / whole)
+            spent["joblib"].append(many * each / joblib)
+            spent["further"].append((whole - some) / (many - 4) - own)
+            spent["again"].append(max(0.0, sweep("whole", f"seed={seeds}") - empty) / many)
+    what = f"{many} fresh processes over {many} nano runs in process"
+    yield spread(what, spent["fresh"], "×", bar=10, least=True)
+    yield spread(f"{many} fresh processes over joblib's two workers", spent["joblib"], "×", note="CPU seconds")
+    what = "each further job of an in-process sweep, beside its stages"
+    yield spread(what, spent["further"], "CPU s", bar=0.15, note="training, attack and measures are its stages")
+    yield spread("a finished sweep again, per run", spent["again"], "CPU s", bar=0.1)
+    yield from _checks(count)
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        whole, _ = command("run", "-m", *NANO, f"seed={seeds}", outputs=root / "whole")
-        some, _ = command("run", "-m", *NANO, "seed=0,1,2,3", outputs=root / "some")
-        joblib, _ = command(
-            "run",
-            "-m",
-            *NANO,
-            f"seed={seeds}",
-            "hydra/launcher=joblib",
-            "hydra.launcher.n_jobs=2",
-            outputs=root / "joblib",
-        )
-        apart = [command("run", *NANO, f"seed={s}", outputs=root / "apart")[0] for s in range(4)]
-        each = sum(apart) / len(apart)
-        yield spread(
-            f"{many} fresh processes over {many} nano runs in process", [many * each / whole], "×", bar=10, least=True
-        )
-        yield spread(
-            f"{many} fresh processes over joblib's two workers", [many * each / joblib], "×", note="CPU seconds"
-        )
-        of_stages = _stage_seconds(root / "whole") - _stage_seconds(root / "some")
-        further, own = (whole - some) / (many - 4), of_stages / (many - 4)
-        note = f"of {further:.2f}, of which {own:.2f} are its stages: training, attack and measures"
-        what = "each further job of an in-process sweep, beside its stages"
-        yield spread(what, [further - own], "CPU s", bar=0.15, note=note)
-        again = [command("run", "-m", *NANO, f"seed={seeds}", outputs=root / "whole")[0] for _ in range(2)]
-        empty = command("check", *NANO, outputs=root / "whole")[0]
-        yield spread("a finished sweep again, per run", [max(0.0, t - empty) / many for t in again], "CPU s", bar=0.1)
-        checks = command("check", "-m", *NANO, f"seed={','.join(map(str, range(200)))}", outputs=root / "none")[0]
-        few = command("check", "-m", *NANO, "seed=0,1", outputs=root / "none")[0]
-        yield spread("checking a sweep over seeds, per point", [(checks - few) / 198], "CPU s", bar=0.02)
-        strengths = ",".join(f"{0.001 * (1 + i):.3f}" for i in range(100))
-        words = ("defense=[noise]", f"defense.noise.sigma={strengths}")
-        strong = command("check", "-m", *NANO, *words, outputs=root / "none")[0]
-        yield spread("checking a sweep over strengths, per point", [(strong - few) / 98], "CPU s", bar=0.02)
-        yield from _shared(root)
+        yield from _shared(Path(folder))
+
+
+def _checks(count: int) -> Iterator[Result]:
+    """Checking a sweep: what each further point costs, in processes that remember no plan."""
+    axes = {
+        "seeds": ((), "seed", [str(i) for i in range(202)]),
+        "strengths": (("defense=[noise]",), "defense.noise.sigma", [f"{0.001 * (1 + i):.3f}" for i in range(102)]),
+    }  # fmt: skip
+    for what, (words, key, values) in axes.items():
+        each = []
+        for _ in range(count):
+            spent = []
+            for part in (values, values[:2]):
+                with tempfile.TemporaryDirectory() as folder:
+                    told = ("check", "-m", *NANO, *words, f"{key}={','.join(part)}")
+                    spent.append(command(*told, outputs=Path(folder), SPLITPRIV_CACHE=f"{folder}/cache")[0])
+            each.append((spent[0] - spent[1]) / (len(values) - 2))
+        yield spread(f"checking a sweep over {what}, per point", each, "CPU s", bar=0.02)
 
 
 def _stage_seconds(outputs: Path) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from splitpriv import options, overrides, plugins
+from splitpriv import options, overrides, plugins, resolved
 from splitpriv.types import UserError
 
 Config = dict[str, Any]
@@ -16,7 +15,7 @@ Config = dict[str, Any]
 CONF = next(p for p in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if p.is_dir())
 MISSING = "???"  # OmegaConf's mark of a value that the user must give
 SINGLE = ("dataset", "backbone", "task", "optim", "protocol", "knowledge", "measure", "runtime")  # one target each
-LISTS = ("defense", "attack", "track")  # groups of named targets
+LISTS = resolved.LISTS
 
 
 class RefusedError(UserError):
@@ -90,15 +89,7 @@ def with_plugins(words: Sequence[str]) -> list[str]:
 
 def _compose(words: Sequence[str], whole: bool = False) -> Config:
     """`whole`: these are all words, so that a plug-in which none of them uses is a mistake."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-    chosen, values = _apart(words)
-    tree, choices, _ = options.compose(CONF, chosen)
-    tree = copy.deepcopy(tree)
-    if tree.get("plugins"):
-        raise UserError("plugins: is read before any option is, so no setting names it; give it in the command")
-    ConfigLoaderImpl._apply_overrides_to_config(values, tree)
-    cfg = resolve(tree, choices)
+    cfg = resolved.config(CONF, *_apart(words))
     if whole:
         plugins.require_used(flatten(cfg).values())
     return {**cfg, "plugins": [plugin.entry for plugin in plugins.active()]}
@@ -139,24 +130,6 @@ def _apart(words: Sequence[str]) -> tuple[tuple[str, ...], list[Any]]:
     return tuple(chosen), values
 
 
-def resolve(tree: Any, choices: Mapping[str, Any]) -> Config:
-    """Plain dictionaries from what was composed; paths become absolute, so that workers agree on them."""
-    from omegaconf import OmegaConf
-
-    cfg: Config = OmegaConf.to_container(tree, resolve=True)  # type: ignore[assignment]
-    for name in (*LISTS, "monitor"):
-        cfg.setdefault(name, {})  # an empty list of options leaves no trace
-    for node in cfg["defense"].values() if isinstance(cfg["defense"], dict) else ():
-        if isinstance(node, dict) and isinstance(node.get("grid"), Mapping):  # strengths to try, which no run has
-            del node["grid"]
-    paths = cfg.get("paths") or {}
-    if not isinstance(paths, Mapping):
-        raise UserError(f"paths: is {paths!r}; give paths.outputs and paths.data")
-    cfg["paths"] = {name: _absolute(path, f"paths.{name}") for name, path in paths.items()}
-    cfg["choices"] = {k: str(v) for k, v in choices.items() if not k.startswith("hydra/") and "@" not in k}
-    return cfg
-
-
 def grid(option: str) -> dict[str, list[Any]]:
     """The strengths to try of a defence's option: a key, as `defense.noise.sigma`, to its values, the weakest first.
 
@@ -170,21 +143,6 @@ def grid(option: str) -> dict[str, list[Any]]:
     told = {f"defense.{name}.{key}": values for name, node in grids.items() if isinstance(node, Mapping)
             for key, values in node.items()}  # fmt: skip
     return told or next((found for name in reversed(inherited) if (found := grid(name))), {})
-
-
-def _absolute(path: Any, where: str) -> str:
-    variable = {"paths.outputs": "SPLITPRIV_OUTPUTS", "paths.data": "SPLITPRIV_DATA"}.get(where)
-    if path is None:
-        raise UserError(f"{where}: has no value; give a folder, or leave it out")
-    if not str(path).strip() or "\0" in str(path):
-        named = f", also by {variable}" if variable else ""
-        raise UserError(f"{where}: is empty{named}; give a folder, or leave it out")
-    if where == "paths.outputs" and "://" in str(path):  # an address
-        return str(path).rstrip("/")
-    try:
-        return str(Path(str(path)).expanduser().absolute())
-    except RuntimeError as error:  # ~somebody who does not exist
-        raise UserError(f"{where}: {error}; give a folder without ~") from error
 
 
 def _explain(word: str, error: Exception, good: Sequence[str]) -> str:

@@ -82,8 +82,13 @@ def compose(conf: Path, chosen: tuple[str, ...]) -> tuple[Any, Mapping[str, Any]
 
     Settings that a `setting` has for an attack or a defence which the command replaces go with it.
     """
-    own = [path for folder in plugins.folders() for path in sorted(folder.glob("*/*.yaml"))]
-    return _compose(conf, chosen, tuple((path, path.stat().st_mtime_ns) for path in own))
+    return _compose(conf, chosen, own())
+
+
+def own() -> tuple[tuple[Path, int], ...]:
+    """The files of plug-ins' options, and when each was written."""
+    paths = [path for folder in plugins.folders() for path in sorted(folder.glob("*/*.yaml"))]
+    return tuple((path, path.stat().st_mtime_ns) for path in paths)
 
 
 @functools.lru_cache(maxsize=512)

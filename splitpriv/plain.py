@@ -40,6 +40,8 @@ def cell(value: Any) -> Any:
 
 def placeless(text: str) -> str:
     """The same text with the last part alone of every absolute path; addresses of the web stay."""
+    if "/" not in text and "\\" not in text:
+        return text
     if re.match(r"(?:~|[A-Za-z]:)?[/\\]", text) and "\n" not in text:  # all of it is a path, with spaces perhaps
         return "…/" + re.split(r"[/\\]", text.rstrip("/\\"))[-1]
     return ABSOLUTE.sub(lambda match: match[1] or f"…/{match[2]}", text)
@@ -70,6 +72,8 @@ def dumps(record: Mapping[str, Any], **form: Any) -> str:
 
 
 def _split(value: Any) -> tuple[Any, Any]:
+    if value is None or type(value) in (str, int, bool):  # most
+        return value, None
     if isinstance(value, float) and not math.isfinite(value):
         return None, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, Mapping):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small import MONITOR, changed, tiny
 
-from splitpriv import config, targets
+from splitpriv import config, resolved, targets
 from splitpriv.config import flatten
 from splitpriv.defenses.noise import Noise
 from splitpriv.run.parts import assemble
@@ -179,3 +179,24 @@ def test_what_takes_no_target_is_given_none() -> None:
     """A bottleneck is plain values; a class of ours at its place is refused like any other."""
     cfg = changed(tiny(), "split.bottleneck", {"_target_": "splitpriv.store.folder.Store"})
     assert any(p.startswith("split.bottleneck: takes no _target_") for p in check(cfg))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("defense=[noise]", "defense.noise.sigma=0.3", "seed=5", "dataset.flip=false"),
+        ("attack=[autoinvert]", "protocol.queries=4"),  # to which the attack's queries point
+        ("defense=[patrol]", "optim.epochs=7", "defense.prune={ratio: 0.2}", "defense.prune.ratio=0.3"),
+        ("attack=[substitute_same]", "backbone=resnet20", "backbone.width=8"),  # to which its stand-in points
+    ],
+)
+def test_numbers_that_are_set_last_make_the_same_config(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Points of a sweep that differ in a number alone are resolved once."""
+    before = resolved._resolved.cache_info().misses
+    made = [config.compose([*words, f"optim.batch={batch}"]) for batch in (8, 16)]
+    assert [cfg["optim"]["batch"] for cfg in made] == [8, 16]
+    assert resolved._resolved.cache_info().misses == before + 1
+    monkeypatch.setattr(resolved, "_numbers", lambda *_: [])
+    assert made[0] == config.compose([*words, "optim.batch=8"])

@@ -51,7 +51,7 @@ def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> 
     measured = {row["key"]: _measured(row, store) for row in rows}
     edges = _edges(rows, measured)
     runs = [_run(row, measured[row["key"]], edges, strips, store) for row in rows]
-    _, wrong = store.read_rows()
+    wrong = store.read_rows()[1] if store.wrong is None else store.wrong
     data = {
         "version": __version__, "made": now(), "store": store.root.name, "left_out": sorted(wrong.items())[:LEFT_OUT],
         "runs": runs, "edges": {f"{d}/{m}": e for (d, m), e in edges.items()}, "facts": facts(),
@@ -86,7 +86,8 @@ def is_setting(key: str, value: Any) -> bool:
 def _measured(row: Row, store: Store) -> dict[str, dict[str, Any]]:
     """What the measure stages of a row hold, by attack; a row without its stages, or with a foreign path, has none."""
     homes = {name: (store.root / path).parent for name, path in scores_of(row).items()}
-    inside = {n: h for n, h in homes.items() if h.resolve().is_relative_to(store.root.resolve())}
+    found = {n: h for n, h in homes.items() if h.is_dir()}
+    inside = {n: h for n, h in found.items() if h.resolve().is_relative_to(store.root.resolve())}
     stages = {name: thumbs.measured(home) for name, home in inside.items()}
     return {name: stage for name, stage in stages.items() if stage}
 
@@ -182,6 +183,10 @@ def _is_number(value: Any) -> bool:
 
 def strict(value: Any) -> Any:
     """The same data in strict JSON, null for numbers that are not finite, without any absolute path."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if value is None or type(value) in (int, bool):
+        return value
     if isinstance(value, str):
         return plain.placeless(value)
     if isinstance(value, dict):
@@ -236,4 +241,4 @@ def rendered(title: str, own: tuple[str, ...], packed: str, webps: Mapping[str, 
 def pack(data: Any) -> str:
     """JSON, compressed, in base64: nothing in it can end a script element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()

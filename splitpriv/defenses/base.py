@@ -135,15 +135,18 @@ class Defended(nn.Module):
         self.precision = "fp32"
         self.channels_last = False
         for name, defense, shape in self.shapes():
+            self.shape: Shape = shape
             if defense is not None:
                 with blame(f"defense.{name}"), aside():
                     defense.attach(self, spec, shape)
-        self.refresh()
+        if any(type(d).attach is not Defense.attach or type(d).before_edge is not Defense.before_edge
+               for _, d in self.defenses()):  # fmt: skip
+            self.refresh()  # what they changed
 
     def refresh(self) -> None:
         """Look again at the shape of a release, after the architecture changed."""
         with self._probe():
-            self.shape: Shape = tuple(self.release(self._grey()).shape[1:])
+            self.shape = tuple(self.release(self._grey()).shape[1:])
 
     def shapes(self) -> Iterator[tuple[str, Defense | None, Shape]]:
         """Each defence with the shape of the z that reaches it, without the batch; finally ("", None, the release's).

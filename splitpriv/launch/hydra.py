@@ -37,9 +37,13 @@ def launcher(
     """A function that runs points by their numbers, through the launcher that `words` name.
 
     It returns None, or why a process of the launcher ended before its point did. `jobs`: the overrides of each point.
-    Hydra's files go to `folder` unless `words` say otherwise.
+    Hydra's files go to `folder` unless `words` say otherwise. Where they say nothing, points run in turn, in this
+    process and without Hydra, which would compose each anew.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # what workers inherit: each computes on one thread
+    if all(overrides.key_of(word).startswith(("hydra/sweeper", "hydra.sweeper")) for word in words):
+        yield functools.partial(_in_turn, task)
+        return
     with started(words, folder) as (config, context):
         if is_ours(config.hydra.launcher):
             with engine(config.hydra.launcher, "hydra.launcher", "Engine").ready(task) as run:
@@ -61,6 +65,11 @@ def launcher(
             return None
 
         yield run
+
+
+def _in_turn(task: Task, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        task.run(number)
 
 
 def _by_number(task: Task, numbers: Sequence[int], composed: Any) -> None:

@@ -21,15 +21,25 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def point(planned: Planned, wait: bool = True) -> Row:
     """Make one run, which the trackers follow, and print its result; a sweep does not `wait` for them."""
     from splitpriv.report import terminal
-    from splitpriv.store import Store
 
-    store = Store(planned.cfg["paths"]["outputs"])
-    row = None if planned.cfg["track"] else store.row(planned.plan.row)
+    row = answered(planned)
+    store = _store(planned)
     if row is None:
         return _made(planned, store, wait)
     with streams.shown():
         terminal.print_row(row, store)
     return row
+
+
+def answered(planned: Planned) -> Row | None:
+    """The row of a finished run; None where there is none, or where trackers are to be told of it."""
+    return None if planned.cfg["track"] else _store(planned).row(planned.plan.row)
+
+
+def _store(planned: Planned) -> Store:
+    from splitpriv.store import Store
+
+    return Store(planned.cfg["paths"]["outputs"])
 
 
 def _made(planned: Planned, store: Store, wait: bool) -> Row:

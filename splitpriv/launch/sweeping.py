@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from splitpriv import config, overrides, plugins
 from splitpriv.launch import folder as place
-from splitpriv.launch import hydra
+from splitpriv.launch import hydra, running
 from splitpriv.launch.points import Point
 from splitpriv.launch.task import Task, code
 from splitpriv.store import say
 from splitpriv.store.locks import is_held
 from splitpriv.store.remote import is_address
 from splitpriv.types import UserError
+
+if TYPE_CHECKING:
+    from splitpriv.run.plan import Planned
 
 KILLED = "its process was killed twice, for want of memory perhaps; look into {}, and run fewer points at a time"
 SHOWN = 3  # points that have the same problem, each on a line of its own
@@ -28,16 +31,19 @@ def launch(points: Sequence[Point], words: Sequence[str], folder: Path, *, fail_
     `hydra.sweep.dir` and `subdir` say: no point is looked for there.
     """
     listed = [{"overrides": list(point.words)} for point in points]
-    cfgs = [point.prepared.cfg for point in points]
-    return start(folder, listed, cfgs, words, fail_fast=fail_fast, names=list(map(str, points)),
-                 command=shlex.join(["splitpriv", "run", "-m", *words]))  # fmt: skip
+    plans = [point.prepared for point in points]
+    return start(folder, listed, [planned.cfg for planned in plans], words, names=list(map(str, points)), plans=plans,
+                 fail_fast=fail_fast, command=shlex.join(["splitpriv", "run", "-m", *words]))  # fmt: skip
 
 
 def start(
     folder: Path, listed: Sequence[Mapping[str, Any]], cfgs: Sequence[config.Config], words: Sequence[str], *,
-    names: Sequence[str], fail_fast: bool = False, **about: Any,
+    names: Sequence[str], plans: Sequence[Planned] = (), fail_fast: bool = False, **about: Any,
 ) -> list[str]:  # fmt: skip
-    """Run points that have a config each and are `listed` for those who watch, under `names`; return their problems."""
+    """Run points that have a config each and are `listed` for those who watch, under `names`; return their problems.
+
+    `plans`: those of the points, by which what has its row already is answered here, whatever the launcher.
+    """
     told = [word for word in words if overrides.is_hydra(word)]
     pack = max((cfg["runtime"]["pack"] for cfg in cfgs), default=1)
     if pack > 1 and not any(overrides.key_of(word) == "hydra/launcher" for word in told):
@@ -48,7 +54,11 @@ def start(
     jobs = {i: point["overrides"] for i, point in enumerate(listed)}
     about |= {"launcher": told, "here": str(task.here)}
     with hydra.launcher(told, folder, task, jobs) as run, place.planned(folder, listed, cfgs, **about):
-        complete(folder, run, list(jobs))
+        answered = [i for i, planned in enumerate(plans) if running.answered(planned) is not None]
+        for i in answered:
+            task.run(i, plans[i])
+        if todo := sorted(jobs.keys() - answered):
+            complete(folder, run, todo)
     return problems(folder, dict(enumerate(names)))
 
 

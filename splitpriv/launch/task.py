@@ -15,13 +15,16 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from splitpriv import stop
 from splitpriv.config import Config
 from splitpriv.launch import folder, running, trials
 from splitpriv.store.locks import Lock
 from splitpriv.types import UserError
+
+if TYPE_CHECKING:
+    from splitpriv.run.plan import Planned
 
 Outcome = dict[str, Any]  # key of the row, or why it was pruned, or problems and overrides; seconds; host
 
@@ -60,8 +63,8 @@ class Task:
     fail_fast: bool = False
     shared: bool = True
 
-    def run(self, number: int) -> None:
-        """Make a point's row, unless the sweep was cancelled."""
+    def run(self, number: int, planned: Planned | None = None) -> None:
+        """Make a point's row, unless the sweep was cancelled; `planned`: it, where this process has checked it."""
         self.require_shared()
         if folder.cancelled(self.home):
             return
@@ -74,7 +77,7 @@ class Task:
 
         try:
             with Lock(place / folder.LOCK, pulse=look), logged(place / folder.LOG):
-                outcome = self.work(folder.config_of(self.home, number), number)
+                outcome = self.work(planned.cfg if planned else folder.config_of(self.home, number), number, planned)
                 folder.leave(self.home, number, outcome)
         except stop.Cancelled:
             return
@@ -89,7 +92,7 @@ class Task:
                 "share, or an address such as s3://bucket/runs"
             )
 
-    def work(self, cfg: Config, number: int) -> Outcome:
+    def work(self, cfg: Config, number: int, planned: Planned | None = None) -> Outcome:
         """What becomes of a point: the key of its row, or the problems. Writes nothing outside the store."""
         from splitpriv.run import known
 
@@ -100,7 +103,7 @@ class Task:
         try:
             self.require_same()
             with chdir(self.here) if self.here.is_dir() else nullcontext(), stop.watching(trials.judge(self.home)):
-                row = running.point(known.of(_turned(cfg, number)), wait=False)
+                row = running.point(planned or known.of(_turned(cfg, number)), wait=False)
             return {"key": row["key"], **about, "seconds": round(time.time() - begun, 2)}
         except stop.Pruned as why:
             return {"pruned": str(why), **about, "seconds": round(time.time() - begun, 2)}

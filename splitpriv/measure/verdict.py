@@ -22,9 +22,19 @@ FAR = 0.5  # of a reference: a network below it has not learnt its task
 OFFICIAL = "cem_official"  # protocols whose splits overlap as their authors' do
 
 
+class Judged(Row):
+    """A row with all its doubts among its flags, and its verdict."""
+
+
+def whole(row: Row) -> Judged:
+    """A row, also one of before that says no verdict, and not all its doubts."""
+    doubts = doubts_of(row)
+    return Judged({**row, "verdict": weigh(doubts), "flags": [flag.record() for flag in doubts]})
+
+
 def verdict(row: Row) -> State:
     """The state of a row."""
-    return weigh(doubts_of(row))
+    return row["verdict"] if isinstance(row, Judged) else weigh(doubts_of(row))
 
 
 def weigh(flags: Collection[Flag]) -> State:
@@ -35,6 +45,8 @@ def weigh(flags: Collection[Flag]) -> State:
 def doubts_of(row: Row) -> list[Flag]:
     """The flags of a row; with those that follow from its numbers first, where it was made before they were raised."""
     stored = flags_of(row)
+    if isinstance(row, Judged):
+        return stored
     known = {(flag.kind, flag.subject) for flag in stored}
     return [*(flag for flag in implied(row) if (flag.kind, flag.subject) not in known), *stored]
 

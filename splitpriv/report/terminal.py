@@ -14,7 +14,7 @@ from rich.text import Text
 from splitpriv import plain
 from splitpriv.measure.checks import above_ceiling
 from splitpriv.measure.flags import flags_of, raised
-from splitpriv.measure.verdict import doubts_of, weigh
+from splitpriv.measure.verdict import whole
 from splitpriv.metrics import PRIVACY
 from splitpriv.store import Row, Store, notes
 
@@ -63,8 +63,7 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
 
 def judged(rows: Sequence[Row], store: Store) -> list[Row]:
     """Rows with ceilings, all their doubts and their verdict, also those of before that say none."""
-    whole = [(row, doubts_of(row)) for row in with_ceilings(rows, store)]
-    return [{**row, "verdict": weigh(doubts), "flags": [f.record() for f in doubts]} for row, doubts in whole]
+    return [whole(row) for row in with_ceilings(rows, store)]
 
 
 def print_row(row: Row, store: Store) -> None:

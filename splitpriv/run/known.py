@@ -90,7 +90,7 @@ def _is_told_by_config(prepared: Prepared) -> bool:
         return False
     if type(parts.dataset).content is not Dataset.content or type(parts.knowledge).content is not Knowledge.content:
         return False
-    texts = [(key, str(value)) for key, value in _leaves(cfg)]
+    texts = [(key, value) for key, value in _leaves(cfg) if isinstance(value, str)]
     roots = (Path(), Path(cfg["paths"]["data"]))
     return all(text.startswith(TRUSTED) for key, text in texts if key.endswith("_target_")) and not any(
         (root / text).is_file() for key, text in texts if "\0" not in text and len(text) < 255 for root in roots

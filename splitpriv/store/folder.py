@@ -39,6 +39,7 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         self.remote = Remote(str(root)) if is_address(root) else None
         self.root = self.remote.cache if self.remote else Path(root).expanduser().absolute()
+        self.wrong: dict[str, str] | None = None  # of the last reading of all rows, what was none
 
     def home(self, stage: str, key: str) -> Path:
         """The folder of a stage."""
@@ -152,7 +153,8 @@ class Store:
         """
         if self.remote:
             self.remote.pull_rows()
-        return rows.read(self.root / "rows", anew)
+        whole, self.wrong = rows.read(self.root / "rows", anew)
+        return whole, self.wrong
 
 
 @functools.cache

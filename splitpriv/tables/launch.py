@@ -21,8 +21,11 @@ def launch(cells: Sequence[Cell], words: Sequence[str], store: Store, name: str,
     folder = place.fresh(store.root, name)
     told = ("row", "play", "seed", "attack_seed", "overrides")
     listed = [{k: getattr(cell, k) for k in told} for cell in cells]
-    cfgs = [cell.prepared.cfg for cell in cells if cell.prepared]
-    sweeping.start(folder, listed, cfgs, words, names=[cell.key for cell in cells], table=name, scale=scale)
+    plans = [cell.prepared for cell in cells if cell.prepared]
+    cfgs = [planned.cfg for planned in plans]
+    sweeping.start(
+        folder, listed, cfgs, words, names=[cell.key for cell in cells], plans=plans, table=name, scale=scale
+    )
     problems = []
     for i, cell in enumerate(cells):
         note, lines = store.root / FAILED / f"{cell.key}.json", place.failure(folder, i)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from small import DECODER, MONITOR, SMALL
 
 from splitpriv import stop
 from splitpriv.commands import cli
-from splitpriv.launch import by_optuna, engine, folder, hydra, points, task, trials
+from splitpriv.launch import by_optuna, folder, points, task, trials
 from splitpriv.run import fit
 from splitpriv.store import Store
 from splitpriv.types import UserError
@@ -32,7 +31,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     sigmas: list[float] = []
     rows: dict[str, dict[str, Any]] = {}
 
-    def work(self: task.Task, cfg: Mapping[str, Any], number: int) -> task.Outcome:
+    def work(self: task.Task, cfg: Mapping[str, Any], number: int, planned: None) -> task.Outcome:
         sigma = cfg["defense"]["noise"]["sigma"]
         sigmas.append(sigma)
         if len(sigmas) == 3 and "KILL" in os.environ:
@@ -42,15 +41,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         rows[f"{sigma}"] = {"key": f"{sigma}", "utility/accuracy": 1 - sigma / 2, "privacy/worst/mse": sigma}
         return {"key": f"{sigma}"}
 
-    @contextmanager
-    def serial(words: object, home: Path, work: task.Task, jobs: object) -> Iterator[engine.Run]:
-        def run(numbers: list[int]) -> None:
-            for i in numbers:
-                work.run(i)
-
-        yield run
-
-    monkeypatch.setattr(hydra, "launcher", serial)
     monkeypatch.setattr(task.Task, "work", work)
     monkeypatch.setattr(Store, "row", lambda self, key: rows.get(key))
     monkeypatch.setattr(points, "prepare", lambda jobs: [points.Point((), (), prepared(job)) for job in jobs])

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from small import changed, tiny
 
 from splitpriv.commands import cli
-from splitpriv.launch import engine, folder, points, sweeping, task
+from splitpriv.launch import folder, points, sweeping, task
 from splitpriv.launch.running import UserError
 from splitpriv.run import pipeline
-from splitpriv.run.prepare import Prepared
+from splitpriv.run.prepare import Prepared, prepare
 from splitpriv.store import Store, locks
 
 Row = dict[str, object]
-
-
-@contextmanager
-def serial(words: object, home: Path, work: task.Task, jobs: object) -> Iterator[engine.Run]:
-    def run(numbers: list[int]) -> None:
-        for i in numbers:
-            work.run(i)
-
-    yield run
 
 
 @pytest.fixture
@@ -46,7 +35,6 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> dict[int, object]:
         return {"key": f"row{seed}"}
 
     monkeypatch.setattr(pipeline, "execute", execute)
-    monkeypatch.setattr(sweeping.hydra, "launcher", serial)
     monkeypatch.setattr("splitpriv.report.terminal.print_row", lambda row, store: print(f"made {row['key']}"))
     return does
 
@@ -196,3 +184,17 @@ def test_what_a_sweep_leaves_is_plain(runs: dict[int, object]) -> None:
     begin()
     left = json.loads((home() / "0" / folder.DONE).read_text())
     assert left["key"] == "row0" and left["seconds"] >= 0 and left["host"]
+
+
+def test_finished_points_are_answered_without_their_launcher(
+    runs: dict[int, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor is anything composed, or built, for them."""
+    cfgs = [changed(tiny(), "seed", i) for i in range(3)]
+    plans = [prepare(cfg) for cfg in cfgs]
+    monkeypatch.setattr(Store, "row", lambda self, key: {"key": key} if key != plans[1].plan.row else None)
+    home = tmp_path / "multirun" / "sweep"
+    listed, names = [{"overrides": []}] * 3, ["a", "b", "c"]
+    assert not sweeping.start(home, listed, cfgs, (), names=names, plans=plans)
+    assert runs[-1] == [1]
+    assert [folder.key_of(home, i) for i in range(3)] == [plans[0].plan.row, "row1", plans[2].plan.row]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from splitpriv.measure import verdict as verdicts
 from splitpriv.measure.flags import raised
 from splitpriv.measure.kinds import KINDS
 from splitpriv.measure.verdict import doubts_of, official, verdict
@@ -89,3 +90,12 @@ def test_a_declared_overlap_is_that_of_a_published_protocol_or_of_the_knowledge(
 
 def test_every_kind_is_explained() -> None:
     assert all(kind.says and kind.means for kind in KINDS.values())
+
+
+def test_a_row_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it holds, whatever it said before; who changes it has a plain row again."""
+    row = verdicts.whole({**SOUND, "victims": 9, "verdict": "sound"})
+    assert row["verdict"] == "doubtful" and [flag["kind"] for flag in row["flags"]] == ["few"]
+    assert verdict({**row, "protocol": "smoke"}) == "void"
+    monkeypatch.setattr(verdicts, "implied", lambda row: 1 / 0)
+    assert verdict(row) == "doubtful" and [flag.kind for flag in doubts_of(row)] == ["few"]
