@@ -127,20 +127,17 @@ class Defended(nn.Module):
     The release is what leaves the device, after every defence, noise included.
     """
 
-    def __init__(self, net: SplitNet, chain: Mapping[str, Defense], spec: Spec) -> None:
+    def __init__(self, net: SplitNet, chain: Mapping[str, Defense], spec: Spec, z: Tensor | None = None) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.spec = net, spec
         self.chain = nn.ModuleDict(dict(chain))
-        self.spec = spec
-        self.precision = "fp32"
-        self.channels_last = False
-        for name, defense, shape in self.shapes():
+        self.precision, self.channels_last = "fp32", False
+        for name, defense, shape in self.shapes(z):
             self.shape: Shape = shape
             if defense is not None:
                 with blame(f"defense.{name}"), aside():
                     defense.attach(self, spec, shape)
-        if any(type(d).attach is not Defense.attach or type(d).before_edge is not Defense.before_edge
-               for _, d in self.defenses()):  # fmt: skip
+        if any((type(d).attach, type(d).before_edge) != (Defense.attach, Defense.before_edge) for d in chain.values()):
             self.refresh()  # what they changed
 
     def refresh(self) -> None:
@@ -148,13 +145,13 @@ class Defended(nn.Module):
         with self._probe():
             self.shape = tuple(self.release(self._grey()).shape[1:])
 
-    def shapes(self) -> Iterator[tuple[str, Defense | None, Shape]]:
+    def shapes(self, z: Tensor | None = None) -> Iterator[tuple[str, Defense | None, Shape]]:
         """Each defence with the shape of the z that reaches it, without the batch; finally ("", None, the release's).
 
         Lazy: a link is asked what it makes of z only once the loop goes on, and may be attached until then.
         """
         with self._probe():
-            z = self._encode(self._grey())
+            z = self._encode(self._grey()) if z is None else z
         for name, defense in self.defenses():
             yield name, defense, tuple(z.shape[1:])
             with self._probe():

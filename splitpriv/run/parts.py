@@ -20,7 +20,7 @@ from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
-from splitpriv.run import limits
+from splitpriv.run import limits, looks
 from splitpriv.run.plan import WHOLE
 from splitpriv.run.recipe import Recipe, Untrained
 from splitpriv.run.runtime import Runtime
@@ -223,7 +223,7 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
     if problems:
         raise UserError(*problems)
     with limits.buildable(None, "defense"):
-        model = Defended(net, links, dataset.spec)
+        model = Defended(net, links, dataset.spec, looks.of(cfg, net, dataset.spec))
     model.precision = cfg["runtime"]["precision"]
     model.channels_last = cfg["runtime"]["channels_last"]
     return model
