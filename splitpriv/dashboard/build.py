@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -48,7 +49,8 @@ def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> 
     `tables` are already rendered: {name, title, columns: [text], rows: [[cell]], notes: [text]}.
     """
     strips = thumbs.Strips()
-    measured = {row["key"]: _measured(row, store) for row in rows}
+    root = os.path.realpath(store.root)
+    measured = {row["key"]: _measured(row, store, root) for row in rows}
     edges = _edges(rows, measured)
     runs = [_run(row, measured[row["key"]], edges, strips, store) for row in rows]
     wrong = store.read_rows()[1] if store.wrong is None else store.wrong
@@ -83,11 +85,10 @@ def is_setting(key: str, value: Any) -> bool:
     return key not in OTHER and not isinstance(value, list | dict)
 
 
-def _measured(row: Row, store: Store) -> dict[str, dict[str, Any]]:
+def _measured(row: Row, store: Store, root: str) -> dict[str, dict[str, Any]]:
     """What the measure stages of a row hold, by attack; a row without its stages, or with a foreign path, has none."""
     homes = {name: (store.root / path).parent for name, path in scores_of(row).items()}
-    found = {n: h for n, h in homes.items() if h.is_dir()}
-    inside = {n: h for n, h in found.items() if h.resolve().is_relative_to(store.root.resolve())}
+    inside = {n: h for n, h in homes.items() if os.path.realpath(h).startswith(f"{root}{os.sep}")}
     stages = {name: thumbs.measured(home) for name, home in inside.items()}
     return {name: stage for name, stage in stages.items() if stage}
 
