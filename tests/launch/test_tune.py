@@ -23,7 +23,8 @@ TWIN = {"key": "twin", "utility/accuracy": 0.9, "privacy/worst/mse": 0.0, "chain
 
 
 def test_each_defence_has_a_strength_that_its_signature_knows() -> None:
-    named = {t for p in (config.CONF / "defense").glob("*.yaml") for t in re.findall(r"_target_: ([\w.]+)", p.read_text())
+    texts = [path.read_text() for path in (config.CONF / "defense").glob("*.yaml")]
+    named = {t for text in texts for t in re.findall(r"_target_: ([\w.]+)", text)
              if issubclass(targets.locate(t, ""), Defense)}  # type: ignore[arg-type]  # fmt: skip
     for name in sorted(named):
         target = targets.locate(name, "defense")
