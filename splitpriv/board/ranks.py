@@ -54,4 +54,4 @@ def _span(e: Mapping[str, Any] | None) -> tuple[float, float] | None:
 def _why(e: Mapping[str, Any] | None) -> str:
     if e is None:
         return "not measured at this loss"
-    return f"n = {e['n']}, and a place needs {LEAST}" if e["n"] < LEAST else "no interval"
+    return f"n = {e['n']}, needs {LEAST}" if e["n"] < LEAST else "no interval"

@@ -48,7 +48,7 @@ def test_chains_are_in_order_only_where_their_intervals_do_not_touch() -> None:
 def test_few_seeds_have_no_place_and_unmeasured_ones_neither() -> None:
     found = ranks.places({"a": estimate(3, 0.1, n=2), "b": estimate(1, None, n=1), "c": None, "d": estimate(2, 0.1)})
     assert [found[name].first for name in "abcd"] == [None, None, None, 1]
-    assert found["a"].why == "n = 2, and a place needs 3" and found["c"].why == "not measured at this loss"
+    assert found["a"].why == "n = 2, needs 3" and found["c"].why == "not measured at this loss"
 
 
 def test_a_least_estimate_is_below_nobody() -> None:

@@ -40,6 +40,7 @@ function columnsOf(board, loss, notes) {
   return [
     { label: `place at ${lossWord(loss)}`, title: `by the error that the suite leaves at ${lossWord(loss)} points of loss; a range where intervals overlap`, sort: (line) => place(line)?.first ?? undefined, cell: (line) => html`<${Place} place=${place(line)} />`, any: true },
     { label: "chain", sort: (line) => line.chain + strengthOf(line), cell: (line) => html`<a href=${chainLink(line.chain)}>${line.chain}</a>${line.front ? html` <span class="word small" title="no other line beats it in both directions, by means alone">front</span>` : ""}<br /><small class="faint">${strengthOf(line)}</small>`, any: true },
+    { label: "verdict", sort: (line) => line.verdict, cell: (line) => html`<span class=${`verdict ${line.verdict}`}>${line.verdict}</span>${line.flags.map((flag) => html`<sup><a href="#" onClick=${(e) => { e.preventDefault(); document.getElementById(`note-${notes.indexOf(flag.kind)}`)?.scrollIntoView({ block: "center" }); }}>${notes.indexOf(flag.kind) + 1}</a></sup> `)}`, any: true },
     { label: "seeds", n: true, sort: (line) => line.seeds.length, cell: (line) => html`${line.seeds.length}${line.seeds.length < 3 ? html`<br /><small class="warn">few</small>` : ""}`, any: true },
     estimate("utility", (line) => line.utility, { share: true }),
     estimate("loss, points", (line) => line.loss && { ...line.loss, mean: 100 * line.loss.mean, low: line.loss.low === null ? null : 100 * line.loss.low, high: line.loss.high === null ? null : 100 * line.loss.high }, { digits: 2 }),
@@ -49,7 +50,6 @@ function columnsOf(board, loss, notes) {
     ...board.losses.map((l) => ({ ...estimate(`MSE at ${lossWord(l)}`, (line) => bought(line)[l]), title: `error left at ${lossWord(l)} points of lost utility, by the chain's own curve`, cell: (line) => html`<${Told} e=${bought(line)[l]} least=${bought(line)[l]?.at_least} />` })),
     plain("rate, kbit", "kilobits an image", (line) => line.rate),
     plain("edge, kMAC", "thousand multiply-adds an image", (line) => line.edge),
-    { label: "verdict", sort: (line) => line.verdict, cell: (line) => html`<span class=${`verdict ${line.verdict}`}>${line.verdict}</span>${line.flags.map((flag) => html`<sup><a href="#" onClick=${(e) => { e.preventDefault(); document.getElementById(`note-${notes.indexOf(flag.kind)}`)?.scrollIntoView({ block: "center" }); }}>${notes.indexOf(flag.kind) + 1}</a></sup> `)}`, any: true },
     { label: "more", sort: () => 0, cell: (line) => html`<a href=${`cards/${line.key}.html`}>card</a>${line.weights ? html` · <a href=${line.weights}>weights</a>` : ""}${line.command ? html` · <${Command} text=${line.command} />` : ""}`, any: true },
   ].filter((column) => column.any);
 }
@@ -96,7 +96,7 @@ function Board({ id }) {
   return html`<section class="page"><h1>${worldName(board)} <span class="faint small">${board.world.suite}</span></h1>
     <p class="small">${plural(Object.keys(board.chains).length, "chain")}, ${plural(board.lines.length, "setting")}, seeds ${board.seeds.join(", ")}. Brackets are 95 % intervals over target seeds; two chains are in order only where their intervals do not touch, and only from 3 seeds on. ↑ higher, ↓ lower is more private; “q.” is how often the same image is released.</p>
     <div class="row wrap controls">${pick("show", shown, setShown, [["0.005", "the best at ≤ 0.5 points"], ["0.01", "the best at ≤ 1 point"], ["0.02", "the best at ≤ 2 points"], ["all", "every setting"]])}
-      ${pick("place at", loss, setLoss, board.losses.map((l) => [l, `${lossWord(l)} points of loss`]))}
+      ${pick("place at", loss, setLoss, board.losses.map((l) => [l, `${lossWord(l)} point${Number(l) === 0.01 ? "" : "s"} of loss`]))}
       ${pick("verdict", verdicts, setVerdicts, [["any", "any"], ["sound", "sound"], ["doubtful", "doubtful"]])}
       <input type="search" id="search" aria-label="search chains" placeholder="chain or setting" value=${q} onInput=${(e) => setQ(e.target.value)} /></div>
     <div class="scroll"><table class="data runs board"><thead><tr>${columns.map((column, i) => html`<th key=${column.label} class=${column.n ? "n" : ""} aria-sort=${i === order.at ? (order.up ? "ascending" : "descending") : undefined}><button class="sort" title=${column.title || "sort"} onClick=${() => setOrder({ at: i, up: i === order.at ? !order.up : true })}>${column.label}${i === order.at ? (order.up ? " ▴" : " ▾") : ""}</button></th>`)}</tr></thead>
