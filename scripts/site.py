@@ -24,7 +24,10 @@ HOW_TO = (  # pages by the topic of their file; those that nobody has written ye
     "own-network", "own-data", "audit", "sweep", "cluster", "table", "extend", "plugins", "python", "dashboard",
     "export", "card", "hub",
 )  # fmt: skip
-READING = ("protocol", "metrics", "flags", "board", "autoinvert", "calibration", "performance", "timm_models")
+READING = (
+    "defenses", "attacks", "peers", "protocol", "metrics", "flags", "board", "autoinvert", "calibration", "performance",
+    "timm_models",
+)  # fmt: skip
 GROUPS = {  # of conf/, in the order of a run
     "dataset": "the images", "backbone": "the network", "split": "where it is cut", "task": "what the service answers",
     "optim": "how it is trained", "defense": "the chain: what is done to a release", "attack": "the adversaries",

@@ -134,7 +134,7 @@ class Attack:
     `draws`: releases of each victim that are averaged (a repeated-query attacker); its own training uses as many.
     `eot`: releases over which each of its gradients is averaged.
     `observe`: what it gets to see, the release or what the server answers to it (`top` entries of a softmax for topk).
-    `attribute`: where it recovers one, its name; "y" is the task's label.
+    `attribute`: where it recovers or needs one, its name; "y" is the task's label.
     `typical`: its images show what the network learned of a class, and no victim: pixels do not tell how good it is.
     `suite`: of a suite of attacks, its frozen name and, unless it ran whole, its tier.
     """
@@ -148,6 +148,7 @@ class Attack:
     observe: Observed = "release"
     top: int = 1
     attribute: str = "y"
+    attribute_key: ClassVar[str] = "attribute"  # the setting that says it
     draws: int = 1
     learns: Sequence[Mapping[str, Any]] = ()  # settings of each prior that it learns from aux's images alone
     least_aux: ClassVar[int] = 1  # images of aux that it needs

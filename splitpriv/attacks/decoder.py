@@ -119,8 +119,12 @@ class Decoder(Attack):
 
     def fresh(self, access: Access) -> nn.Sequential:
         """An untrained decoder of releases, with what stands before it."""
-        first = Marked(access.shape, access.mask) if self.mask else Standardise(access.shape)
+        first = self.first(access)
         return nn.Sequential(first, self.net(first.shape, access.spec.image))
+
+    def first(self, access: Access) -> Standardise:
+        """What releases pass before the net."""
+        return Marked(access.shape, access.mask) if self.mask else Standardise(access.shape)
 
     def pair(self, net: nn.Module, access: Access, part: Tensor) -> tuple[Tensor, Tensor]:
         """What `net` makes of fresh releases of the images of aux at `part` (n,), and those images, (n, C, H, W)."""

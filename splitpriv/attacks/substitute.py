@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitpriv import host
-from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right
+from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Recovered, Right
 from splitpriv.attacks.training import (
     Select,
     Stop,
@@ -36,13 +36,15 @@ class Substitute(Attack):
     """Query-free attack (He et al. 2019, ACSAC): the adversary holds the cloud's half and labelled aux, and no edge.
 
     A stand-in edge learns by cross-entropy so that the cloud, which is frozen, classifies its output; then `base`, an
-    image attack, inverts the stand-in as if it were the edge and is given the true releases. The stand-in is cut from
-    `backbone` at `at` with `bottleneck`, or, where that is null, plain convolutions of `width` channels. It ends in
-    `activation`. Raises UserError for a base that needs more than a stand-in can give, for a cut that does not give
-    the release's shape, where selection has nothing to look at, and when the loss stops being a number.
+    attack on images or on an attribute (`caption` says in labels what CapRecover, 2025, says in words), inverts the
+    stand-in as if it were the edge and is given the true releases. The stand-in is cut from `backbone` at `at` with
+    `bottleneck`, or, where that is null, plain convolutions of `width` channels. It ends in `activation`. Raises
+    UserError for a base that needs more than a stand-in can give, for a cut that does not give the release's shape,
+    where selection has nothing to look at, and when the loss stops being a number.
     """
 
     requires: frozenset[Right] = frozenset({"cloud", "aux"})
+    attribute_key: ClassVar[str] = "base.attribute"
 
     def __init__(self, *, base: Callable[[], Attack], backbone: Callable[..., Backbone] | None, at: int | str | None,
                  bottleneck: dict[str, Any] | None, width: Count, activation: Literal["none", "relu"], epochs: Count,
@@ -50,35 +52,23 @@ class Substitute(Attack):
                  patience: Count | None, select: Select, tolerance: Fraction) -> None:  # fmt: skip
         with blame(".base"):
             self.base = base()
-        if self.base.recovers != "image" or self.base.observe != "release" or not self.base.requires <= HELD:
-            raise UserError(
-                ".base: a stand-in has no mask and serves image attacks; use decoder or rmle with mask=false"
-            )
+        require_servable(self.base)
         if (backbone is None) != (at is None):
             raise UserError(".at: and backbone belong together; give both, or neither for plain convolutions")
         self.backbone, self.at, self.bottleneck, self.width = backbone, at, bottleneck, width
         self.activation, self.epochs, self.batch, self.lr, self.min_lr = activation, epochs, batch, lr, min_lr
         self.weight_decay, self.draws = weight_decay, self.base.draws
         self.stop = Stop(held, patience, select, tolerance)
+        self.attribute = self.base.attribute
+
+    @property
+    def recovers(self) -> Recovered:  # type: ignore[override]
+        return self.base.recovers
 
     def fit(self, access: Access, home: Path) -> Through:
         edge, report = self._shadow(access, home)
-
-        def release(x: Tensor) -> Tensor:
-            with access.autocast():
-                return edge(x).float()
-
-        rights: dict[Right, Any] = {
-            "query": torch.no_grad()(release),
-            "edge": release,
-            "expected": release,
-            "clean": release,
-            "aux": Aux(access.aux.split, release, lambda z: z, cacheable=True),
-        }
-        view = Access(self.base.requires, spec=access.spec, shape=access.shape, device=access.device,
-                      intercept=access.intercept, autocast=access.autocast, rights=rights)  # fmt: skip
         with blame(".base"):
-            return Through(self.base.fit(view, inner_home(home, "base")), report)
+            return Through(self.base.fit(through(edge, self.base, access), inner_home(home, "base")), report)
 
     def _shadow(self, access: Access, home: Path) -> tuple[nn.Module, dict[str, Any]]:
         """The trained stand-in, frozen, and what the row says about it."""
@@ -118,11 +108,33 @@ class Substitute(Attack):
         }
 
     def _edge(self, access: Access) -> nn.Module:
-        if self.backbone is None or self.at is None:
-            edge = standins.plain(access.spec, access.shape, self.width)
-        else:
-            edge = standins.cut(access.spec, access.shape, self.backbone, self.at, self.bottleneck)
+        edge = standins.either(access.spec, access.shape, self.width, self.backbone, self.at, self.bottleneck)
         return nn.Sequential(edge, nn.ReLU() if self.activation == "relu" else nn.Identity())
+
+
+def require_servable(base: Attack) -> None:
+    """Raise UserError for an attack that needs more than a stand-in can give."""
+    if base.recovers == "identity" or base.observe != "release" or not base.requires <= HELD:
+        raise UserError(".base: a stand-in has no mask, no answers and no identities; use decoder or rmle with "
+                        "mask=false, or probe")  # fmt: skip
+
+
+def through(edge: nn.Module, base: Attack, access: Access) -> Access:
+    """What `base` holds of a stand-in `edge`, trained and frozen, in the place of the device."""
+
+    def release(x: Tensor) -> Tensor:
+        with access.autocast():
+            return edge(x).float()
+
+    rights: dict[Right, Any] = {
+        "query": torch.no_grad()(release),
+        "edge": release,
+        "expected": release,
+        "clean": release,
+        "aux": Aux(access.aux.split, release, lambda z: z, cacheable=True),
+    }
+    return Access(base.requires, spec=access.spec, shape=access.shape, device=access.device,
+                  intercept=access.intercept, autocast=access.autocast, rights=rights)  # fmt: skip
 
 
 class Through(Reconstructor):

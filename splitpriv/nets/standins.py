@@ -27,6 +27,14 @@ def plain(spec: Spec, shape: Shape, width: int) -> nn.Module:
     return nn.Sequential(Normalise.of(spec), *layers)
 
 
+def either(spec: Spec, shape: Shape, width: int, backbone: Callable[..., Backbone] | None, at: int | str | None,
+           bottleneck: Mapping[str, Any] | None) -> nn.Module:  # fmt: skip
+    """That of `cut` where a network and a cut are given, that of `plain` otherwise."""
+    if backbone is None or at is None:
+        return plain(spec, shape, width)
+    return cut(spec, shape, backbone, at, bottleneck)
+
+
 def cut(spec: Spec, shape: Shape, backbone: Callable[[Spec], Backbone], at: int | str,
         bottleneck: Mapping[str, Any] | None) -> nn.Module:  # fmt: skip
     """The edge of `backbone` cut at `at`, freshly initialised; raises UserError where its z is not of shape `shape`,

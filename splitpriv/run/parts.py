@@ -102,10 +102,9 @@ def _know(attacks: Mapping[str, Attack | None], spec: Spec, problems: list[str])
     for name, attack in attacks.items():
         if attack and attack.recovers == "identity" and "identity" not in spec.attributes:
             problems.append(f"attack.{name}: the data set has no identities; choose one that has, dataset=identities")
-        if attack and attack.recovers == "attribute" and attack.attribute not in names:
-            problems.append(
-                f"attack.{name}.attribute: the data set has no {attack.attribute!r}; choose one of {', '.join(names)}"
-            )
+        if attack and attack.attribute not in names:
+            problems.append(f"attack.{name}.{attack.attribute_key}: the data set has no {attack.attribute!r}; "
+                            f"choose one of {', '.join(names)}")  # fmt: skip
 
 
 def _asked(attacks: Mapping[str, Attack | None], protocol: Protocol | None) -> list[str]:

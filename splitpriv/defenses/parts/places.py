@@ -62,6 +62,8 @@ class Places:
 class Order:
     """Tells from tokens in an unknown order where each belongs: what permutation defences must be measured by.
 
+    A predictor of positions and an assignment, as in DRAG's adaptive attack (Lei et al., ICML 2025).
+
     A linear discriminant between the places, fitted to tokens (n, T, D) in their true order, scores each token at each
     place; Sinkhorn's normalisation and a greedy choice make a permutation of that. The result is the same for all
     orders of the same tokens, right or wrong, so that an attack may compare what it restores.
@@ -79,11 +81,22 @@ class Order:
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
         """For each place the token (N, T) that belongs there, of tokens (N, T, D)."""
-        score = tokens @ self.weight + self.bias
-        for _ in range(ROUNDS):
-            score = score - score.logsumexp(2, keepdim=True)
-            score = score - score.logsumexp(1, keepdim=True)
-        return matched(score)
+        return placed(tokens @ self.weight + self.bias)
+
+
+def aligned(tokens: Tensor, like: Tensor) -> Tensor:
+    """For each place of `like` (N, T, D) the token (N, T) of `tokens` (N, T, D) that is nearest, each used once."""
+    far = tokens.square().sum(2)[:, :, None] + like.square().sum(2)[:, None] - 2 * tokens @ like.transpose(1, 2)
+    far = far.clamp_min(0)
+    return placed(-far / (0.1 * far.mean((1, 2), keepdim=True)).clamp_min(torch.finfo(far.dtype).tiny))
+
+
+def placed(score: Tensor) -> Tensor:
+    """A permutation (N, T) of a high total of score[:, i, j], token i at place j: Sinkhorn's, then a greedy choice."""
+    for _ in range(ROUNDS):
+        score = score - score.logsumexp(2, keepdim=True)
+        score = score - score.logsumexp(1, keepdim=True)
+    return matched(score)
 
 
 def matched(score: Tensor) -> Tensor:
