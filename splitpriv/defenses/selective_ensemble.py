@@ -107,8 +107,9 @@ class SelectiveEnsemble(Defense):
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """A copy; of buffers a clone, because a tensor without a storage knows no other way."""
-    return copy.deepcopy(module, {id(buffer): buffer.clone() for buffer in module.buffers()})
+    """A copy whose tensors are clones: those without a storage cannot be copied otherwise."""
+    known: dict[int, object] = {id(b): b.clone() for b in module.buffers()}
+    return copy.deepcopy(module, known | {id(p): nn.Parameter(p.detach().clone()) for p in module.parameters()})
 
 
 def anew(module: nn.Module) -> nn.Module:
