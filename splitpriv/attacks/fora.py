@@ -76,7 +76,8 @@ class Fora(Attack):
             real = releases[torch.randint(len(releases), (len(sent),), device=sent.device)]
             critic.requires_grad_(True)
             gap = critic(sent.detach()).mean() - critic(real).mean()
-            gap = gap + self.penalty * gradient_penalty(critic, real, sent.detach())
+            pair = (r.flatten(1)[:, None, None] for r in (real, sent.detach()))  # the critic flattens, too
+            gap = gap + self.penalty * gradient_penalty(critic, *pair)
             critic_adam.zero_grad(set_to_none=True)
             gap.backward()
             critic_adam.step()
