@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right
+from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right, mean_of
 from splitpriv.attacks.training import inner_home
 from splitpriv.defenses.parts.places import Places, aligned
 from splitpriv.types import Count, UserError, blame
@@ -28,8 +29,8 @@ class Unshuffle(Attack):
     def __init__(self, *, base: Callable[[], Attack], turns: Count, patch: Count) -> None:
         with blame(".base"):
             self.base = base()
-        if self.base.recovers != "image" or not self.base.requires <= {"query", "aux"} or self.base.draws > 1:
-            raise UserError(".base: must rebuild images from single releases by queries and aux alone; use decoder")
+        if self.base.recovers != "image" or not self.base.requires <= {"query", "aux"}:
+            raise UserError(".base: must rebuild images from queries and aux alone; use decoder")
         self.turns, self.patch, self.draws = turns, patch, self.base.draws
 
     @property
@@ -39,19 +40,21 @@ class Unshuffle(Attack):
     def fit(self, access: Access, home: Path) -> Chain:
         places = Places(access.shape, self.patch if len(access.shape) == 3 else 1)
         with blame(".base"):
-            chain = Chain(access, places, [self.base.fit(access, inner_home(home, "turn0"))])
+            chain = Chain(access, places, self.draws, [self.base.fit(access, inner_home(home, "turn0"))])
+            again = copy(self.base)
+            again.draws = 1  # of what is averaged already, as victims' releases are, before it is put in order
             for turn in range(1, self.turns + 1):
-                view = chain.view(self.base)
-                chain.append(self.base.fit(view, inner_home(home, f"turn{turn}")))
+                view = chain.view(again)
+                chain.append(again.fit(view, inner_home(home, f"turn{turn}")))
         return chain
 
 
 class Chain(Reconstructor):
     """Reconstructors, each of which sees tokens in the order that the one before it suggests."""
 
-    def __init__(self, access: Access, places: Places, links: list[Reconstructor]) -> None:
+    def __init__(self, access: Access, places: Places, draws: int, links: list[Reconstructor]) -> None:
         super().__init__()
-        self.access, self.places, self.links = access, places, links
+        self.access, self.places, self.draws, self.links = access, places, draws, links
 
     def append(self, link: Reconstructor) -> None:
         """One more."""
@@ -77,7 +80,7 @@ class Chain(Reconstructor):
         access, turns = self.access, len(self.links)
 
         def query(x: Tensor) -> Tensor:
-            return self.ordered(access.query(x), turns)
+            return self.ordered(mean_of(lambda: access.query(x), self.draws), turns)
 
         aux = Aux(access.aux.split, lambda x: x, query, cacheable=False)
         rights: dict[Right, Any] = {"query": query, "aux": aux}

@@ -92,5 +92,5 @@ def test_a_second_turn_sees_tokens_in_the_order_of_the_first(tmp_path: Path) -> 
 
 
 def test_bases_that_cannot_be_repeated() -> None:
-    with pytest.raises(UserError, match=r"^\.base: must rebuild images from single releases"):
-        Unshuffle(base=functools.partial(BASE, draws=2), turns=1, patch=1)
+    with pytest.raises(UserError, match=r"^\.base: must rebuild images from queries and aux alone"):
+        Unshuffle(base=READ, turns=1, patch=1)
