@@ -29,7 +29,8 @@ class Unshuffle(Attack):
     def __init__(self, *, base: Callable[[], Attack], turns: Count, patch: Count) -> None:
         with blame(".base"):
             self.base = base()
-        if self.base.recovers != "image" or not self.base.requires <= {"query", "aux"}:
+        held = self.base.requires <= {"query", "aux"}
+        if self.base.recovers != "image" or self.base.observe != "release" or not held:
             raise UserError(".base: must rebuild images from queries and aux alone; use decoder")
         self.turns, self.patch, self.draws = turns, patch, self.base.draws
 
