@@ -69,11 +69,11 @@ def _pointed(conf: Path, chosen: tuple[str, ...], own: object) -> tuple[str, ...
 
 
 def _set(cfg: dict[str, Any], path: Sequence[str], value: Any) -> bool:
-    """Replace a number by another; whether there is one."""
+    """Put a number in the place of a single value; whether there is one."""
     node: Any = cfg
     for key in path[:-1]:
         node = node.get(key) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or type(node.get(path[-1])) not in NUMBER:
+    if not isinstance(node, dict) or isinstance(node.get(path[-1], {}), dict | list):
         return False
     node[path[-1]] = value
     return True

@@ -185,7 +185,7 @@ def test_what_takes_no_target_is_given_none() -> None:
     "words",
     [
         ("defense=[noise]", "defense.noise.sigma=0.3", "seed=5", "dataset.flip=false"),
-        ("attack=[autoinvert]", "protocol.queries=4"),  # to which the attack's queries point
+        ("attack=[autoinvert]", "protocol.queries=4", "protocol.limit.val=16"),  # to which the attack's queries point
         ("defense=[patrol_cem]", "optim.epochs=7"),  # so does pruning
         ("attack=[substitute_same]", "backbone=tiny", "backbone.width=8"),  # to which its stand-in points
     ],

@@ -25,7 +25,7 @@ TWIN = {"key": "twin", "utility/accuracy": 0.9, "privacy/worst/mse": 0.0, "chain
 def test_each_defence_has_a_strength_that_its_signature_knows() -> None:
     texts = [path.read_text() for path in (config.CONF / "defense").glob("*.yaml")]
     named = {t for text in texts for t in re.findall(r"_target_: ([\w.]+)", text)
-             if issubclass(targets.locate(t, ""), Defense)}  # type: ignore[arg-type]  # fmt: skip
+             if isinstance(found := targets.locate(t, ""), type) and issubclass(found, Defense)}  # fmt: skip
     for name in sorted(named):
         target = targets.locate(name, "defense")
         [(key, interval)] = target.strength.items()  # type: ignore[attr-defined]
