@@ -14,7 +14,7 @@ from splitpriv.types import Fraction, Phase, Shape, Spec, Step, UserError
 
 
 class LabelSmoothing(Defense):
-    """L = (1 − α)·NLL + α·mean over classes of −log p_k (Struppek et al., ICLR 2024, arXiv 2310.06549, Eq. 1; α is
+    """L = (1 − α)·NLL + α·mean over classes of −log p_k (Struppek et al., ICLR 2024, arXiv 2310.06549; α is
     `alpha`). Below 0 it defends; above, as everywhere else, it makes features of a class alike and leaks more.
 
     α counts from the share `start` of the training on and rises linearly to its whole at `full`; the authors train 100

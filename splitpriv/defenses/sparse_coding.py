@@ -18,7 +18,7 @@ from splitpriv.types import Count, Epoch, NonNegative, Positive, Shape, Spec, St
 
 class SparseCoding(Defense):
     """z' = Φa, a the sparse code of z: argmin over a of ½|v − Φa|² + λ|a|₁ for each patch v of z (Dibbo et al., ECCV
-    2024, arXiv 2403.14772, SCA, their Eq. 1), solved by `iterations` of the locally competitive algorithm (Rozell et
+    2024, arXiv 2403.14772, SCA), solved by `iterations` of the locally competitive algorithm (Rozell et
     al. 2008): u ← u + η(Φᵀv − u − (ΦᵀΦ − I)a), a = soft(u, λ). λ is `threshold`.
 
     Patches of `patch` x `patch` places, all channels, side by side, a map that they do not tile padded with zeros; of

@@ -13,7 +13,7 @@ from torch import Tensor
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.types import Shape, Spec, UserError
 
-MOST = 2**28  # numbers in a basis: 1 GiB
+MOST = 2**26  # numbers in a basis: 256 MiB, which a QR makes in minutes at most
 Share = Annotated[float, Interval(gt=0, le=1)]
 
 
