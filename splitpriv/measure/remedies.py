@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from splitpriv.attacks.base import Attack
 
 LENGTHS = ("epochs", "steps")  # settings by which an attack becomes longer
-FIRST = ("decoder", "rmle")  # to be proposed before others of their kind: they are quick
+FIRST = ("decoder", "rmle", "probe_clean")  # to be proposed before others of their kind: they are quick
 TIERS = {"quick": "autoinvert", "standard": "autoinvert_plus"}  # what a suite's tier is cut short of
 WHITE = frozenset({"edge", "clean"})
 

@@ -43,6 +43,7 @@ def cem(**changes):
     settings = {}
     for name in files:
         settings |= yaml.safe_load((CONF / f"{name}.yaml").read_text())["cem"]
+    settings.pop("grid")
     assert settings.pop("_target_") == "splitpriv.defenses.cem.Cem"
     return Cem(**(settings | changes))
 

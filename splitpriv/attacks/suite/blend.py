@@ -23,11 +23,10 @@ class Blend:
         x, releases = (t[:IMAGES] for t in lab.pairs("held"))
         seen = self._seen(releases)
         gaps = x.double().flatten()[:, None] - seen
-        best = gaps.square().sum(0).argmin()
-        gram = seen.T @ seen
-        ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
-        weights = torch.linalg.solve(gram + ridge, seen.T @ gaps.index_select(1, best[None])).flatten()
-        self.weights = (weights + torch.eye(len(gram)).to(gram)[best]).float()
+        gram, count = seen.T @ seen, seen.shape[1]
+        best = torch.arange(count).to(seen.device) == gaps.square().sum(0).argmin()
+        ridge = RIDGE * gram.diagonal().mean() * torch.eye(count).to(gram)
+        self.weights = (torch.linalg.solve(gram + ridge, seen.T @ gaps @ best.to(gram)) + best).float()
         self.report = {"weights": dict(zip(self.members, host.to_host(self.weights), strict=True))}
 
     @torch.no_grad()
