@@ -34,7 +34,7 @@ ACTS = {  # what a defence does; a new one must do something, and says what in a
     "ressfl": {"penalty"}, "vib": {"release", "penalty"}, "mid": {"edge", "penalty"},
     "cem": {"penalty"}, "cem_compat": {"penalty"}, "cem_paper": {"penalty"},
     "token_shuffle": {"release"}, "token_drop": {"release"}, "patch_permutation": {"release"},
-    "two_servers": {"release"}, "dual_path": {"release"},
+    "selective_ensemble": {"release", "penalty", "edge"}, "two_servers": {"release"}, "dual_path": {"release"},
     "prune": {"edge"}, "lipschitz": {"penalty"}, "patrol": {"edge", "penalty"}, "patrol_cem": {"penalty"},
     "arl": {"penalty"}, "maxent": {"penalty"}, "deepobfuscator": {"penalty"}, "pan": {"penalty"},
     "disco": {"release", "penalty"}, "siamese": {"penalty"}, "pca": {"release"}, "random_projection": {"release"},
