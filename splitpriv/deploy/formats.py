@@ -136,9 +136,23 @@ def _read_executorch(path: Path) -> Run:
     import torch
     from executorch.runtime import Runtime
 
-    method = Runtime.get().load_program(path).load_method("forward")
+    def answer(x: np.ndarray) -> np.ndarray:
+        try:
+            return method.execute([torch.from_numpy(x)])[0].numpy().copy()
+        except RuntimeError as error:
+            raise _unfit(error) from error
+
+    try:
+        method = Runtime.get().load_program(path).load_method("forward")
+    except RuntimeError as error:
+        raise _unfit(error) from error
     assert method is not None
-    return lambda x: method.execute([torch.from_numpy(x)])[0].numpy().copy()
+    return answer
+
+
+def _unfit(error: RuntimeError) -> UserError:
+    """What ExecuTorch writes and its own runtime does not take: an operation without a kernel, mostly."""
+    return UserError(f"export --format executorch: its runtime does not take the file ({error}); choose another format")
 
 
 READERS: dict[str, Callable[[Path], Run]] = {

@@ -79,4 +79,5 @@ def _waiting(like: Tensor, rate: float = 1.0, generator: Any = None) -> Tensor:
 def is_random(program: ExportedProgram) -> bool:
     """Whether any operation draws."""
     words = ("rand", "exponential", "bernoulli", "normal_", "poisson", "multinomial", "dropout")
-    return any(any(word in str(node.target) for word in words) for node in program.graph.nodes)
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    return any(word in target for target in called for word in words)
