@@ -61,6 +61,7 @@ def test_csv_and_tensorboard_hold_the_curves(done: tuple[Row, Store]) -> None:
 # ---- runs under way ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_into_the_same_record(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     pytest.importorskip("tensorboard")

@@ -182,6 +182,7 @@ def test_a_report_compares_rows_on_the_axes_asked_for(
     assert line["privacy/decoder/ssim"] == row["privacy/decoder/ssim"] and line["defense.noise.sigma"] == 0.025
 
 
+@pytest.mark.slow
 def test_the_sweep_s_yaml_is_driven_by_w_and_b_s_own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """W&B's agent builds and starts the command; the server alone, which would choose the values, is missing."""
     wandb_agent = pytest.importorskip("wandb.wandb_agent")
