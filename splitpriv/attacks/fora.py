@@ -17,7 +17,7 @@ from splitpriv.nets import probes, standins
 from splitpriv.nets.split import Backbone
 from splitpriv.stats.mmd import mk_mmd
 from splitpriv.store import state
-from splitpriv.types import Count, Fraction, NonNegative, Positive, UserError, blame
+from splitpriv.types import Count, Fraction, NonNegative, Positive, blame
 
 
 class Fora(Attack):
@@ -42,8 +42,7 @@ class Fora(Attack):
         with blame(".base"):
             self.base = base()
         require_servable(self.base)
-        if (backbone is None) != (at is None):
-            raise UserError(".at: and backbone belong together; give both, or neither for plain convolutions")
+        standins.require_both(backbone, at)
         self.backbone, self.at, self.bottleneck, self.width, self.hidden = backbone, at, bottleneck, width, hidden
         self.weight, self.penalty, self.epochs, self.batch = weight, penalty, epochs, batch
         self.lr, self.critic_lr = lr, critic_lr

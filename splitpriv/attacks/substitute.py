@@ -53,8 +53,7 @@ class Substitute(Attack):
         with blame(".base"):
             self.base = base()
         require_servable(self.base)
-        if (backbone is None) != (at is None):
-            raise UserError(".at: and backbone belong together; give both, or neither for plain convolutions")
+        standins.require_both(backbone, at)
         self.backbone, self.at, self.bottleneck, self.width = backbone, at, bottleneck, width
         self.activation, self.epochs, self.batch, self.lr, self.min_lr = activation, epochs, batch, lr, min_lr
         self.weight_decay, self.draws = weight_decay, self.base.draws

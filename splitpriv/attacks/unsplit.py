@@ -34,8 +34,7 @@ class UnSplit(Attack):
                  bottleneck: dict[str, Any] | None, width: Count, epochs: Count, steps: Count, lr: Positive,
                  clone_lr: Positive, tv: NonNegative, l2: NonNegative, batch: Count, draws: Count,
                  tolerance: Fraction) -> None:  # fmt: skip
-        if (backbone is None) != (at is None):
-            raise UserError(".at: and backbone belong together; give both, or neither for plain convolutions")
+        standins.require_both(backbone, at)
         self.backbone, self.at, self.bottleneck, self.width = backbone, at, bottleneck, width
         self.epochs, self.steps, self.lr, self.clone_lr = epochs, steps, lr, clone_lr
         self.tv, self.l2, self.batch, self.draws, self.tolerance = tv, l2, batch, draws, tolerance

@@ -51,7 +51,8 @@ def read(paths: Sequence[Path]) -> list[Row]:
     found: dict[str, Row] = {}
     for path in paths:
         if not path.is_file():
-            raise UserError(f"board {path}: is no file of rows; name a .jsonl")
+            what = "is no file of rows" if path.exists() else "does not exist"
+            raise UserError(f"board {path}: {what}; name a .jsonl")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 row = plain.restored(proof.unseal(line, since="stages"))

@@ -11,9 +11,10 @@ from torch import Tensor
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.cem_paper import MixtureLoss
 from splitpriv.defenses.parts.cem_released import SHARE, ClusterLoss
+from splitpriv.defenses.parts.noisy import require_noise
 from splitpriv.stats.kmeans import by_class, lloyd, seed_centres
 from splitpriv.stats.mixture import Covariance
-from splitpriv.types import Count, Epoch, Fraction, NonNegative, Positive, Pull, Shape, Spec, Step, UserError, Whole
+from splitpriv.types import Count, Epoch, Fraction, NonNegative, Positive, Pull, Shape, Spec, Step, Whole
 
 OTHER = 1.5  # how often the authors' ρ, or what part of it, counts as another operating point
 
@@ -74,9 +75,7 @@ class Cem(Defense):
         self._paper = {"covariance": covariance, "iterations": em_iterations, "jitter": jitter}
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
-        if not any(link.noise_std for link in chain.values()):
-            raise UserError("defense.cem: CEM needs noise of fixed size in the chain, and there is none; "
-                            "list noise beside it: defense=[cem,noise]")  # fmt: skip
+        require_noise(chain, "cem", "CEM", "defense.cem")
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self._model = (model,)  # in a tuple: it is no part of this module

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.noisy import require_noise
 from splitpriv.stats.entropy import knn_entropy
-from splitpriv.types import Count, NonNegative, Shape, Spec, Step, UserError
+from splitpriv.types import Count, NonNegative, Shape, Spec, Step
 
 
 class KnnEntropy(Defense):
@@ -34,9 +35,7 @@ class KnnEntropy(Defense):
         self.weight, self.k, self.within = weight, k, within
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
-        if not any(link.noise_std for link in chain.values()):
-            raise UserError(".weight: entropy needs noise of fixed size in the chain, and there is none; list noise "
-                            "beside it: defense=[knn_entropy,noise]")  # fmt: skip
+        require_noise(chain, "knn_entropy", "entropy", ".weight")
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self._model = (model,)  # in a tuple: it is no part of this module

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.cem import Cem
+from splitpriv.defenses.parts.noisy import require_noise
 from splitpriv.defenses.parts.prototypes import PrototypeLoss
-from splitpriv.types import Count, NonNegative, Pull, Shape, Spec, UserError
+from splitpriv.types import Count, NonNegative, Pull, Shape, Spec
 
 
 class Uacem(Cem):
@@ -37,9 +38,7 @@ class Uacem(Cem):
         self.rate_threshold, self.uncertainty = None, uncertainty
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
-        if not any(link.noise_std for link in chain.values()):
-            raise UserError(".weight: prototypes need noise of fixed size in the chain, and there is none; list noise "
-                            "beside it: defense=[uacem,noise]")  # fmt: skip
+        require_noise(chain, "uacem", "the prototypes' entropy", ".weight")
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self._model = (model,)  # in a tuple: it is no part of this module

@@ -27,6 +27,12 @@ def plain(spec: Spec, shape: Shape, width: int) -> nn.Module:
     return nn.Sequential(Normalise.of(spec), *layers)
 
 
+def require_both(backbone: object | None, at: object | None) -> None:
+    """Raise UserError where `either` is given a network without a cut, or a cut without a network."""
+    if (backbone is None) != (at is None):
+        raise UserError(".at: and backbone belong together; give both, or neither for plain convolutions")
+
+
 def either(spec: Spec, shape: Shape, width: int, backbone: Callable[..., Backbone] | None, at: int | str | None,
            bottleneck: Mapping[str, Any] | None) -> nn.Module:  # fmt: skip
     """That of `cut` where a network and a cut are given, that of `plain` otherwise."""

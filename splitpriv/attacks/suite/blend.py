@@ -36,5 +36,5 @@ class Blend:
 
     @torch.no_grad()
     def __call__(self, releases: Tensor) -> Tensor:
-        images = torch.stack([made(releases).clamp(0, 1) for made in self.members.values()], -1)
+        images = torch.stack([made(releases) for made in self.members.values()], -1)
         return (images @ self.weights).clamp(0, 1)
