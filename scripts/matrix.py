@@ -57,7 +57,7 @@ PLAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> the option of `atta
     "autoinvert": ("autoinvert", ()),
 }  # fmt: skip
 CONTROL = "decoder of the suite, 4 times as long"
-EVERYWHERE = ("decoder", "rmle", "gallery", "autoinvert_quick")
+EVERYWHERE = ("decoder", "rmle", "gallery", "autoinvert_quick", CONTROL)
 ELSEWHERE = {  # what else is played where
     "pnp": ("none", "cem+noise", "nopeek", "vib"),
     "decoder, 64 epochs": ("none", "cem+noise", "topk"),
@@ -67,7 +67,6 @@ ELSEWHERE = {  # what else is played where
     "decoder_avg": ("noise", "cem+noise"),
     "rmle_avg": ("noise", "cem+noise"),
     "autoinvert_quick, 16 queries": ("noise", "cem+noise"),
-    CONTROL: ("none", "topk", "cem+noise"),
     "autoinvert": ("cem+noise", "vib", "none", "topk"),
 }
 
