@@ -54,6 +54,9 @@ class Decoder(Attack):
     """
 
     added: ClassVar[Mapping[str, Any]] = {"halves": False}
+    around: Callable[[Standardise], Standardise] = staticmethod(
+        lambda plain: plain
+    )  # what knows more than releases say
 
     def __init__(self, *, net: Callable[..., nn.Module], epochs: Count, batch: Count, lr: Positive, min_lr: NonNegative,
                  betas: tuple[Rate, Rate], amsgrad: bool, weight_decay: NonNegative,
@@ -124,7 +127,7 @@ class Decoder(Attack):
 
     def first(self, access: Access) -> Standardise:
         """What releases pass before the net."""
-        return Marked(access.shape, access.mask) if self.mask else Standardise(access.shape)
+        return self.around(Marked(access.shape, access.mask) if self.mask else Standardise(access.shape))
 
     def pair(self, net: nn.Module, access: Access, part: Tensor) -> tuple[Tensor, Tensor]:
         """What `net` makes of fresh releases of the images of aux at `part` (n,), and those images, (n, C, H, W)."""

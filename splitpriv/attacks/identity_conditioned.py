@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import ClassVar
 
@@ -54,22 +55,12 @@ class IdentityConditioned(Attack):
         with blame(".probe"):
             told = self.probe.fit(access, inner_home(home, "probe"))
         values = {"y": access.spec.classes, **access.spec.attributes}[self.attribute]
+        base = copy(self.base)
+        base.around = lambda plain: Conditioned(plain, told, values, self.width)
         with blame(".base"):
-            inverse = _Told(self.base, told, values, self.width).fit(access, home)
+            inverse = base.fit(access, home)
         inverse.report["converged"] = bool(inverse.report["converged"] and told.report["converged"])
         return inverse
-
-
-class _Told(Decoder):
-    """The decoder `base` with what a probe says before its net."""
-
-    def __init__(self, base: Decoder, told: Learned, values: int, width: int) -> None:
-        vars(self).update(vars(base))
-        self.told, self.values, self.width = told, values, width
-
-    def first(self, access: Access) -> Standardise:
-        plain = super().first(access)
-        return Conditioned(plain, self.told, self.values, self.width)
 
 
 class Conditioned(Standardise):

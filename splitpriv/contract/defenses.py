@@ -215,7 +215,7 @@ def works_beside_another(cfg: Config) -> None:
     noise = composed("defense=[noise]")["defense"]
     for order in ((other, cfg["defense"]), (cfg["defense"], other)):
         links: dict[str, Any] = {}
-        for link in (*order, noise):
+        for link in (noise, *order):
             links |= link if not set(link) & set(links) else {}
         module = trained({**cfg, "defense": copy.deepcopy(links)})
         require(all(torch.isfinite(v) for v in module.sums.values()), f"in {'+'.join(links)} the loss is not finite")

@@ -53,7 +53,25 @@ class CoDecoder(nn.Module):
         return torch.optim.Adam(self.net.parameters(), lr=self.lr, fused=True)
 
 
-class Adversarial(Defense):
+class Opposed(Defense):
+    """A defence beside which an inversion decoder learns from the z that it receives."""
+
+    decoder: CoDecoder
+
+    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
+        self.decoder.attach(shape, spec.image)
+
+    def adversary_parameters(self) -> list[nn.Parameter]:
+        return list(self.decoder.parameters())
+
+    def adversary_optimizer(self) -> torch.optim.Optimizer:
+        return self.decoder.optimizer()
+
+    def adversary_loss(self, z: Tensor, step: Step) -> Tensor:
+        return self.decoder.loss(z, step.x)
+
+
+class Adversarial(Opposed):
     """Attacker-aware training: D learns to invert z, and the edge learns to defeat it.
 
     `loss` ssim adds weight·max(SSIM(D(z), x) − threshold, 0) (Li et al. 2022, ResSFL); mse adds −weight·MSE, or
@@ -74,22 +92,10 @@ class Adversarial(Defense):
         super().__init__()
         self.decoder = CoDecoder(net, inner_loss, padding, lr, same=start == "same")
         self.weight, self.loss, self.threshold, self.ceiling = weight, loss, threshold, ceiling or torch.inf
-        self.padding, self.adversary_steps, self.warmup = padding, steps, warmup
-
-    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        self.decoder.attach(shape, spec.image)
-
-    def adversary_parameters(self) -> list[nn.Parameter]:
-        return list(self.decoder.parameters())
-
-    def adversary_optimizer(self) -> torch.optim.Optimizer:
-        return self.decoder.optimizer()
-
-    def adversary_loss(self, z: Tensor, step: Step) -> Tensor:
-        return self.decoder.loss(z, step.x)
+        self.padding, self.adversary_steps, self.idle = padding, steps, warmup
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
-        if step.epoch < self.warmup:
+        if step.epoch < self.idle:
             return None
         image = self.decoder.frozen(z)
         if self.loss == "ssim":

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitpriv.defenses.adversarial import CoDecoder, Loss
-from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.adversarial import CoDecoder, Loss, Opposed
+from splitpriv.defenses.base import Defended
 from splitpriv.types import Count, NonNegative, Positive, Shape, Spec, Step
 
 
-class AdversarialNoise(Defense):
+class AdversarialNoise(Opposed):
     """z − ε·sign(∇_z MSE(D(z), x̄)): one step of FGSM against a decoder D, which learns to invert z beside the target.
 
     x̄ is the mean training image: D is led to answer it, the worst that an inversion need be. Training and deployment
@@ -39,27 +39,16 @@ class AdversarialNoise(Defense):
         self.epsilon, self.adversary_steps = epsilon, steps
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
-        self.decoder.attach(shape, spec.image)
+        super().attach(model, spec, shape)
         self.register_buffer("centre", torch.full(spec.image, 0.5))
         self.register_buffer("seen", torch.zeros(()))
 
     def after_edge(self, z: Tensor) -> Tensor:
         with torch.enable_grad():
             free = z.detach().requires_grad_()
-            image = self.decoder.frozen(
-                free * 1
-            )  # counting operations hooks into a module's inputs, no leaf among them
+            image = self.decoder.frozen(free * 1)  # no leaf, as counting of operations wants a module's inputs
             (slope,) = torch.autograd.grad(F.mse_loss(image, self.centre.expand_as(image), reduction="sum"), free)
         return z - self.epsilon * slope.sign()
-
-    def adversary_parameters(self) -> list[nn.Parameter]:
-        return list(self.decoder.parameters())
-
-    def adversary_optimizer(self) -> torch.optim.Optimizer:
-        return self.decoder.optimizer()
-
-    def adversary_loss(self, z: Tensor, step: Step) -> Tensor:
-        return self.decoder.loss(z, step.x)
 
     @torch.no_grad()
     def on_step_end(self, z: Tensor, step: Step) -> None:

@@ -31,6 +31,8 @@ class Defense(nn.Module):
     additive_gaussian: ClassVar[bool] = False  # whether `after_edge` adds N(0, noise_std^2 I), and does nothing else
     adaptive: ClassVar[frozenset[str]] = frozenset()  # attacks it must be measured by (`Attack.adapts`)
     adversary_steps: int = 1
+    alike: int = 0  # other images of an image's class without which a step teaches nothing; on average a batch has them
+    idle: int = 0  # epochs of a phase in which it does nothing
     steady: bool = True  # whether no step reads what changes within an epoch: `Step.progress`
     phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
 
@@ -51,10 +53,8 @@ class Defense(nn.Module):
 
     @property
     def gaussian_std(self) -> Tensor | float | None:
-        """Per entry, the standard deviation of the Gaussian noise that `after_edge` adds at deployment.
-
-        Infinite where a constant replaces the entry; None if the defence does anything else to z.
-        """
+        """Per entry, the standard deviation of the Gaussian noise that `after_edge` adds at deployment, infinite where
+        a constant replaces the entry; None if the defence does anything else to z."""
         return self.noise_std if self.additive_gaussian else None
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.types import Positive, Shape, Spec, UserError
+from splitpriv.types import Shape, Spec, UserError
+
+LEAST = 0.2  # pixels of deviation, where a neighbour weighs 4e-6
 
 
 class Blur(Defense):
@@ -27,12 +30,14 @@ class Blur(Defense):
     columns: Tensor
     strength: ClassVar[Mapping[str, str]] = {"size": "tag(log, interval(0.3, 16.0))"}
 
-    def __init__(self, *, size: Positive, kind: Literal["gaussian", "pixelate"],
+    def __init__(self, *, size: Annotated[float, Interval(gt=0, le=1024)], kind: Literal["gaussian", "pixelate"],
                  at: Literal["image", "feature"]) -> None:  # fmt: skip
         super().__init__()
         self.size, self.kind, self.at = size, kind, at
-        if kind == "pixelate" and size < 1:
-            raise UserError(f".size: blocks of {size:g} pixels are none; give at least 1, or kind=gaussian")
+        if kind == "pixelate" and round(size) < 2:
+            raise UserError(f".size: blocks of {size:g} pixels are none; give at least 2, or kind=gaussian")
+        if kind == "gaussian" and size < LEAST:
+            raise UserError(f".size: a deviation of {size:g} pixels blurs nothing; give at least {LEAST}")
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         if self.at == "feature" and len(shape) != 3:

@@ -12,6 +12,7 @@ from splitpriv.defenses.adversarial import CoDecoder
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.guesser import Guesser, cross_entropy
+from splitpriv.defenses.parts.places import require_some
 from splitpriv.types import Count, NonNegative, Positive, Rate, Shape, Spec, Step
 
 
@@ -50,6 +51,7 @@ class Disco(Defense):
         self.axis = 1 if len(shape) == 3 else len(shape)
         channels = shape[self.axis - 1]
         self.dropped = int(self.ratio * channels)
+        require_some(self.dropped, self.ratio, channels, f".ratio: {self.ratio:g} of the channels")
         with aside():
             self.pruner = self.make(shape, channels)
         if isinstance(self.foe, CoDecoder):

@@ -33,6 +33,7 @@ class KnnEntropy(Defense):
     def __init__(self, *, weight: NonNegative, k: Count, within: Literal["class", "batch"]) -> None:
         super().__init__()
         self.weight, self.k, self.within = weight, k, within
+        self.alike = k if within == "class" and weight else 0
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
         require_noise(chain, "knn_entropy", "entropy", ".weight")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.answers import Answers
-from splitpriv.types import Fraction, Phase, Shape, Spec, Step, UserError
+from splitpriv.types import Fraction, Phase, Rate, Shape, Spec, Step, UserError
 
 
 class LabelSmoothing(Defense):
@@ -28,7 +28,7 @@ class LabelSmoothing(Defense):
     adaptive: ClassVar[frozenset[str]] = frozenset()
     strength: ClassVar[Mapping[str, str]] = {"alpha": "interval(-0.5, 0.0)"}
 
-    def __init__(self, *, alpha: Annotated[float, Interval(gt=-1, lt=1)], start: Fraction, full: Fraction) -> None:
+    def __init__(self, *, alpha: Annotated[float, Interval(gt=-1, lt=1)], start: Rate, full: Fraction) -> None:
         super().__init__()
         if full < start:
             raise UserError(f".full: {full} comes before start = {start}; set full >= start")
@@ -39,7 +39,7 @@ class LabelSmoothing(Defense):
         self.answers = Answers(model)
 
     def on_phase_start(self, phase: Phase, model: Defended) -> None:
-        self.answers.forget()
+        self.answers.listen()
 
     def weight(self, progress: float) -> float:
         """α at this share of the training."""

@@ -40,7 +40,7 @@ class Mixup(Defense):
         self.register_buffer("bank", torch.zeros(self.rows, *shape))
 
     def on_phase_start(self, phase: Phase, model: Defended) -> None:
-        self.answers.forget()
+        self.answers.listen()
 
     def after_edge(self, z: Tensor) -> Tensor:
         if self.training:

@@ -37,7 +37,7 @@ class PatchPermutation(TokenShuffle):
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self.places = Places(shape, self.patch)
-        self.moving = round(self.share * self.places.count)
+        self._move()
         device = next(model.net.parameters()).device
         self.register_buffer("order", partial_order(1, self.places.count, self.moving, device)[0])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.subspace import Share, Subspace
-from splitpriv.types import Count, Epoch
+from splitpriv.types import Epoch
 
 
 class Pca(Subspace):
@@ -21,7 +24,7 @@ class Pca(Subspace):
     Open: the paper gives the number of components per network, not a rule.
     """
 
-    def __init__(self, *, share: Share, samples: Count) -> None:
+    def __init__(self, *, share: Share, samples: Annotated[int, Ge(2)]) -> None:
         super().__init__(share)
         self.samples = samples
 

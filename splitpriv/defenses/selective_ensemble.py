@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended, Defense
@@ -67,7 +68,14 @@ class SelectiveEnsemble(Defense):
 
     offsets: Tensor
 
-    def __init__(self, *, members: Count, selected: Count, weight: NonNegative, sigma: NonNegative) -> None:
+    def __init__(
+        self,
+        *,
+        members: Annotated[int, Interval(ge=1, le=100)],
+        selected: Count,
+        weight: NonNegative,
+        sigma: NonNegative,
+    ) -> None:
         super().__init__()
         if selected > members:
             raise UserError(f".selected: {selected} of {members} members cannot be chosen; set selected <= members")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.stats.lasso import lca, unit
-from splitpriv.types import Count, Epoch, NonNegative, Positive, Shape, Spec, Step
+from splitpriv.types import Count, Epoch, NonNegative, Positive, Shape, Spec, Step, UserError
 
 
 class SparseCoding(Defense):
@@ -35,7 +35,7 @@ class SparseCoding(Defense):
     active: Tensor  # share of the codes that is not zero, on a batch of training images
 
     def __init__(self, *, threshold: NonNegative, overcomplete: Annotated[float, Interval(gt=0, le=16)], patch: Count,
-                 iterations: Count, dictionary: Positive) -> None:  # fmt: skip
+                 iterations: Annotated[int, Interval(ge=1, le=10_000)], dictionary: Positive) -> None:  # fmt: skip
         super().__init__()
         self.threshold, self.overcomplete, self.patch = threshold, overcomplete, patch
         self.iterations, self.dictionary = iterations, dictionary
@@ -43,6 +43,9 @@ class SparseCoding(Defense):
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self.tiles = self.patch if len(shape) == 3 else 1
+        if len(shape) == 3 and self.tiles > max(shape[1:]):
+            raise UserError(f".patch: {self.patch} places are more than z of {shape[1]}x{shape[2]} has; give at most "
+                            f"{max(shape[1:])}")  # fmt: skip
         entries = shape[0] * self.tiles**2 if len(shape) == 3 else shape[-1]
         self.atoms = nn.Parameter(torch.randn(entries, max(1, round(self.overcomplete * entries))))
         self.register_buffer("active", torch.zeros(()))

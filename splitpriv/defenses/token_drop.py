@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.defenses.parts.places import Places
+from splitpriv.defenses.parts.places import Places, require_some
 from splitpriv.types import Rate, Shape, Spec
 
 
@@ -33,7 +33,9 @@ class TokenDrop(Defense):
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self.places = Places(shape)
-        self.sent = max(1, round((1 - self.rate) * self.places.count))
+        count = self.places.count
+        self.sent = max(1, round((1 - self.rate) * count))
+        require_some(count - self.sent, self.rate, count, f".rate: {self.rate:g} of the places")
         self.bits = 32 * self.sent / self.places.count + 1 / self.places.width  # a bit says whether a token is there
 
     def after_edge(self, z: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from splitpriv import host
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.defenses.parts.places import Order, Places
+from splitpriv.defenses.parts.places import Order, Places, require_some
 from splitpriv.types import Fraction, Shape, Spec
 
 
@@ -36,7 +36,12 @@ class TokenShuffle(Defense):
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         self.places = Places(shape)
+        self._move()
+
+    def _move(self) -> None:
+        """Say how many of the places change places among themselves."""
         self.moving = round(self.share * self.places.count)
+        require_some(self.moving, self.share, self.places.count, f".share: {self.share:g} of the places", least=2)
 
     def after_edge(self, z: Tensor) -> Tensor:
         return self.places.moved(z, partial_order(len(z), self.places.count, self.moving, z.device))

@@ -45,8 +45,15 @@ class TwoServers(Divided):
             raise UserError(f".scheme: z {shape} has one channel, which two servers cannot divide; use scheme=additive")
 
     def validate(self, chain: Mapping[str, Defense]) -> None:
-        if self.scheme == "additive":
-            super().validate(chain)
+        if self.scheme != "additive":
+            return
+        super().validate(chain)
+        names = [*chain]
+        after = names[next(i for i, link in enumerate(chain.values()) if link is self) + 1 :]
+        acting = [name for name in after if type(chain[name]).after_edge is not Defense.after_edge]
+        if acting:
+            raise UserError(f": {acting[0]} comes after it and would change the shares, which then no longer add up to "
+                            f"z; list it before")  # fmt: skip
 
     def shares(self, z: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """`first`, of the ring's integers, and what is left of z, over the ring's size: both lie in [0, 1).

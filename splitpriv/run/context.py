@@ -20,7 +20,8 @@ from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.sight import sight
 from splitpriv.measure.judge import Bench
 from splitpriv.run.fit import Job
-from splitpriv.run.parts import make_model, make_monitor, require_normal
+from splitpriv.run.limits import require_normal
+from splitpriv.run.parts import make_model, make_monitor
 from splitpriv.run.plan import prior_key
 from splitpriv.run.prepare import Prepared
 from splitpriv.run.recipe import Untrained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 
 from splitpriv.config import Config, flatten
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.aside import aside
 from splitpriv.types import UserError
 
 WHOLE = 2**53  # beyond it a key, and JSON, cannot tell two whole numbers apart
+LARGEST = 1e15  # of all other numbers
 SEED = 2**31  # of data and splits: what numpy's generators take, twice over
 RATE = 100.0  # the largest learning rate
 UNBUILT = "cannot be built with these settings"
@@ -31,6 +34,8 @@ def numbers(cfg: Config) -> list[str]:
         name = key.rpartition(".")[2]
         if not math.isfinite(value):
             problems.append(f"{key}: is {value}; give a finite number")
+        elif isinstance(value, float) and abs(value) > LARGEST:
+            problems.append(f"{key}: {value:.3g} is beyond any use, and its square beyond fp32; lower it")
         elif isinstance(value, int) and abs(value) >= WHOLE:
             problems.append(f"{key}: {value:.3g} is beyond 2^53, up to which keys tell whole numbers apart; lower it")
         elif name == "seed" and "." in key and not 0 <= value < SEED:
@@ -64,13 +69,48 @@ def largest(node: Mapping[str, Any], where: str) -> str:
 
 
 def require_room(net: nn.Module, node: Mapping[str, Any], where: str) -> None:
-    """Raise UserError where training a network would need more memory than this machine has."""
-    size = COPIES * 4 * sum(p.numel() for p in net.parameters())
+    """Raise UserError where training a module would need more memory than this machine has."""
+    learnt, fixed = (sum(t.numel() for t in tensors) for tensors in (net.parameters(), net.buffers()))
+    size = 4 * (COPIES * learnt + fixed)
     if size > memory():
         raise UserError(
-            f"{largest(node, where)}: a network of {size / COPIES / 4:,.0f} parameters needs {size / 2**30:,.0f} GiB "
-            f"while it is trained, and this machine has {memory() / 2**30:,.0f}; lower it"
+            f"{largest(node, where)}: makes {learnt + fixed:,} numbers, which need {size / 2**30:,.0f} GiB while they "
+            f"are trained, and this machine has {memory() / 2**30:,.0f}; lower it"
         )
+
+
+def require_normal(model: Defended, batch: int, key: str) -> None:
+    """Raise UserError where training on `batch` images leaves some BatchNorm one value per channel, as at 1x1."""
+    if batch > 1:
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.net.train()
+        with torch.no_grad(), aside(), torch.device("meta"):
+            copy.deepcopy(model.net).to("meta")(torch.empty(1, *model.spec.image))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"{key}: leaves a batch of one image, of which BatchNorm at 1x1 makes zeros; give 2 or more"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def require_use(model: Defended, others: float, epochs: float) -> None:
+    """Raise UserError for defences that would do nothing: where a batch has fewer than `others` images of an image's
+    class beside it than they look at, and where they wait for longer than the `epochs` of the longest phase."""
+    problems = [
+        f"optim.batch: holds {others:.2g} other images of an image's class, and {name} looks at {d.alike}; raise it, "
+        f"or correct defense.{name}" for name, d in model.defenses() if d.alike > others
+    ] + [
+        f"optim.epochs: {epochs:g} leave none in which {name} acts, which begins after {d.idle}; raise it, or correct "
+        f"defense.{name}" for name, d in model.defenses() if d.idle >= epochs
+    ]  # fmt: skip
+    if problems:
+        raise UserError(*problems)
 
 
 def require_still(cfg: Config, model: Defended) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -85,6 +84,8 @@ def assemble(cfg: Config) -> Parts:
                     attempt(limits.require_still, cfg, model)
                 if parts["task"]:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
+                if phases and all(parts.values()):
+                    attempt(_require_use, model, parts, phases)
         _know(attacks, parts["dataset"].spec, problems)
         problems += _asked(attacks, parts["protocol"])
         if parts["knowledge"]:
@@ -157,7 +158,7 @@ def _require_sense(
     if optim and min(optim.batch, first or optim.batch) == 1:
         key = "optim.batch" if optim.batch == 1 else "protocol.limit.train"
         try:
-            require_normal(model, 1, key)
+            limits.require_normal(model, 1, key)
         except UserError as error:
             problems += error.problems
     for name, attack in attacks.items():
@@ -174,24 +175,12 @@ def _require_sense(
         raise UserError(*problems)
 
 
-def require_normal(model: Defended, batch: int, key: str) -> None:
-    """Raise UserError where training on `batch` images leaves some BatchNorm one value per channel, as at 1x1."""
-    if batch > 1:
-        return
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.net.train()
-        with torch.no_grad(), aside(), torch.device("meta"):
-            copy.deepcopy(model.net).to("meta")(torch.empty(1, *model.spec.image))
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UserError(
-            f"{key}: leaves a batch of one image, of which BatchNorm at 1x1 makes zeros; give 2 or more"
-        ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
+def _require_use(model: Defended, parts: Mapping[str, Any], phases: tuple[Phase, ...]) -> None:
+    """Raise UserError for defences that a training of these phases, on batches of this size, would leave idle."""
+    optim = parts["optim"]
+    batch = min(optim.batch, parts["protocol"].limit.get("train") or optim.batch)
+    longest = max(phase.epochs or optim.epochs for phase in phases if not phase.idle)
+    limits.require_use(model, parts["task"].others(batch, parts["dataset"].spec), longest)
 
 
 def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
@@ -221,8 +210,10 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
         problems += error.problems
     if problems:
         raise UserError(*problems)
-    with limits.buildable(None, "defense"):
+    with limits.buildable(cfg["defense"] if chain else None, "defense"):
         model = Defended(net, links, dataset.spec, looks.of(cfg, net, dataset.spec))
+    for name, link in links.items():
+        limits.require_room(link, cfg["defense"][name], f"defense.{name}")
     model.precision = cfg["runtime"]["precision"]
     model.channels_last = cfg["runtime"]["channels_last"]
     return model

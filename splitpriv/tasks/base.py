@@ -22,6 +22,10 @@ class Task:
     def validate(self, model: Defended, spec: Spec) -> None:
         """Raise UserError where the task does not fit the network or the data set; called before data is read."""
 
+    def others(self, batch: int, spec: Spec) -> float:
+        """How many images of an image's own class a batch holds beside it, on average."""
+        return (batch - 1) / spec.classes
+
     def batches(self, train: Split, batch: int) -> Tensor:
         """One epoch's training images, (steps, batch), on the device of the labels: by default a fresh random order.
 

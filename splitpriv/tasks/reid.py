@@ -46,6 +46,9 @@ class ReID(Task):
         if problems:
             raise UserError(*problems)
 
+    def others(self, batch: int, spec: Spec) -> float:
+        return self.instances - 1
+
     def batches(self, train: Split, batch: int) -> Tensor:
         try:
             return identity_batches(train.y, batch, self.instances)

@@ -59,6 +59,10 @@ def test_it_acts_where_it_says_and_attacks_see_the_operator(at: str) -> None:
 def test_what_cannot_be_blurred_is_refused() -> None:
     with pytest.raises(UserError, match=r"^\.size: blocks of 0.5 pixels"):
         Blur(size=0.5, kind="pixelate", at="image")
+    with pytest.raises(UserError, match=r"^\.size: blocks of 1.4 pixels are none; give at least 2"):
+        Blur(size=1.4, kind="pixelate", at="image")
+    with pytest.raises(UserError, match=r"^\.size: a deviation of 0.1 pixels blurs nothing; give at least 0.2"):
+        Blur(size=0.1, kind="gaussian", at="image")
     cfg = changed(composed("defense=[blur]"), "defense.blur.at", "feature")
     node = {"_target_": "splitpriv.nets.small.lenet5", "weights": None, "head": "keep"}
     with pytest.raises(UserError, match=r"defense\.blur\.at: z of shape"):

@@ -9,6 +9,7 @@ import torch
 
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.dual_path import DualPath
+from splitpriv.defenses.hsic import Hsic
 from splitpriv.defenses.noise import Noise
 from splitpriv.defenses.parts.places import Order, Places, matched
 from splitpriv.defenses.parts.sight import sight
@@ -136,6 +137,19 @@ def test_a_chain_that_hides_nothing_is_read_as_it_is() -> None:
     assert sight(vit(noise=Noise(sigma=1.0)), X)(r) is r
 
 
+def test_a_share_that_comes_to_nothing_is_refused() -> None:
+    model = vit()
+    for link in (TokenShuffle(share=0.1), TokenShuffle(share=0), TokenDrop(rate=0.05), TokenDrop(rate=0)):
+        link.attach(model, SPEC, (16, 8))
+    for link, shape, said in (
+        (TokenShuffle(share=0.05), (16, 8), r"^\.share: 0.05 of the places is 1 of 16, .*give at least 0.125, or 0"),
+        (TokenDrop(rate=0.01), (16, 8), r"^\.rate: 0.01 of the places is 0 of 16, .*give at least 0.063, or 0"),
+        (PatchPermutation(patch=2, share=0.1, order="fresh"), (3, 4, 4), r"^\.share: 0.1 of the places is 0 of 4"),
+    ):
+        with pytest.raises(UserError, match=said):
+            link.attach(model, SPEC, shape)
+
+
 # ---- token_drop ----------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +259,10 @@ def test_servers_that_cannot_be() -> None:
         servers(fraction=20)
     with pytest.raises(UserError, match=r"^\.scheme: z \(1, 8, 8\) has one channel"):
         TwoServers(scheme="divided", holds="first", **SHARES).attach(vit(), SPEC, (1, 8, 8))
+    shares = servers()[0]
+    shares.validate({"noise": Noise(sigma=1.0), "shares": shares, "hsic": Hsic(weight=1, sigma=None, form="hsic")})
+    with pytest.raises(UserError, match=r"^: noise comes after it and would change the shares.*list it before"):
+        shares.validate({"shares": shares, "noise": Noise(sigma=1.0)})
     with pytest.raises(UserError, match=r"^: prune trains in phases"):
         servers()[0].validate({"prune": SimpleNamespace(phases=(1,))})  # type: ignore[dict-item]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from splitpriv.contract.base import composed
 from splitpriv.defenses.disco import Disco
 from splitpriv.targets import build
-from splitpriv.types import Shape, Spec, Step
+from splitpriv.types import Shape, Spec, Step, UserError
 
 SPEC, SHAPE = Spec((1, 8, 8), 2, {"side": 2}), (6, 4, 4)
 
@@ -55,10 +55,15 @@ def test_the_mask_is_the_printed_one() -> None:
     assert hard.tolist() == [0, 0, 1, 0, 1, 1]
 
 
+def test_a_ratio_that_drops_no_channel_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^\.ratio: 0.1 of the channels is 0 of 6, .*give at least 0.167, or 0"):
+        disco(ratio=0.1)
+
+
 @pytest.mark.parametrize("shape", [(6, 4, 4), (5, 6), (6,)], ids=["map", "tokens", "vector"])
 def test_r_of_the_channels_of_each_image_leave_as_zeros(shape: Shape) -> None:
     z = features(shape=shape)
-    for ratio, gone in ((0.0, 0), (0.1, 0), (0.34, 2), (0.99, 5)):
+    for ratio, gone in ((0.0, 0), (0.17, 1), (0.34, 2), (0.99, 5)):
         sent = disco(shape, ratio=ratio).eval().after_edge(z)
         channels = sent.flatten(2) if len(shape) == 3 else sent.view(len(z), -1, shape[-1]).mT
         dropped = (channels == 0).all(2)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.label_smoothing import LabelSmoothing
 from splitpriv.defenses.mixup import Mixup
-from splitpriv.types import Spec, Step, UserError
+from splitpriv.types import Phase, Spec, Step, UserError
 
 SPEC, Y = Spec((1, 4, 4), 3), torch.tensor([0, 1, 2, 1, 0, 2])
 
@@ -82,6 +82,21 @@ def test_both_speak_of_the_answers_to_what_was_sent(x: Tensor) -> None:
     assert loss.item() == pytest.approx((1.3 * F.nll_loss(logs, Y) + 0.3 * logs.mean(1).mean()).item(), rel=1e-5)
     assert len(asked) == 1
     assert model.chain["it"].answers.logits is None
+
+
+def test_the_answers_are_those_of_a_head_that_a_later_link_put_in(x: Tensor) -> None:
+    """As MID does; what was heard of the head before would be of no release at all."""
+
+    class Other(Defense):
+        def attach(self, model: Defended, spec: Spec, shape: Any) -> None:
+            model.net.cloud[-1] = nn.Linear(32, 3)
+
+    model = defended(Mixup(share=0.3, bank=4), later=Other())
+    for _, link in model.defenses():
+        link.on_phase_start(Phase("fit"), model)
+    loss, logits, _ = total(model, x)
+    y = 0.7 * F.one_hot(Y, 3).float() + 0.3 * F.one_hot(Y.roll(1), 3).float()
+    assert loss.item() == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-5)
 
 
 def test_mixup_trains_on_mixed_features_and_mixed_labels(x: Tensor) -> None:

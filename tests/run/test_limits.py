@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from small import changed, tiny
 
 from splitpriv.commands import cli
 from splitpriv.measure.measure import SMALLEST
+from splitpriv.run import limits
 from splitpriv.run.limits import finite
-from splitpriv.run.parts import assemble, make_model, require_normal
+from splitpriv.run.parts import assemble, make_model
 from splitpriv.run.prepare import check
 from splitpriv.targets import build
 from splitpriv.types import UserError
@@ -21,6 +24,7 @@ WRONG = [
     ("optim.optimizer.lr", float("nan"), "is nan"),
     ("optim.optimizer.lr", 0.0, "teaches nothing"),
     ("optim.optimizer.lr", 1e9, "at most 100"),
+    ("optim.optimizer.weight_decay", 1e30, "beyond any use"),
     ("optim.optimizer.momentum", float("nan"), "is nan"),
     ("optim.optimizer.betas", [0.9, float("inf")], "is inf"),
     ("optim.optimizer", {"_target_": "torch.optim.LBFGS", "lr": 0.1}, "closure"),
@@ -36,7 +40,7 @@ WRONG = [
     (
         "attack.decoder.net",
         {"_target_": "splitpriv.nets.decoders.residual", "blocks": 2, "width": 10**6},
-        "net.width: a",
+        "net.width: makes",
     ),
     ("protocol.slices", {}, "lacks train"),
     ("attack.x", {"_target_": "splitpriv.commands.cli.main"}, "makes no Attack"),
@@ -68,8 +72,27 @@ def test_a_batch_of_one_that_batchnorm_cannot_normalise() -> None:
     model = make_model(narrow, assemble(narrow).dataset)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(UserError, match=r"^protocol\.slices\.train: "):  # known once the data are read
-        require_normal(model, 1, "protocol.slices.train")
+        limits.require_normal(model, 1, "protocol.slices.train")
     assert all(v.equal(before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_defence_that_a_training_would_leave_idle() -> None:
+    links = {"knn_entropy": SimpleNamespace(alike=3, idle=0), "pan": SimpleNamespace(alike=0, idle=2)}
+    model: Any = SimpleNamespace(defenses=links.items)
+    limits.require_use(model, others=3.0, epochs=2.5)
+    with pytest.raises(UserError) as error:
+        limits.require_use(model, others=0.15, epochs=2)
+    assert [p.partition(":")[0] for p in error.value.problems] == ["optim.batch", "optim.epochs"]
+    assert check(tiny("defense=[knn_entropy,noise]", "defense.knn_entropy.k=16"))[0].startswith(
+        "optim.batch: holds 7.5"
+    )
+    assert check(tiny("defense=[cem,noise]", "optim.epochs=1"))[0].startswith("optim.epochs: 1 leave none in which cem")
+
+
+def test_what_a_defence_keeps_fits_into_memory() -> None:
+    for bank in (10**10, 2**53 - 1):  # the second one overflows before anything is counted
+        [problem] = check(tiny("defense=[mixup]", f"defense.mixup.bank={bank}"))
+        assert problem.startswith("defense.mixup.bank: ") and "\n" not in problem
 
 
 @pytest.mark.parametrize("net", SMALLEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from splitpriv.defenses.base import Defended
 
@@ -12,10 +13,18 @@ from splitpriv.defenses.base import Defended
 class Answers:
     """Remembers the logits (N, classes), with their gradient, that the cloud last gave while it trained."""
 
+    _ear: RemovableHandle | None = None
+
     def __init__(self, model: Defended) -> None:
         self.model = model
-        self.logits: Tensor | None = None
-        model.net.cloud[-1].register_forward_hook(self._remember)
+        self.listen()
+
+    def listen(self) -> None:
+        """From now on, to the head that the cloud has by now: links that were attached later may have changed it."""
+        self.forget()
+        if self._ear is not None:
+            self._ear.remove()
+        self._ear = self.model.net.cloud[-1].register_forward_hook(self._remember)
 
     def _remember(self, head: nn.Module, given: Any, logits: Tensor) -> None:
         if head.training:

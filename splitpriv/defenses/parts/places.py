@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isqrt, prod
+from math import ceil, isqrt, prod
 
 import torch
 from torch import Tensor
@@ -57,6 +57,13 @@ class Places:
         tokens = self.tokens(z)
         index = order.expand(len(z), -1).unsqueeze(2).expand_as(tokens)
         return self.back(tokens.gather(1, index), z)
+
+
+def require_some(changed: int, share: float, count: int, what: str, least: int = 1) -> None:
+    """Raise UserError where a share above 0 of `count` things comes to fewer than `least`, so that nothing happens."""
+    if share > 0 and changed < least:
+        raise UserError(f"{what} is {changed} of {count}, which changes nothing; give at least "
+                        f"{ceil(1000 * least / count) / 1000:g}, or 0")  # fmt: skip
 
 
 class Order:

@@ -22,7 +22,7 @@ class Subspace(Defense):
     and the server maps them back, which shows it nothing new. So z' has the shape of z, and the rate counts k numbers.
 
     B is public. Noise listed before it is noise of the same σ on each of the k numbers. Until there is a basis z passes
-    whole. Raises UserError where B would take more than 1 GiB.
+    whole. Raises UserError where B would take more than 256 MiB.
     """
 
     basis: Tensor
