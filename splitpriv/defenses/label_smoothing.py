@@ -26,6 +26,7 @@ class LabelSmoothing(Defense):
     """
 
     adaptive: ClassVar[frozenset[str]] = frozenset()
+    version = 2  # what a head that a later link put in answers
     strength: ClassVar[Mapping[str, str]] = {"alpha": "interval(-0.5, 0.0)"}
 
     def __init__(self, *, alpha: Annotated[float, Interval(gt=-1, lt=1)], start: Rate, full: Fraction) -> None:

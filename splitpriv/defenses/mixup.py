@@ -29,6 +29,7 @@ class Mixup(Defense):
 
     adaptive = frozenset({"draws"})
     bank: Tensor
+    version = 2  # what a head that a later link put in answers
     strength: ClassVar[Mapping[str, str]] = {"share": "interval(0.02, 0.49)"}
 
     def __init__(self, *, share: Annotated[float, Interval(ge=0, lt=0.5)], bank: Count) -> None:

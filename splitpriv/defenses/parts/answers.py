@@ -13,6 +13,7 @@ from splitpriv.defenses.base import Defended
 class Answers:
     """Remembers the logits (N, classes), with their gradient, that the cloud last gave while it trained."""
 
+    logits: Tensor | None = None
     _ear: RemovableHandle | None = None
 
     def __init__(self, model: Defended) -> None:
