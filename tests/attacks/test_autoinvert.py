@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -281,30 +282,47 @@ def test_what_still_falls_or_never_left_the_mean_image_has_not_settled(tmp_path,
     assert not trainee.notes["settled"] and trainee.done <= 96
 
 
-def test_a_suite_has_converged_by_what_twice_the_effort_would_bring_to_its_answer():
-    own = {"decoder": 0.2, "refine": 0.05, "search": 0.06, "fuse": 0.03, "polish": 0.01, "standin": 0.1}
-    polished = settled.gains("polish", own, 0.2)
-    assert polished == pytest.approx({"decoder": 0.008, "refine": 0.002, "search": 0.012, "fuse": 0.006,
-                                      "polish": 0.01, "standin": 0.1})  # fmt: skip
-    assert settled.gains("search", own, 0.2) == pytest.approx({"decoder": 0.04, "refine": 0.01, "search": 0.06,
-                                                               "standin": 0.1})  # fmt: skip
-    assert settled.gains("refine", own, 0.2)["decoder"] == 0.2
-    assert settled.gains("gallery", own, 0.2) == own
+class Toy(members.Trained):
+    """A member with an image of its own, and another one before its last stretch."""
+
+    def __init__(self, now, before, gain=0.2):
+        self.answer, self.early, self.report = now, before, {"gain": gain}
+
+    def before(self):
+        return self.early
 
 
-def test_a_search_that_ends_where_it_ends_from_any_start_damps_all(world, tmp_path):
+def settling(place, x, passes: float):
+    """A lab whose search lets the share `passes` of the decoder's error through, or none of it."""
+    worse = (0.5 - x).sign()  # towards grey
+    place.made = {
+        "decoder": lab.Once(Toy(lambda r: (x + 0.1 * worse)[: len(r)], lambda r: (x + 0.2 * worse)[: len(r)]))
+    }
+    found = lambda r: x[: len(r)] + (place.made["decoder"](r) - x[: len(r)]) * passes + 0.01 * worse[: len(r)]  # noqa: E731
+    found.report = {"gain": 0.01}
+    place.made["search"] = found
+    return place
+
+
+def test_a_suite_has_converged_by_what_twice_the_effort_would_bring_to_its_answer(world, tmp_path):
     place = lab_of(world, tmp_path / "key")
-    x, _ = place.pairs("held")
-    noise = torch.randn(len(x), 1, 4, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(2, 2)
-    noise = noise.repeat_interleave(2, 3)  # of what the release shows
-    place.made = {"decoder": lambda r: (x + 0.1 * noise)[: len(r)], "refine": lambda r: (x + 0.05 * noise)[: len(r)]}
-    found = search.Search(place, "search", place.made["refine"], 8, 40)
-    found.plan = Plan(0.01, 0.0, 100)
-    assert 0 <= settled.damping(place, found) < 0.5
-    found.plan = Plan(0.01, 1000.0, 5)  # it stays where it starts
-    assert settled.damping(place, found) > 0.5
-    place.made["refine"] = place.made["decoder"]
-    assert settled.damping(place, found) == 1
+    x, releases = place.pairs("held")
+    nothing = settled.gains(settling(place, x, 0.0), "search")
+    assert nothing == {"decoder": 0.0, "search": 0.01}
+    some = settled.gains(settling(place, x, 0.05), "search")  # errors .015 and .02 where the decoder's are .1 and .2
+    assert some["decoder"] == pytest.approx(0.2 * math.log(0.02 / 0.015) / math.log(2), rel=1e-3)
+    assert torch.equal(place.made["decoder"](releases), x + 0.1 * (0.5 - x).sign())  # as it was
+    assert settled.gains(place, "decoder")["decoder"] == pytest.approx(0.2)
+    assert settled.gains(place, "gallery") == {"decoder": 0.2, "search": 0.01}  # it may be overtaken
+    place.made["search"].report["gain"] = 1.0  # no longer search was tried
+    assert settled.gains(place, "search")["decoder"] == 0.2
+
+
+def test_a_member_remembers_what_it_was_before_its_rate_fell(tmp_path):
+    trainee = trained(tmp_path, lambda steps: max(0.5, 1 - steps / 32))
+    kept = trainee.before().weight
+    again = trained(tmp_path, lambda steps: max(0.5, 1 - steps / 32))  # finished before
+    assert torch.equal(again.before().weight, kept) and not torch.equal(kept, trainee.average.weight)
 
 
 def test_a_row_names_the_suite_and_lists_its_members(tmp_path):

@@ -121,15 +121,12 @@ class Suite(Reconstructor):
         parts = {**lab.made, "standin": lab.edge}
         reports = {f"{name}/{key}": value for name, made in parts.items()
                    for key, value in getattr(made, "report", {}).items()}  # fmt: skip
-        own = {key.removesuffix("/gain"): value for key, value in reports.items() if key.endswith("/gain")}
-        tried = own["search"] < 1  # whether any doubling of its steps was
-        damped = settled.damping(lab, lab.made["search"].found) if tried else 1.0  # type: ignore[attr-defined]
-        within = settled.gains(self.choice, own, damped)
+        within = settled.gains(lab, self.choice)
         self.report = {
             "answer": self.choice, "select_mse": self.expected[self.choice],
             "converged": max(within.values()) < GAIN,
             "gain_from_twice_effort": max(within.values()), "gain_from_twice_aux": self.gain,
-            **reports, **{f"{name}/select": value for name, value in self.expected.items()},
+            "gain_within": within, **reports, **{f"{name}/select": value for name, value in self.expected.items()},
         }  # fmt: skip
 
     def _choose(self) -> tuple[dict[str, float], float]:

@@ -30,17 +30,21 @@ RUNGS: dict[str, Callable[..., nn.Module]] = {
 
 
 class Trained:
-    """A trained member: `answer(releases)` by a net that never changes again, and what the row says of its training."""
+    """A trained member: `answered` by a net that never changes again, and what the row says of its training."""
 
-    def __init__(self, answer: Found, trainee: Trainee, **more: Any) -> None:
-        self.answer = answer
-        notes = trainee.notes
-        told = {key: notes[key] for key in ("held", "settled", "gain")}
-        self.report = {"steps": trainee.done, **told, **more}
+    def __init__(self, answered: Callable[[nn.Module], Found], trainee: Trainee, length: Length) -> None:
+        self.answered, self.trainee = answered, trainee
+        self.answer = answered(trainee.finish(length))
+        self.report = trainee.report
 
     @torch.no_grad()
     def __call__(self, releases: Tensor) -> Tensor:
         return self.answer(releases).clamp(0, 1)
+
+    def before(self) -> Found:
+        """The same member as it was when its rate began to fall."""
+        answer = self.answered(self.trainee.before())
+        return torch.no_grad()(lambda releases: answer(releases).clamp(0, 1))
 
 
 def floor(lab: Lab) -> float:
@@ -69,8 +73,10 @@ def decoder(lab: Lab, length: Length, rungs: Sequence[str]) -> Trained:
         steps *= 2
     share = unit / costs[racing[0]]
     winner = trainees[racing[0]]
-    net = winner.finish(Length(round(length.first * share), round(length.most * share)))
-    return Trained(net, winner, net=racing[0], rungs={name: t.best for name, t in trainees.items()})
+    within = Length(round(length.first * share), round(length.most * share))
+    made = Trained(lambda net: net, winner, within)
+    made.report |= {"net": racing[0], "rungs": {name: t.best for name, t in trainees.items()}}
+    return made
 
 
 def _decoder(lab: Lab, name: str) -> Trainee:
@@ -116,7 +122,7 @@ class Standin:
         pair = lab.pairs("held")
         trainee = Trainee("stand-in", lab.room("standin") / "net.pt", key, make, loss, lambda net: gap(net, *pair), 1.0)
         self.net, self.scale = trainee.finish(length), scale
-        self.report = Trained(self, trainee).report
+        self.report = trainee.report
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.net(x) * self.scale.spread + self.scale.mean
@@ -161,7 +167,7 @@ def refine(lab: Lab, name: str, length: Length, base: Found) -> Trained:
     releases, images = step.known(held)
     trainee = Trainee(name, lab.room(name) / "net.pt", key, lambda: _refiner(lab, 2), loss,
                       lambda net: mse(images[0] + net(releases, images), x), floor(lab))  # fmt: skip
-    return Trained(step.answered(trainee.finish(length)), trainee)
+    return Trained(step.answered, trainee, length)
 
 
 def fuse(lab: Lab, length: Length, base: Found, others: Sequence[Found], images: int) -> Trained:
@@ -182,7 +188,7 @@ def fuse(lab: Lab, length: Length, base: Found, others: Sequence[Found], images:
     releases, guesses = step.known(held)
     trainee = Trainee("fuse", room / "net.pt", key, lambda: _refiner(lab, 2 + len(others)), loss,
                       lambda net: mse(guesses[0] + net(releases, guesses), truth), floor(lab))  # fmt: skip
-    return Trained(step.answered(trainee.finish(length)), trainee)
+    return Trained(step.answered, trainee, length)
 
 
 def _pool(lab: Lab, step: Step, path: Path, number: int) -> list[Tensor]:

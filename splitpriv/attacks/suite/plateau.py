@@ -61,11 +61,17 @@ class Trainee:
         self.done, notes = state.load_state(path, self.parts)
         fresh: dict[str, Any] = {"train": [], "held": [], "turn": None, "end": None, "settled": False, "gain": 1.0}
         self.notes = fresh | (notes or {})
+        self.make, self.early = make, path.with_name(f"{path.stem} before.pt")
 
     @property
     def best(self) -> float:
         """Held-out MSE of the average so far."""
         return self.notes["held"][-1] if self.notes["held"] else math.inf
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the row says of the training."""
+        return {"steps": self.done, **{key: self.notes[key] for key in ("held", "settled", "gain")}}
 
     def advance(self, until: int) -> None:
         """Train at the full rate until `until` steps are done, or as far as it went before the rate fell."""
@@ -79,12 +85,20 @@ class Trainee:
             settled = self._flat()
             if settled or self.done >= reach:
                 turn = self.done
+                state.save_state(self.early, turn, {"average": self.average}, None)
                 end = turn + max(ROUND, int(FALL * turn))
                 self.notes |= {"turn": turn, "end": end, "settled": settled, "gain": self._gain()}
         self._train(self.notes["end"])
         if not self.best < (1 - GAIN) * self.floor:  # nothing learned
             self.notes |= {"settled": False, "gain": 1.0}
         return self.average
+
+    def before(self) -> nn.Module:
+        """The average as it was when the rate began to fall: the same net with less training."""
+        net = channels_last(self.make()).requires_grad_(False).eval()
+        net.load_state_dict(self.average.state_dict())
+        state.load_state(self.early, {"average": net})
+        return net
 
     def _doubled(self, length: Length) -> int:
         """The longest of first, 2 first, 4 first, ... that is done."""

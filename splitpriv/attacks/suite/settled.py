@@ -3,43 +3,63 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import torch
+from torch import Tensor
 
 from splitpriv import host
-from splitpriv.attacks.suite.lab import Lab, mse
-from splitpriv.attacks.suite.search import Search, descend
+from splitpriv.attacks.suite.lab import Found, Lab, Once, mse
+from splitpriv.attacks.suite.members import Trained
+from splitpriv.attacks.suite.plateau import GAIN
 
 PATH = ("decoder", "refine", "search", "fuse", "polish", "blend")  # each works on what those before it give
-SEARCHES = ("search", "polish")
-APART = 1.02  # errors of two starts that differ by less tell nothing
+IMAGES = 64  # held out of aux, on which that is seen
+APART = 1.02  # errors of a member with and without its last stretch that differ by less tell nothing
 
 
-def damping(lab: Lab, search: Search) -> float:
-    """By what share of it, in logarithms, a better start lowers the error of the search: 1 all of it, 0 nothing.
+def gains(lab: Lab, answer: str) -> dict[str, float]:
+    """By member, the share of the answer's error that twice that member's effort would save.
 
-    From the decoder's and from the refined images of as many releases held out as the search was tuned on, along its
-    own plan.
+    It is the share that its last doubling took off its own error, times what of such a gain reaches the answer. An
+    answer that comes from elsewhere would be overtaken by what each saves of its own, and where no longer search was
+    tried nothing is known.
     """
-    x, releases = (t[: search.tune] for t in lab.pairs("held"))
-    starts = [lab.made[name](releases) for name in ("decoder", "refine")]
-    ends = [descend(lab, releases, start, search.plan) for start in starts]
-    weak, strong, weak_end, strong_end = host.to_host(torch.stack([mse(images, x) for images in (*starts, *ends)]))
-    if not weak > APART * strong or strong_end <= 0:
+    made = lab.made | ({} if lab.edge is None else {"standin": lab.edge})
+    own = {name: found.report["gain"] for name, found in made.items() if "gain" in getattr(found, "report", {})}
+    if answer not in PATH or own["search"] == 1:
+        return own
+    return {name: gain * (passed(lab, name, answer) if gain > GAIN else 1.0) for name, gain in own.items()}
+
+
+def passed(lab: Lab, name: str, answer: str) -> float:
+    """What share of a gain of member `name` reaches the answer, in logarithms: 1 all of it, 0 nothing.
+
+    As its last stretch, while its rate fell, shows on images held out of aux: with the member as it was before, and all
+    that builds on it as it is. Those have learned from the better member, so the share is rather too high.
+    """
+    member = lab.made.get(name)
+    if not isinstance(member, Once) or not isinstance(member.found, Trained):
         return 1.0
-    return min(1.0, max(0.0, math.log(weak_end / strong_end) / math.log(weak / strong)))
+    x, releases = (t[:IMAGES] for t in lab.pairs("held"))
+    now = errors(lab, (name, answer), releases, x)
+    with instead(member, member.found.before()):
+        before = errors(lab, (name, answer), releases.clone(), x)  # a clone: members remember answers by their question
+    if not before[0] > APART * now[0] or min(now) <= 0:
+        return 1.0
+    return min(1.0, max(0.0, math.log(before[1] / now[1]) / math.log(before[0] / now[0])))
 
 
-def gains(answer: str, own: Mapping[str, float], damped: float) -> dict[str, float]:
-    """By member that `answer` comes from, the share of the answer's error that twice that member's effort would save.
+def errors(lab: Lab, names: tuple[str, ...], releases: Tensor, x: Tensor) -> list[float]:
+    """MSE of what members make of the releases (N, *shape) of the images x (N, C, H, W)."""
+    return [host.to_host(mse(lab.made[name](releases), x)[None])[0] for name in names]
 
-    `own`: the share that each would save of its error. On the way to the answer every search damps it. An answer that
-    comes from elsewhere would be overtaken by what each saves of its own.
-    """
-    if answer not in PATH:
-        return dict(own)
-    way = [name for name in PATH[: PATH.index(answer) + 1] if name in own]
-    after = {name: sum(later in SEARCHES for later in way[i + 1 :]) for i, name in enumerate(way)}
-    others = {name: gain for name, gain in own.items() if name not in PATH}  # a stand-in for the edge
-    return {**{name: own[name] * damped ** after[name] for name in way}, **others}
+
+@contextmanager
+def instead(member: Once, other: Found) -> Iterator[None]:
+    """Let all that builds on `member` build on `other`."""
+    kept, member.found = member.found, other
+    try:
+        yield
+    finally:
+        member.found = kept
