@@ -25,8 +25,8 @@ def gains(lab: Lab, answer: str) -> dict[str, float]:
     answer that comes from elsewhere would be overtaken by what each saves of its own, and where no longer search was
     tried nothing is known.
     """
-    made = lab.made | ({} if lab.edge is None else {"standin": lab.edge})
-    own = {name: found.report["gain"] for name, found in made.items() if "gain" in getattr(found, "report", {})}
+    told = {name: getattr(made, "report", {}) for name, made in {**lab.made, "standin": lab.edge}.items()}
+    own = {name: report["gain"] for name, report in told.items() if "gain" in report}
     if answer not in PATH or own["search"] == 1:
         return own
     return {name: gain * (passed(lab, name, answer) if gain > GAIN else 1.0) for name, gain in own.items()}
