@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
 from tqdm import tqdm
 
-EVERY = 5.0  # seconds between plain lines
+EVERY = 5.0  # seconds between plain lines, whosoever's they are
+LONG = 1.0  # seconds after which a bar within a bar is drawn
+_printed = time.monotonic()
 
 
 class Lines:
@@ -19,7 +22,7 @@ class Lines:
 
     def __init__(self, label: str, total: int, unit: str, initial: int) -> None:
         self.label, self.total, self.unit, self.done = label, total, unit, initial
-        self.began = self.printed = time.monotonic()
+        self.began = time.monotonic()
         self.postfix = ""
 
     def __enter__(self) -> Lines:
@@ -35,11 +38,12 @@ class Lines:
         self.postfix = "".join(f", {name} {value}" for name, value in values.items())
 
     def update(self, count: int = 1) -> None:
-        """Count; print where the last line is `EVERY` seconds old."""
+        """Count; print where the last line of any is `EVERY` seconds old."""
+        global _printed
         self.done += count
         now = time.monotonic()
-        if now - self.printed >= EVERY:
-            self.printed = now
+        if now - _printed >= EVERY:
+            _printed = now
             seconds = f"{now - self.began:.0f} s"
             line = f"{self.label}: {self.done}/{self.total} {self.unit}{self.postfix}, {seconds}"
             with suppress(OSError):  # whoever watched has left
@@ -52,13 +56,22 @@ def in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel") and find_spec("ipywidgets") is not None
 
 
-def bar(label: str, total: int, unit: str = "epoch", initial: int = 0) -> Any:
+def steps(label: str, count: int) -> Iterator[int]:
+    """0, 1, ... of `count` steps, with progress of their own: for what takes long within one step of another bar."""
+    with bar(label, count, "step", delay=LONG) as told:
+        for step in range(count):
+            yield step
+            told.update()
+
+
+def bar(label: str, total: int, unit: str = "epoch", initial: int = 0, delay: float = 0.0) -> Any:
     """A bar on standard error or in a notebook, lines where there is neither; nothing when SPLITPRIV_PROGRESS=0."""
     silent = os.environ.get("SPLITPRIV_PROGRESS") == "0"
     if not silent and in_notebook():
         from tqdm.notebook import tqdm as drawn
 
-        return drawn(total=total, initial=initial, desc=label, unit=unit, leave=False)
+        return drawn(total=total, initial=initial, desc=label, unit=unit, leave=False, delay=delay)
     if not silent and not sys.stderr.isatty():
         return Lines(label, total, unit, initial)
-    return tqdm(total=total, initial=initial, desc=label, unit=unit, disable=silent, leave=False, dynamic_ncols=True)
+    return tqdm(total=total, initial=initial, desc=label, unit=unit, disable=silent, leave=False, dynamic_ncols=True,
+                delay=delay)  # fmt: skip

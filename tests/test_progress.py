@@ -14,6 +14,7 @@ from splitpriv import progress
 def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "_printed", 0.0)
     monkeypatch.delenv("SPLITPRIV_PROGRESS", raising=False)
     with progress.bar("decoder", 40, unit="step") as bar:
         for _ in range(4):
@@ -21,6 +22,20 @@ def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
             bar.set_postfix({"held": "0.01"}, refresh=False)
             bar.update(10)
     assert capsys.readouterr().err == ("decoder: 20/40 step, held 0.01, 6 s\ndecoder: 40/40 step, held 0.01, 12 s\n")
+
+
+def test_many_short_ones_are_not_silent_together(monkeypatch, capsys):
+    """Twenty searches of three seconds each are a minute; and a long step of a bar has lines of its own."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "_printed", 0.0)
+    monkeypatch.delenv("SPLITPRIV_PROGRESS", raising=False)
+    with progress.bar("pool", 4, unit="part") as bar:
+        for _ in range(4):
+            for _ in progress.steps("descent", 3):
+                now[0] += 1.0
+            bar.update()
+    assert capsys.readouterr().err == "descent: 2/3 step, 2 s\ndescent: 1/3 step, 1 s\n"
 
 
 def test_silence_on_demand(monkeypatch, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from splitpriv import progress
 from splitpriv.attacks.base import Access, Attack, Right
 from splitpriv.attacks.matching import Likelihood, Matching
 from splitpriv.attacks.rmle import variation
@@ -49,7 +50,7 @@ class DeepPrior(Attack):
             marks, curve = {self.steps * k // POINTS for k in range(POINTS)}, []
             size = r[0].numel()  # so that the strength means the same at every size of release
             with torch.enable_grad(), torch.autocast(r.device.type, enabled=False):
-                for step in range(self.steps):
+                for step in progress.steps(f"descent of {len(r)} images", self.steps):
                     x = nets()
                     misfit = likelihood(x, r)
                     if step in marks:

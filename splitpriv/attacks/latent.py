@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from splitpriv import progress
 from splitpriv.attacks.base import Access, Attack, Right
 from splitpriv.attacks.matching import Likelihood, Matching
 from splitpriv.attacks.priors import VaePrior
@@ -57,7 +58,7 @@ class Latent(Attack):
             optimizer = torch.optim.Adam([code], self.lr, fused=True)
             marks, curve = {self.steps * k // POINTS for k in range(POINTS)}, []
             with torch.enable_grad(), torch.autocast(r.device.type, enabled=False):
-                for step in range(self.steps):
+                for step in progress.steps(f"descent of {len(r)} images", self.steps):
                     misfit = likelihood(net.decode(code), r)
                     if step in marks:
                         curve.append(misfit.detach())

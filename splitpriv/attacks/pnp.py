@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from splitpriv import progress
 from splitpriv.attacks.base import Access, Attack, Right
 from splitpriv.attacks.decoder import Decoder
 from splitpriv.attacks.matching import Likelihood, Matching
@@ -100,7 +101,7 @@ def descended(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int, lr: f
     x = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
     optimizer = torch.optim.Adam([x], lr, (0.9, 0.99), fused=True)
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
-        for step in range(steps):
+        for step in progress.steps(f"descent of {len(x)} images", steps):
             for group in optimizer.param_groups:
                 group["lr"] = lr * (1 - step / steps)
             # torch.autograd.grad reaches the image alone, so the target's parameters gather no gradients

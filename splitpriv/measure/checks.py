@@ -16,7 +16,9 @@ SIGNIFICANT = 3.0  # standard errors
 STILL = 1e-3  # share of its size by which a release varies over images, below which it hardly does
 SCALES = (1e-3, 1e3)  # sizes of a release within which attacks find their way
 SAME = 1e-4  # relative difference of two releases that is rounding
+WHIM = 0.05  # and that of two images which differ in a last digit, whose rounding may turn over now and then
 STARVED = 0.1  # share of the error that twice the aux would take away; above it there is too little (known to some .02)
+UNSETTLED = 0.1  # share of a suite's error that twice its effort would take away; above it there is no plateau in sight
 SURE = 1.96  # standard errors of a 95 % interval
 ADAPTIVE = {
     "draws": "how to average repeated releases (draws > 1)",
@@ -39,7 +41,7 @@ class Facts:
     `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
     `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known;
     `error` is the standard error of its MSE over victims, which says nothing of a `typical` one; `suite` says that it
-    is a suite, which has rivals within: `members` are their MSE.
+    is a suite, which has rivals within: `members` are their MSE, `effort` the share that twice of it would save.
     """
 
     means: Means
@@ -54,6 +56,13 @@ class Facts:
     typical: bool = False
     suite: bool = False
     members: Means = field(default_factory=dict)
+    effort: float | None = None
+
+    @property
+    def unfinished(self) -> str:
+        """The kind of doubt where it has not converged: a suite promises its plateau, unless cut short by its name."""
+        promised = self.suite and self.settings.get("tier") != "quick"
+        return "unsettled" if promised and not (self.effort is not None and self.effort <= UNSETTLED) else "short"
 
     @property
     def apart(self) -> dict[str, Any]:
@@ -93,7 +102,7 @@ def doubts(
     flags += [raised("constant")] if silent else []
     flags += _odd(release or {}, silent)
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
-    flags += [raised("short", name, longer=_longer(name, f)) for name, f in attacks.items() if f.converged is False]
+    flags += [raised(f.unfinished, n, longer=_longer(n, f)) for n, f in attacks.items() if f.converged is False]
     flags += [
         raised("starved", name, gain=f.gain, more=spare) for name, f in attacks.items() if (f.gain or 0) > STARVED
     ]
@@ -123,6 +132,8 @@ def _odd(release: Means, silent: bool) -> Iterator[Flag]:
     for name, what in (("memory", "what was released before it"), ("company", "the images released with it")):
         if release.get(name, 0.0) > SAME:
             yield raised("state", what=what)
+    if release.get("whim", 0.0) > WHIM:
+        yield raised("state", "whim", what="its last digits, or on whether it was asked for before")
     if silent or not release:
         return
     if release["zero_gradient"] > 0.5:
@@ -234,4 +245,4 @@ def _boxes(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
         told = attacks[name].members
         least = {box: min(told.get(member, math.inf) for member in names) for box, names in BOXES.items()}
         if math.isfinite(least["white"]) and least["white"] > least["black"] * (1 + MARGIN):
-            yield raised("box", f"{name}'s search", other="its decoder", longer="")
+            yield raised("box", f"{name}'s search", other="its decoder", longer=_longer(name, attacks[name]))

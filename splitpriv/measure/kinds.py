@@ -64,8 +64,10 @@ KINDS: Mapping[str, Kind] = {
         voids=True,
     ),
     "unsettled": Kind(
-        "{subject}: not run to its plateau",
-        "The suite was stopped before more effort ceased to help, so its number is no adversary's best.",
+        "{subject}: not run to its plateau, nor near it",
+        "The suite promises an adversary's best, and twice the effort would lower its error by more than a tenth, so "
+        "its number is none. One that is cut short on purpose (quick) says so in its name, and is merely not "
+        "converged.",
         "{longer}",
         voids=True,
     ),
@@ -73,14 +75,14 @@ KINDS: Mapping[str, Kind] = {
         "splits overlap: {subject} ({count} images)",
         "The target, the attacker and the victims share images, so part of the attack may be memory; no published "
         "protocol asks for it.",
-        "protocol=strict",
+        "protocol=strict protocol.overlap=false",
         voids=True,
     ),
     "allowed": Kind(
         "splits may overlap: the protocol allows it",
         "The target, the attacker and the victims may share images, so part of the attack may be memory; no published "
         "protocol asks for it.",
-        "protocol=strict",
+        "protocol=strict protocol.overlap=false",
         voids=True,
     ),
     "declared": Kind(

@@ -76,7 +76,8 @@ def _more(row: Row, victims: int) -> str:
     """What brings enough victims: the protocol's numbers, or a larger share where all that there are were attacked."""
     limit, share = row.get("protocol.limit.victims"), row.get("dataset.test_share")
     limited = limit is not None and limit < VICTIMS
-    if limited or (row.get("protocol.attacked") or 0) < VICTIMS:
+    attacked = row.get("protocol.attacked", 0)  # null: all that there are
+    if limited or (attacked is not None and attacked < VICTIMS):
         return f"protocol.attacked={VICTIMS}" + (f" protocol.limit.victims={VICTIMS}" if limited else "")
     wanted = math.ceil(100 * (share or 1) * VICTIMS / max(victims, 1)) / 100
     return f"dataset.test_share={wanted}" if share and wanted <= MOST else ""
@@ -103,7 +104,7 @@ def _learnt(row: Row) -> Iterator[Flag]:
     """No attack on images that beats an image which needs no release."""
     floor = row.get("floor/mean_image/mse")
     reached = [v for k, v in row.items() if k.startswith("privacy/") and k.endswith("/mse") and "/worst/" not in k]
-    reached = [v for v in reached if v is not None]
+    reached = [v if math.isfinite(v) else math.inf for v in reached if v is not None]
     if floor is not None and reached and not min(reached) < floor * (1 - MARGIN):
         yield raised("blind")
 

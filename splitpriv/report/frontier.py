@@ -169,7 +169,7 @@ def world_of(row: Row, who: str = "") -> dict[str, str]:
     """What runs of one front have in common: their world, the suite that `who` stands for ("suite", "worst" or an
     attack) and, for a worst case, the attacks it is over. Rows of before have the neutral value of what came later."""
     world = {key: str(row.get(key, usual)) for key, usual in WORLD.items()}
-    world |= {"suite": str(row.get("suite", ""))} if who in ("suite", "worst") else {}
+    world |= {"suite": str(row.get("suite", ""))} if who in ("suite", "worst") or f"attack/{who}/answer" in row else {}
     return world | ({"attacks": " ".join(sorted(attacks_of(row)))} if who == "worst" else {})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from splitpriv import metrics
 from splitpriv.report.columns import Column, heading, show, text
 from splitpriv.report.frontier import APART
+from splitpriv.report.terminal import unlike
 from splitpriv.stats.interval import Estimate, interval, over_targets
 from splitpriv.store import Row
 
@@ -61,7 +62,7 @@ def _differ(rows: Sequence[Row]) -> list[str]:
 def print_groups(rows: Sequence[Row], by: Sequence[str], keys: Sequence[str]) -> None:
     """One line for each kind of rows."""
     shown, notes = columns(groups(rows, by), by, keys)
-    show(shown, notes=notes)
+    show(shown, notes=[*notes, *unlike(rows)])
 
 
 def columns(grouped: Sequence[Group], by: Sequence[str], keys: Sequence[str]) -> tuple[list[Column], list[str]]:

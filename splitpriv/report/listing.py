@@ -7,17 +7,24 @@ from collections.abc import Mapping, Sequence
 from splitpriv.metrics import PRIVACY, find
 from splitpriv.report import columns
 from splitpriv.report.columns import Column
-from splitpriv.report.terminal import attacks_of, headline, images_of
+from splitpriv.report.terminal import attacks_of, headline, images_of, unlike
 from splitpriv.store import Row
 
-CONTEXT = ("study", "way", "dataset", "backbone", "cut", "task", "optim", "protocol", "knowledge", "attacks", "seed",
-           "tags")  # fmt: skip
+CONTEXT = ("study", "way", "dataset", "backbone", "cut", "task", "optim", "protocol", "knowledge", "attacks", "suite",
+           "seed", "tags")  # fmt: skip
 LEGEND = (
     "suite: what the suite answers; else the worst case over the attacks, per image, an oracle; ↑ higher or ↓ lower is "
     "more private"
 )
-UNLIKE = "the worst cases are over unlike attacks: do not compare them, since each attack more lowers them"
-NARROW = {"seed": 2, "tags": 3, "dataset": 4, "backbone": 5, "cut": 6, "attacks": 20}  # ranks; others go before
+NARROW = {
+    "seed": 2,
+    "tags": 3,
+    "dataset": 4,
+    "backbone": 5,
+    "cut": 6,
+    "suite": 15,
+    "attacks": 20,
+}  # ranks; others go before
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -35,8 +42,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         Column("flags", [str(len(row["flags"])) for row in rows], rank=8, right=True),
         Column("key", [row["key"] for row in rows], rank=1),
     ]
-    attackers = {(str(row.get("suite", "")), *sorted(attacks_of(row))) for row in rows if "privacy/worst/mse" in row}
-    columns.show(shown, title, [LEGEND, *([UNLIKE] if len(attackers) > 1 else [])])
+    columns.show(shown, title, [LEGEND, *unlike(rows)])
 
 
 def print_chosen(rows: Sequence[Row], keys: Sequence[str]) -> None:

@@ -138,6 +138,16 @@ def attacks_of(row: Row) -> list[str]:
     return [name for name in names if name not in ("suite", "worst")]
 
 
+def unlike(rows: Sequence[Row]) -> list[str]:
+    """Which numbers of these rows are of unlike attackers, a line for each kind: they cannot be compared."""
+    attacked = [row for row in rows if "privacy/worst/mse" in row]
+    suites = {str(row.get("suite") or "none") for row in attacked}
+    attacks = {(*sorted(attacks_of(row)),) for row in attacked}
+    told = [f"unlike suites ({'; '.join(sorted(suites))}): compare neither their answers nor their worst cases"]
+    worst = ["the worst cases are over unlike attacks: do not compare them, since each attack more lowers them"]
+    return (told if len(suites) > 1 else []) + (worst if len(attacks) > 1 and len(suites) == 1 else [])
+
+
 def settings_of(row: Row, attack: str) -> dict[str, Any]:
     """The settings of one of its attacks, by dotted key."""
     start = f"attack.{attack}."

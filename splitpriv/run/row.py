@@ -78,6 +78,7 @@ def make_row(
             means[name], cfg["attack"][name], attack.requires, attack.draws, attack.eot,
             reports[name].get("converged"), attack.adapts, reports[name].get("gain_from_twice_aux"),
             _error(per_image.get(name, {})), attack.typical, attack.suite is not None, _mse(scored[name] / MEMBERS),
+            reports[name].get("gain_from_twice_effort"),
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from splitpriv.attacks.base import Reconstructor
 from splitpriv.attacks.training import hardest
 from splitpriv.measure import measure, pictures, samples, traits
 from splitpriv.measure.audit import first_noise
@@ -45,10 +46,10 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
         releases = access.intercept(attack.draws)
         seed_epoch(key, -2)
         with torch.no_grad():
-            parts = [reconstructor.everything(part) for part in releases.split(256)]
+            parts = [_kept(reconstructor, part) for part in releases.split(256)]
             recovered: dict[str, Tensor] = {
-                f"{attack.recovers}/{member}".strip("/"): torch.cat([part[member] for part in parts])
-                for member in parts[0]
+                f"{attack.recovers}/{member}".strip("/"): torch.cat([part.pop(member) for part in parts])
+                for member in [*parts[0]]
             }
             if reconstructor.enrol is not None:
                 whole = range(0, len(run.victims), 256)
@@ -56,10 +57,15 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
                 recovered["gallery"] = torch.cat(gallery)
     report = reconstructor.report
     recovered.pop(f"image/{report.get('answer')}", None)  # which is what a suite answers
-    kept = {n: t.half() if n.startswith("image/") else t for n, t in recovered.items()}  # members' in half the space
-    save_tensors(home / RECOVERED, kept)
+    save_tensors(home / RECOVERED, recovered)
     write_atomic(home / "report.json", json.dumps(report))
     reconstructor.tidy()
+
+
+def _kept(reconstructor: Reconstructor, releases: Tensor) -> dict[str, Tensor]:
+    """What is recovered; members' images in half the space."""
+    found = reconstructor.everything(releases)
+    return {name: part.half() if name else part for name, part in found.items()}
 
 
 def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
@@ -74,7 +80,7 @@ def score(run: Run, name: str, home: Path, clean: bool = False) -> None:
             learned = run.splits["train"] if attack.typical else None
             means |= run.bench.means(recovered["image"], learned)
         answer = read_json(run.store.home("attack", key) / "report.json").get("answer")
-        rebuilt = {n[6:]: images.float() for n, images in recovered.items() if n.startswith("image/")}
+        rebuilt = {n[6:]: images for n, images in recovered.items() if n.startswith("image/")}
         _members(run, {**rebuilt, **({answer: recovered["image"]} if answer else {})}, home)
     elif attack.recovers == "attribute":
         scores, means = traits.attribute(recovered["attribute"], run.victims, run.known["aux"], attack.attribute)
@@ -98,7 +104,7 @@ def _compare(run: Run, name: str, images: Tensor, home: Path) -> measure.Scores:
 def _members(run: Run, rebuilt: Mapping[str, Tensor], home: Path) -> None:
     """Per-image scores of what each member of a suite rebuilt."""
     x = run.victims.x(slice(None)).cpu()
-    scores = {member: measure.scores(images, x, **similarity(run)) for member, images in rebuilt.items()}
+    scores = {member: measure.scores(images.float(), x, **similarity(run)) for member, images in rebuilt.items()}
     if scores:
         save_tensors(home / MEMBERS, {f"{m}/{metric}": v for m, told in scores.items() for metric, v in told.items()})
 

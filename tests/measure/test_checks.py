@@ -73,6 +73,17 @@ def test_each_doubt(changed, flag):
     assert [f.text for f in doubts(**{"attacks": FINE, **FLOORS, **changed})] == [flag]
 
 
+@pytest.mark.parametrize(("tier", "effort", "kind", "remedy"), [
+    ("quick", 1.0, "short", "attack=[autoinvert]"), ("standard", 0.3, "unsettled", "attack=[autoinvert_plus]"),
+    ("standard", 0.05, "short", "attack=[autoinvert_plus]"), ("plus", 0.3, "unsettled", ""),
+    ("standard", None, "unsettled", "attack=[autoinvert_plus]"),
+])  # fmt: skip
+def test_a_suite_promises_its_plateau_unless_its_name_says_otherwise(tier, effort, kind, remedy) -> None:
+    suite = facts(0.01, suite=True, converged=False, settings={"tier": tier}, effort=effort)
+    (flag,) = doubts({"suite": suite}, **FLOORS)
+    assert (flag.kind, flag.remedy, flag.voids) == (kind, remedy, kind == "unsettled")
+
+
 def test_twins_differ_in_one_setting_only():
     other = facts(0.05, draws=16, settings={**DECODER, "loss": "l1"})
     assert doubts({**FINE, "other": other}, **FLOORS) == []

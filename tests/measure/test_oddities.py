@@ -34,11 +34,39 @@ class Rounded(Defense):
         return (8 * z).round() / 8
 
 
+class Faint(Defense):
+    """Rounds with a gradient that is there and says nothing."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return (8 * z).round() / 8 + 1e-5 * z
+
+
+class Cut(Defense):
+    """Cuts the graph; a constant keeps a gradient of nothing."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z.detach() + 0 * z
+
+
 class Pedestal(Defense):
     """Everything there, on a pedestal."""
 
     def after_edge(self, z: Tensor) -> Tensor:
         return 100 + 1e-3 * z
+
+
+class Squeezed(Defense):
+    """Everything there, in a narrow range."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return 0.5 + 1e-5 * z.tanh()
+
+
+class Blown(Defense):
+    """Everything there, huge."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return 1e6 * z
 
 
 class Shrunk(Defense):
@@ -57,6 +85,61 @@ class Drifting(Defense):
     def after_edge(self, z: Tensor) -> Tensor:
         self.seen = 0.9 * self.seen + 0.1 * z.detach().mean(0)
         return z + self.seen
+
+
+class EveryThird(Defense):
+    """Lies to every third query."""
+
+    asked = 0
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        self.asked += 1
+        return z.flip(1) if self.asked % 3 == 0 else z
+
+
+class Wearing(Defense):
+    """Answers less and less truly."""
+
+    asked = 0
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        self.asked += 1
+        return z if self.asked < 12 else z.flip(1)
+
+
+class Alarmed(Defense):
+    """Has seen a white image once, and is on its guard."""
+
+    seen = False
+
+    def before_edge(self, x: Tensor) -> Tensor:
+        self.seen = self.seen or bool((x.flatten(1).mean(1) > 0.9).any())
+        return x
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return -z if self.seen else z
+
+
+class Hashed(Defense):
+    """Noise drawn from the image itself: repeated releases are the same, and averages help nobody."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + 0.3 * torch.stack([self.noise(one) for one in z])
+
+    def noise(self, one: Tensor) -> Tensor:
+        rng = torch.Generator().manual_seed(hash(one.detach().numpy().tobytes()))
+        return torch.randn(one.shape, generator=rng)
+
+
+class Remembering(Hashed):
+    """Draws the noise of an image once and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[bytes, Tensor] = {}
+
+    def noise(self, one: Tensor) -> Tensor:
+        return self.known.setdefault(one.detach().numpy().tobytes(), torch.randn(one.shape))
 
 
 class Crowd(Defense):
@@ -83,7 +166,22 @@ def kinds(release: dict[str, float], **changed: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("toy", "kind"),
-    [(Rounded, "gradient"), (Pedestal, "still"), (Shrunk, "scale"), (Drifting, "state"), (Crowd, "state")],
+    [
+        (Rounded, "gradient"),
+        (Faint, "gradient"),
+        (Cut, "gradient"),
+        (Pedestal, "still"),
+        (Squeezed, "still"),
+        (Shrunk, "scale"),
+        (Blown, "scale"),
+        (Drifting, "state"),
+        (EveryThird, "state"),
+        (Wearing, "state"),
+        (Alarmed, "state"),
+        (Hashed, "state"),
+        (Remembering, "state"),
+        (Crowd, "state"),
+    ],
 )
 def test_every_toy_trips_its_flag_and_no_other(toy: type[Defense], kind: str) -> None:
     assert set(kinds(found(toy()))) == {kind}

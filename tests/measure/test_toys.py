@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from splitpriv.attacks.suite.settled import gain_from_aux
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise
@@ -51,6 +53,39 @@ class Boastful(Noise):
         return z + 0.1 * self.sigma * torch.randn_like(z)
 
 
+class Reversed(Defense):
+    """Sends all there is, and a gradient that leads away from it."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + 2 * (z.detach() - z)
+
+
+class Shaken(Defense):
+    """Sends all there is, and a gradient drawn at random."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        shaken = 30 * torch.randn_like(z) * z
+        return z + shaken - shaken.detach()
+
+
+class Tired(Defense):
+    """Answers a hundred queries, and then no more."""
+
+    asked = 0
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        self.asked += 1
+        return z if self.asked < 100 else 0 * z
+
+
+class Frozen(Noise):
+    """Declares fresh noise and adds the same every time."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        same = torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(0))
+        return z + self.sigma * same
+
+
 def defended(*chain: Defense) -> Defended:
     torch.manual_seed(0)
     net: Any = Net()
@@ -60,11 +95,13 @@ def defended(*chain: Defense) -> Defended:
     return model
 
 
-def regression(model: Defended) -> float:
-    """MSE of the linear attack that learns from queries."""
-    seen, shown = model.release(X).flatten(1), model.release(VICTIMS).flatten(1)
-    found = shown @ torch.linalg.lstsq(seen, X.flatten(1), driver="gelsd").solution
-    return float((found - VICTIMS.flatten(1)).square().mean())
+def regression(model: Defended, aux: Tensor = X) -> tuple[float, float]:
+    """MSE of the linear attack that learns from queries about `aux`, on the victims and on what it learned from."""
+    seen, shown = model.release(aux).flatten(1), model.release(VICTIMS).flatten(1)
+    solution = torch.linalg.lstsq(seen, aux.flatten(1), driver="gelsd").solution
+    pairs = ((shown, VICTIMS), (seen, aux))
+    victims, learned = (float((r @ solution - x.flatten(1)).square().mean()) for r, x in pairs)
+    return victims, learned
 
 
 def search(model: Defended, eot: int = 1) -> float:
@@ -85,9 +122,10 @@ def kinds(**attacks: Facts) -> set[str]:
     return {flag.kind for flag in doubts(attacks, **FLOORS)}
 
 
-def test_a_masked_gradient_shows_beside_a_black_box() -> None:
-    model = defended(Masked())
-    white, black = search(model), regression(model)
+@pytest.mark.parametrize("toy", [Masked, Reversed, Shaken])
+def test_a_masked_gradient_shows_beside_a_black_box(toy: type[Defense]) -> None:
+    model = defended(toy())
+    white, (black, _) = search(model), regression(model)
     assert black < 0.01 < white
     assert "box" in kinds(
         search=Facts({"mse": white}, requires=WHITE), regression=Facts({"mse": black}, requires=BLACK)
@@ -96,8 +134,9 @@ def test_a_masked_gradient_shows_beside_a_black_box() -> None:
     assert not kinds(search=Facts({"mse": honest}, requires=WHITE), regression=Facts({"mse": 0.02}, requires=BLACK))
 
 
-def test_averaged_gradients_that_do_worse_show() -> None:
-    one, many = search(defended(EveryOther())), search(defended(EveryOther()), eot=2)
+@pytest.mark.parametrize("toy", [EveryOther, Tired])
+def test_averaged_gradients_that_do_worse_show(toy: type[Defense]) -> None:
+    one, many = search(defended(toy())), search(defended(toy()), eot=2)
     assert one < 0.5 * many
     settings = {"_target_": "Search"}
     found = kinds(one=Facts({"mse": one}, settings), many=Facts({"mse": many}, {**settings, "eot": 2}, eot=2))
@@ -105,9 +144,17 @@ def test_averaged_gradients_that_do_worse_show() -> None:
 
 
 def test_a_bound_from_noise_that_is_not_added_is_beaten() -> None:
-    for chain, wanted in ((Boastful(sigma=1.0), {"bound"}), (Noise(sigma=1.0), set())):
+    honest: set[str] = set()
+    for chain, wanted in ((Boastful(sigma=1.0), {"bound"}), (Frozen(sigma=1.0), {"bound"}), (Noise(sigma=1.0), honest)):
         model = defended(chain)
         told = bounds(model, Split(X, torch.zeros(300).long(), torch.arange(300)), SPEC)
-        found = Facts({"mse": regression(model)})
+        found = Facts({"mse": regression(model)[0]})
         flags = doubts({"a": found, "b": found}, **FLOORS, bounds=told)
         assert {flag.kind for flag in flags} == wanted
+
+
+@pytest.mark.parametrize(("images", "wanted"), [(40, {"starved"}), (70, {"starved"}), (300, set())])
+def test_an_attack_that_would_do_better_with_twice_the_aux_shows(images: int, wanted: set[str]) -> None:
+    """Noise that a linear attack needs many images to see through: those it learned from tell how many it lacks."""
+    apart, seen = regression(defended(Noise(sigma=0.5)), X[:images])
+    assert kinds(a=Facts({"mse": apart}, gain=gain_from_aux(seen, apart)), b=Facts({"mse": apart})) == wanted

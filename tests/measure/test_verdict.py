@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ def test_a_row_without_doubts_is_sound() -> None:
         ({"victims": 99}, "few", "protocol.attacked=100"),
         ({"victims": 16, "protocol.limit.victims": 64}, "few",
          "protocol.attacked=100 protocol.limit.victims=100"),
+        ({"victims": 30, "protocol.attacked": None}, "few", ""),  # all that there are
         ({"victims": 30, "protocol.attacked": 1000, "dataset.test_share": 0.2}, "few", "dataset.test_share=0.67"),
         ({"victims": 12, "protocol.attacked": 1000, "dataset.test_share": 0.2}, "few", ""),  # too few images in all
         ({"utility/accuracy": 0.11}, "chance", "optim.epochs=16"),
@@ -43,7 +45,9 @@ def test_a_row_without_doubts_is_sound() -> None:
         ({"chance/accuracy": 0.95, "tested": 24, "utility/accuracy": 0.9667}, "chance", "optim.epochs=16"),
         ({"headline": "map", "chance/map": 0.2, "utility/map": 0.21, "tested": 100}, "chance", "optim.epochs=16"),
         ({"privacy/decoder/mse": 0.0599}, "blind", ""),
-        ({"protocol.overlap": True}, "allowed", "protocol=strict"),
+        ({"privacy/decoder/mse": math.nan}, "blind", ""),
+        ({"floor/mean_image/mse": math.nan}, "blind", ""),
+        ({"protocol.overlap": True}, "allowed", "protocol=strict protocol.overlap=false"),
     ],
 )  # fmt: skip
 def test_what_voids_a_row(changed: dict[str, Any], kind: str, remedy: str) -> None:
@@ -60,6 +64,8 @@ def test_chance_is_an_interval_on_the_images_that_were_tested() -> None:
 
 
 def test_what_does_not() -> None:
+    assert kinds(**{"privacy/a/mse": math.nan}) == []  # another attack worked; the number has a flag of its own
+    assert kinds(**{"privacy/decoder/mse": 0.07, "privacy/rmle/mse": math.nan, "privacy/a/mse": 0.02}) == []
     assert kinds(**{"protocol": "cem_official", "protocol.overlap": True}) == []
     assert kinds(**{"dataset": "images", "utility/accuracy": 0.2}) == []  # neither chance nor a reference is known
     assert kinds(**{"headline": "map", "utility/map": 0.1}) == []

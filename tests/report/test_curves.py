@@ -92,6 +92,9 @@ def test_queries_and_suites_are_worlds_of_their_own() -> None:
     for other in ({"protocol.queries": 16}, {"suite": "autoinvert-1 quick"}):
         with pytest.raises(UserError, match=f"their {next(iter(other))} differ"):
             frontier.compare([before, {**before, **other}], metric="mse")
+    named = [{**before, "privacy/a/mse": 0.01, "attack/a/answer": "blend", "suite": f"autoinvert-{i}"} for i in (1, 2)]
+    with pytest.raises(UserError, match="their suite differ"):  # under its own name, too
+        frontier.compare(named, metric="mse", y="privacy/a/mse")
 
 
 def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from splitpriv.commands import cli
-from splitpriv.report import columns, groups, listing
+from splitpriv.report import columns, groups, listing, terminal
 from splitpriv.store import Row, Store, notes
 
 BASE: Row = {
@@ -80,6 +80,16 @@ def test_order_is_by_meaning_and_what_is_not_said_comes_last() -> None:
     some = [{"k": 10.0}, {"k": None}, {"k": "a"}, {"k": 9}, {}, {"k": float("nan")}]
     assert [row.get("k") for row in columns.ordered(some, "k")][:3] == [9, 10.0, "a"]
     assert [row.get("k") for row in columns.ordered(some, "k", reverse=True)][:3] == ["a", 10.0, 9]
+
+
+def test_numbers_of_unlike_attackers_are_told_apart() -> None:
+    suite = {**BASE, "privacy/worst/mse": 0.01, "privacy/autoinvert/mse": 0.02, "suite": "autoinvert-2"}
+    assert terminal.unlike([suite, {**suite, "seed": 1}]) == terminal.unlike([BASE]) == []
+    for other in ("autoinvert-1", "autoinvert-2 quick", "autoinvert-2 black", None):
+        (line,) = terminal.unlike([suite, {**suite, "suite": other}])
+        assert "unlike suites" in line and "autoinvert-2" in line
+    (line,) = terminal.unlike([suite, {**suite, "privacy/rmle/mse": 0.03}])
+    assert line.startswith("the worst cases are over unlike attacks")
 
 
 @pytest.mark.parametrize("width", [80, 60, 39])

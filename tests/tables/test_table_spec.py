@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from splitpriv.config import CONF
+from splitpriv.run.prepare import from_overrides
 from splitpriv.tables import cells, shipped
 from splitpriv.types import UserError
 
@@ -95,6 +96,12 @@ def test_what_names_in_a_figure_is_asked_for() -> None:
     noise = "defense.cloak.noise."
     schedule = {f"{noise}increase.epochs=140", f"{noise}increase.lambda=0.2", f"{noise}tune.lambda=10"}
     assert schedule | {"backbone=alexnet_cloak", "dataset.task=superclass"} <= set(last)
+
+
+def test_the_ablation_without_pruning_trains_as_long_as_patrol() -> None:
+    listed = {c.row: c.overrides for c in cells.expand(shipped.load("patrol_ablation"), "smoke", cells.Extra())}
+    whole, control = (from_overrides(listed[row]).plan.phases for row in ("PATROL", "without pruning"))
+    assert len(whole) > 1 and [(p.name, p.epochs) for p in whole] == [(p.name, p.epochs) for p in control]
 
 
 def test_errata_of_the_cem_tables() -> None:

@@ -68,7 +68,9 @@ class AutoInvert(Attack):
     def __init__(self, *, tier: Literal["quick", "standard", "plus"], knowledge: Literal["white", "black"],
                  queries: Count) -> None:  # fmt: skip
         self.tier, self.knowledge, self.draws = tier, knowledge, queries
-        self.suite = SUITE if tier == "standard" else f"{SUITE} {tier}"
+        self.suite = " ".join(
+            [SUITE, *({tier} - {"standard"}), *({knowledge} - {"white"})]
+        )  # unlike ones have no front
         self.searches = TIERS[tier].priors and knowledge == "white"
         self.learns = learnt.learns() if self.searches else ()
 
@@ -128,13 +130,11 @@ class Suite(Reconstructor):
             "gain_from_twice_effort": max(within.values()), "gain_from_twice_aux": self.gain,
             "gain_within": within, **reports, **{f"{name}/select": value for name, value in self.expected.items()},
         }  # fmt: skip
+        for made in lab.made.values():
+            made.forget()  # type: ignore[attr-defined]
 
     def _choose(self) -> tuple[dict[str, float], float]:
-        """MSE of every member on the part of aux that none has used, and what twice the aux would take off it.
-
-        That is extrapolated: what learned images are rebuilt better by is twice what aux is short of, in proportion to
-        1 / images, as far as errors are parabolas about their minima (Akaike 1974).
-        """
+        """MSE of every member on the part of aux that none has used, and what twice the aux would take off it."""
         path = self.lab.home / "choice.pt"
         _, scores = state.load_state(path, {})
         if scores is None:
@@ -144,8 +144,8 @@ class Suite(Reconstructor):
             values.append(mse(self.lab.made["refine"](releases), x))
             scores = dict(zip([*self.lab.made, ""], host.to_host(torch.stack(values)), strict=True))
             state.save_state(path, 1, {}, scores)
-        apart, seen = scores["refine"], scores.pop("")
-        return scores, max(0.0, (apart - seen) / (4 * max(apart, 1e-12)))
+        seen = scores.pop("")
+        return scores, settled.gain_from_aux(seen, scores["refine"])
 
     def everything(self, releases: Tensor) -> dict[str, Tensor]:
         """What each member makes of releases (N, *shape), by name, and under "" the suite's answer."""

@@ -9,6 +9,7 @@ from splitpriv import host
 from splitpriv.attacks.suite.lab import Lab
 
 IMAGES = 64  # of held-out aux: a handful of weights needs no more, and searches are dear
+PART = 8  # of them, whose pixels are multiplied together
 RIDGE = 1e-5  # of the images' own power: members that agree share a weight
 
 
@@ -21,20 +22,22 @@ class Blend:
     def __init__(self, lab: Lab) -> None:
         self.members = dict(lab.made)
         x, releases = (t[:IMAGES] for t in lab.pairs("held"))
-        seen = self._seen(releases)
-        gaps = x.double().flatten()[:, None] - seen
-        gram, count = seen.T @ seen, seen.shape[1]
-        best = torch.arange(count).to(seen.device) == gaps.square().sum(0).argmin()
+        with torch.no_grad():
+            rebuilt = [made(releases) for made in self.members.values()]
+        count = len(rebuilt)
+        gram = torch.zeros(count, count, dtype=torch.double, device=x.device)
+        with_x = torch.zeros_like(gram[0])
+        for truth, *images in zip(x.split(PART), *(r.split(PART) for r in rebuilt), strict=True):  # of large ones, few
+            seen = torch.stack([image.double().flatten() for image in images], 1)
+            gram += seen.T @ seen
+            with_x += seen.T @ truth.double().flatten()
+        best = torch.arange(count).to(x.device) == (gram.diagonal() - 2 * with_x).argmin()  # |x - image|^2 less |x|^2
         ridge = RIDGE * gram.diagonal().mean() * torch.eye(count).to(gram)
-        self.weights = (torch.linalg.solve(gram + ridge, seen.T @ gaps @ best.to(gram)) + best).float()
+        short = with_x - gram @ best.to(gram)  # what the best member leaves, as the members see it
+        self.weights = (torch.linalg.solve(gram + ridge, short) + best).float()
         self.report = {"weights": dict(zip(self.members, host.to_host(self.weights), strict=True))}
 
     @torch.no_grad()
-    def _seen(self, releases: Tensor) -> Tensor:
-        """What the members make of releases, (pixels of all images, members)."""
-        return torch.stack([made(releases).double().flatten() for made in self.members.values()], 1)
-
-    @torch.no_grad()
     def __call__(self, releases: Tensor) -> Tensor:
-        images = torch.stack([made(releases) for made in self.members.values()], -1)
-        return (images @ self.weights).clamp(0, 1)
+        shares = zip(self.weights, self.members.values(), strict=True)
+        return sum((weight * made(releases) for weight, made in shares), torch.zeros(())).clamp(0, 1)

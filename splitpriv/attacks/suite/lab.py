@@ -184,6 +184,10 @@ class Once:
         """What the row says of the member."""
         return getattr(self.found, "report", {})
 
+    def forget(self) -> None:
+        """Let go of what aux was rebuilt as, of which a large image takes megabytes."""
+        self._last = []
+
     def __call__(self, releases: Tensor) -> Tensor:
         for known, answer in self._last:
             if known is releases:

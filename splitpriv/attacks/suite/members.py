@@ -175,8 +175,8 @@ def fuse(lab: Lab, length: Length, base: Found, others: Sequence[Found], images:
     Candidates are dear where they are searched for, so it learns from a fixed pool of `images` images of aux.
     """
     step, key, room = Step(lab, base, others), f"{lab.home.name} fuse", lab.room("fuse")
-    pool = [_pool(lab, step, room / f"pool{i}.pt", i) for i in range(-(-images // POOL))]
-    x, *known = (torch.cat(parts) for parts in zip(*pool, strict=True))
+    pool = (_pool(lab, step, room / f"pool{i}.pt", i) for i in range(-(-images // POOL)))
+    x, *known = map(torch.cat, zip(*pool, strict=True))  # and none of the parts stays
 
     def loss(net: nn.Module) -> Tensor:
         part = torch.randint(len(x), (BATCH,)).to(x.device)

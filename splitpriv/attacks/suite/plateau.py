@@ -126,6 +126,7 @@ class Trainee:
                 for step in range(self.done, self.done + ROUND):
                     self._set_rate(step)
                     losses.append(self._step(step))
+                    bar.update()
                 self.done += ROUND
                 with torch.no_grad():
                     means = host.to_host(torch.stack([torch.stack(losses).mean(), self.held(self.average)]))
@@ -135,7 +136,6 @@ class Trainee:
                     self.notes[name].append(value)
                 state.save_state(self.path, self.done, self.parts, self.notes)
                 bar.set_postfix({"held": f"{means[1]:.5f}"}, refresh=False)
-                bar.update(ROUND)
 
     def _set_rate(self, step: int) -> None:
         share = min(1.0, (step + 1) / WARM)

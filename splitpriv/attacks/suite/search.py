@@ -41,7 +41,7 @@ def descend(lab: Lab, releases: Tensor, start: Tensor, plan: Plan) -> Tensor:
     pull = 2 * plan.anchor / free[0].numel()
     adam = torch.optim.Adam([free], RATE, betas=(0.9, 0.99), fused=True)
     with torch.enable_grad(), torch.autocast(free.device.type, enabled=False):
-        for step in range(plan.steps):
+        for step in progress.steps(f"descent of {len(free)} images", plan.steps):
             adam.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / plan.steps)) / 2
             loss = lab.distance(free, releases).sum()
             (slope,) = torch.autograd.grad(loss, free)  # the target's parameters gather no gradients

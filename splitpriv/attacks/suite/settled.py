@@ -1,4 +1,4 @@
-"""Has the suite settled? What twice the effort of a member would bring to the answer, not to that member."""
+"""Has the suite settled? What twice a member's effort would bring to the answer, and twice the aux."""
 
 from __future__ import annotations
 
@@ -48,6 +48,15 @@ def passed(lab: Lab, name: str, answer: str) -> float:
     if not before[0] > APART * now[0] or min(now) <= 0:
         return 1.0
     return min(1.0, max(0.0, math.log(before[1] / now[1]) / math.log(before[0] / now[0])))
+
+
+def gain_from_aux(seen: float, apart: float) -> float:
+    """The share of the error on images `apart` that twice the aux would take away, extrapolated from the `seen` ones'.
+
+    What learned images are rebuilt better by is twice what aux is short of, in proportion to 1 / images, as far as
+    errors are parabolas about their minima (Akaike 1974).
+    """
+    return max(0.0, (apart - seen) / (4 * max(apart, 1e-12)))
 
 
 def errors(lab: Lab, names: tuple[str, ...], releases: Tensor, x: Tensor) -> list[float]:

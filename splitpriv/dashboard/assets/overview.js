@@ -50,7 +50,7 @@ const isSound = (p) => p.runs.every((run) => run.row.verdict === "sound");
 /** What a point's runs share with those that may stand on one front with them; a suite's answer knows no other attacks. */
 function worldOf(p, c) {
   const { suite, attacks, ...world } = p.run.world;
-  return { ...world, ...(["suite", "worst"].includes(c.attack) ? { suite } : {}), ...(c.attack === "worst" ? { attacks } : {}) };
+  return { ...world, ...(["suite", "worst"].includes(c.attack) || `attack/${c.attack}/answer` in p.run.row ? { suite } : {}), ...(c.attack === "worst" ? { attacks } : {}) };
 }
 
 /** The points, void ones left out, that no other beats in both directions, from the worst to the best x; one front per world. */
