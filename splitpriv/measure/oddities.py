@@ -10,7 +10,7 @@ from splitpriv.defenses.base import Defended
 from splitpriv.defenses.parts.aside import aside
 
 BETWEEN = (2, 3, 20)  # queries before an image is asked for again: a state of any period shows in one of the gaps
-DIGIT = 1e-6  # by which two images differ that no one tells apart
+DIGIT = 1e-6  # share by which two images differ that no one tells apart
 FAINT = 1e-3  # of what a release changes by between images; a gradient that foretells less foretells nothing
 
 
@@ -36,8 +36,9 @@ def oddities(model: Defended, x: Tensor) -> dict[str, float]:
             for number in range(count):  # what is asked in between
                 model.release((x.flip(0) if number % 2 else 1 - x)[: len(x) if number < 2 else 4])
             memories.append(_apart(_seeded(model, x), before))
-        model.release(x + DIGIT)
-        whim = _apart(_seeded(model, x + DIGIT), _seeded(model, x + 2 * DIGIT))
+        known, unknown = x * (1 - DIGIT), x * (1 - 2 * DIGIT)
+        model.release(known)
+        whim = _apart(_seeded(model, known), _seeded(model, unknown))
     told = {"zero_gradient": _still(model, x), "size": size, "variation": varies / size.clamp_min(1e-30)}
     told |= {"memory": torch.stack(memories).amax() / reference, "company": _apart(black, white) / reference,
              "whim": whim / reference}  # fmt: skip

@@ -53,6 +53,10 @@ def _believe(finding: Finding, results: Results) -> None:
     cells = [side for part in compared for side in (part.more, part.than) if not isinstance(side, float)]
     doubts = [(row, flag) for row, column in cells for flag in results.doubts.get((row, column), [])]
     state = weigh([flag for _, flag in doubts])
+    suites = {suite for cell in cells for suite in results.suites.get(cell, ())}
+    if len(suites) > 1:
+        finding.verdict, finding.why = "void", f"compares rows of unlike suites: {'; '.join(sorted(suites))}"
+        return
     if state == "void":
         row, flag = next((row, flag) for row, flag in doubts if flag.voids)
         finding.verdict, finding.why = "void", f"rests on void rows, one of them in {row}: {flag.text}"

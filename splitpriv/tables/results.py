@@ -17,6 +17,7 @@ from splitpriv.tables.spec import Table
 
 ABSENT = "not part"  # of this scale, or of this row
 NOT_RUN = "not run"  # an attack that the runs of this scale leave out
+ANSWERS = ("privacy/suite/", "privacy/worst/")  # which depend on the suite
 ORDER: tuple[State, ...] = ("failed", "partial", "missing", "refused", "unsupported", "cached")
 
 
@@ -46,6 +47,9 @@ class Results:
     flags: dict[str, list[str]]
     method: Method
     doubts: dict[tuple[str, str], list[Flag]] = field(default_factory=dict)  # of the runs behind a row and column
+    suites: dict[tuple[str, str], set[str]] = field(
+        default_factory=dict
+    )  # by which they were attacked, where it matters
 
     def is_exact(self, column: str) -> bool:
         """Whether a column's numbers do not depend on chance."""
@@ -65,6 +69,7 @@ def gather(
     names = list(dict.fromkeys(cell.row for cell in cells))
     entries: dict[tuple[str, str], Entry] = {}
     doubts: dict[tuple[str, str], list[Flag]] = {}
+    suites: dict[tuple[str, str], set[str]] = {}
     for name in names:
         for label, column in table.columns.items():
             entry = Entry(printed=table.value(name, label))
@@ -78,6 +83,8 @@ def gather(
             if values:
                 entry.seeds = over_targets(values)
                 doubts[name, label] = [flag for at in values for flag in doubts_of(runs[at])]
+                if column.key.startswith(ANSWERS):
+                    suites[name, label] = {str(runs[at].get("suite", "none")) for at in values}
             else:
                 entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], runs.values(), column.key)
     flags = {name: _flags(table, name, rows) for name in names}
@@ -93,7 +100,8 @@ def gather(
         for label in table.columns:
             members = [doubts.get((member, label), []) for member in table.averages[name]]
             doubts[name, label] = [flag for flags_of_member in members for flag in flags_of_member]
-    return Results(table, entries, [*names, *averages], flags, method, doubts)
+            suites[name, label] = set().union(*(suites.get((member, label), ()) for member in table.averages[name]))
+    return Results(table, entries, [*names, *averages], flags, method, doubts, suites)
 
 
 def _is_exact(key: str | None) -> bool:

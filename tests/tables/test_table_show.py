@@ -284,6 +284,19 @@ def test_doubtful_rows_give_signs_and_void_rows_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize(("other", "wanted"), [("autoinvert-2", "holds"), ("autoinvert-2 quick", "void")])
+def test_claims_over_unlike_suites_are_void(other: str, wanted: str) -> None:
+    columns = {name: column.model_dump() for name, column in made().columns.items()}
+    columns["mse"]["key"] = "privacy/suite/mse"
+    table = made(columns=columns, claims=[{"text": "x", "columns": ["mse"], **MORE}])
+    suites = {"plain": "autoinvert-2", "cem": other}
+    cells = [Cell(row, "run", seed, 0, [], "cached") for row in suites for seed in FULL[row]]
+    found = {(row, "run"): {(seed, 0): {"privacy/suite/mse": value, "suite": suite, "flags": []}
+                            for seed, value in FULL[row].items()} for row, suite in suites.items()}  # fmt: skip
+    (claim,) = claims.judge(gather(table, cells, found))  # type: ignore[arg-type]
+    assert claim.verdict == wanted and (wanted == "holds" or other in claim.why)
+
+
 def test_holm_runs_over_the_claims_of_the_table() -> None:
     alone = verdict(MORE, FULL)
     family = verdict(MORE, FULL, *[{"text": str(i), "columns": ["mse"], **MORE} for i in range(99)])
