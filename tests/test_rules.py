@@ -16,6 +16,7 @@ from splitpriv.data.base import Split
 from splitpriv.run import stages
 from splitpriv.run.context import Run
 from splitpriv.run.prepare import prepare
+from splitpriv.run.row import answered
 from splitpriv.run.runtime import Runtime
 from splitpriv.store import Store
 from splitpriv.store.state import load_tensors
@@ -240,6 +241,12 @@ def test_the_worst_case_is_taken_per_image(tmp_path: Path) -> None:
         float(torch.maximum(*[s["psnr"] for s in scores]).mean()), rel=1e-6
     )
     assert row["privacy/worst/mse"] <= min(row["privacy/decoder/mse"], row["privacy/rmle/mse"])
+
+
+def test_no_headline_is_above_the_mean_image() -> None:
+    floor = {"mse": 0.04, "psnr": 14.0}
+    assert answered({"mse": 0.0401, "psnr": 14.1, "told": 0.2}, floor) == {**floor, "told": 0.2}
+    assert answered(better := {"mse": 0.0399, "psnr": 14.1}, floor) is better
 
 
 def test_psnr_is_that_of_each_image_with_peak_one(tmp_path: Path) -> None:
