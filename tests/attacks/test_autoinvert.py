@@ -33,7 +33,7 @@ CONSTANTS = {
     members: ("BATCH", "WIDTHS", "WIDTH", "BLOCKS", "POOL"),
     lab: ("PARTS", "MOST", "SHIFT"),
     blend: ("IMAGES", "RIDGE"),
-    settled: ("PATH", "SEARCHES", "APART"),
+    settled: ("PATH", "IMAGES", "APART"),
     muon: ("MOMENTUM", "ADAM_SHARE", "QUINTIC"),
 }
 SHIPPED = {

@@ -98,6 +98,7 @@ def test_what_names_in_a_figure_is_asked_for() -> None:
     assert schedule | {"backbone=alexnet_cloak", "dataset.task=superclass"} <= set(last)
 
 
+@pytest.mark.slow
 def test_the_ablation_without_pruning_trains_as_long_as_patrol() -> None:
     listed = {c.row: c.overrides for c in cells.expand(shipped.load("patrol_ablation"), "smoke", cells.Extra())}
     whole, control = (from_overrides(listed[row]).plan.phases for row in ("PATROL", "without pruning"))
