@@ -21,6 +21,7 @@ from splitpriv.store import state
 from splitpriv.types import Count
 
 SUITE = "autoinvert-2"  # another number whenever a member or its numbers change
+PLAIN = ("standard", "white")  # what its name need not say; suites of unlike names are not compared
 LEARNT = ("latent", "untrained", "pnp")
 BATCH = 64  # victims between two saved states
 
@@ -68,9 +69,7 @@ class AutoInvert(Attack):
     def __init__(self, *, tier: Literal["quick", "standard", "plus"], knowledge: Literal["white", "black"],
                  queries: Count) -> None:  # fmt: skip
         self.tier, self.knowledge, self.draws = tier, knowledge, queries
-        self.suite = " ".join(
-            [SUITE, *({tier} - {"standard"}), *({knowledge} - {"white"})]
-        )  # unlike ones have no front
+        self.suite = " ".join(word for word in (SUITE, tier, knowledge) if word not in PLAIN)
         self.searches = TIERS[tier].priors and knowledge == "white"
         self.learns = learnt.learns() if self.searches else ()
 
