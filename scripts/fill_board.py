@@ -53,7 +53,7 @@ WORLDS = {
         3, SOME, (1, 3), 3, 500.0),
     "cifar10": World(
         ("dataset=cifar10", "backbone=vgg11", "split=cem", "optim=fast", "backbone.dropout=0", "task.smoothing=0.2",
-         "optim.epochs=6", "runtime.precision=bf16", "measure.ssim_padding=zero", "measure.draws=2",
+         "optim.epochs=16", "runtime.precision=bf16", "measure.ssim_padding=zero", "measure.draws=2",
          "protocol.attacked=256", "protocol.limit={train: null, val: 1000, aux: 4000, victims: null}"),
         3, SOME, (1, 3), 3, 900.0),
 }  # fmt: skip
