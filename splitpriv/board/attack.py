@@ -92,7 +92,9 @@ def read(path: Path) -> Sent:
     if missing:
         raise UserError(f"board {path}: lacks {' and '.join(missing)}; `splitpriv board victims` says row and victims")
     images = told[TENSOR]
-    assert isinstance(images, np.ndarray)
+    if not isinstance(images, np.ndarray) or images.ndim == 0:
+        shape = getattr(images, "shape", "no tensor")
+        raise UserError(f"board {path}: {TENSOR} are {shape}; give (victims, C, H, W)")
     return Sent(str(told["row"]), str(told["victims"]), images)
 
 
@@ -100,13 +102,22 @@ def _safetensors(path: Path) -> Mapping[str, object]:
     with safetensors.safe_open(path, framework="np") as file:
         told: dict[str, object] = dict(file.metadata() or {})
         if TENSOR in file.keys():  # noqa: SIM118  # the file itself cannot be searched
-            told[TENSOR] = file.get_tensor(TENSOR)
+            try:
+                told[TENSOR] = file.get_tensor(TENSOR)
+            except (TypeError, AttributeError) as error:  # numpy has no name for some
+                kind = file.get_slice(TENSOR).get_dtype()
+                raise UserError(f"board {path}: {TENSOR} are {kind}; give float32") from error
     return told
 
 
 def _npz(path: Path) -> Mapping[str, object]:
+    with zipfile.ZipFile(path) as packed:
+        size = sum(part.file_size for part in packed.infolist())
+    if size > MOST:
+        raise UserError(f"board {path}: unpacks to {size / 1e9:.1f} GB, more than any world's victims take")
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] if name == TENSOR else str(file[name]) for name in file.files}
+        told: dict[str, object] = {name: str(file[name])[:100] for name in ("row", "victims") if name in file.files}
+        return told | ({TENSOR: file[TENSOR]} if TENSOR in file.files else {})
 
 
 def frozen(row: Row, store: Store, overrides: Sequence[str]) -> Run:
@@ -139,6 +150,13 @@ def submit(path: Path, about: Mapping[str, str], rows: Sequence[Row], store: Sto
     """Score a file and write its entry; what came of it, in a line."""
     sent = read(path)
     row = find(sent.row, rows)
+    if not row.get("fit"):
+        raise UserError(f"board {path}: row {row['key']} is no run, and has no frozen victims; name one of a board")
+    source = about["source"]
+    if source.startswith("docs/") and not (folder.absolute().parent / source.partition("#")[0]).is_file():
+        raise UserError(f"board {about['name']}: there is no {source} here; add that page, or give its https://…")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"board {folder}: is a file; name a folder of entries")
     before, who = best_known(row, entries.read(folder).reached(rows).get(row["key"], {}))
     told = {"kind": "attack", **about, "row": row["key"], "fit": row["fit"], "frozen": entries.frozen(row),
             "victims": sent.victims, "file": hashlib.sha256(path.read_bytes()).hexdigest(),

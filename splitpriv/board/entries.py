@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from splitpriv import plain
 from splitpriv.board import kept, worlds
 from splitpriv.board.lines import queries_of
 from splitpriv.store import Row
@@ -19,17 +20,19 @@ from splitpriv.types import UserError
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(min_length=1, max_length=300)]
-Web = Annotated[str, Field(pattern=r"^(https://|hf://|docs/)\S+$", max_length=300)]
+Text = Annotated[
+    str, Field(pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$", max_length=300)
+]  # of one line, not blank
+Web = Annotated[str, Field(pattern=r"^(https://|hf://|docs/[a-z])[A-Za-z0-9_.~:/?#@!$&'()*+,;=%-]+$", max_length=300)]
 Error = Annotated[float, Field(ge=0, le=1)]
 SCHEMA, ENTRY, ROWS = "schema.json", "entry.json", "rows.jsonl"
 WEIGHTS = 1_000_000  # bytes of a model that is committed
 
 
 class Strict(BaseModel):
-    """No key that is not declared."""
+    """No key that is not declared, and no value of another type."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Attack(Strict):
@@ -40,12 +43,12 @@ class Attack(Strict):
     by: Text
     source: Web
     row: Key
-    fit: list[Key]
+    fit: Annotated[list[Key], Field(min_length=1)]
     frozen: Digest  # of the settings that choose the victims
     victims: Digest  # of the victims' pixels
     file: Digest  # of the submitted file
     queries: Annotated[int, Field(ge=1)]
-    count: Annotated[int, Field(ge=1)]
+    count: Annotated[int, Field(ge=1, le=10**9)]
     mse: Error
     ssim: Annotated[float, Field(ge=-1, le=1)]
 
@@ -88,9 +91,15 @@ def checked(told: Any, where: str) -> Attack | Model:
     try:
         return ADAPTER.validate_python(told)
     except ValidationError as error:
-        raise UserError(
-            *(f"board {where}: {'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-        ) from error
+        told = [(".".join(map(str, e["loc"])), e["msg"][0].lower() + e["msg"][1:]) for e in error.errors()]
+        raise UserError(*(f"board {where}: {place}{': ' * bool(place)}{what}" for place, what in told)) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        raise ValueError("a key stands twice in it")
+    return told
 
 
 def frozen(row: Row) -> str:
@@ -140,9 +149,9 @@ def read(folder: Path) -> Entries:
     for path in places:
         where = str(path.relative_to(folder))
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"board {where}: is no JSON ({error})") from error
+            told = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"board {where}: is no JSON ({plain.line(str(error))[:120]})") from error
         entry = checked(told, where)
         named = path.stem if isinstance(entry, Attack) else path.parent.name
         if entry.name != named:

@@ -53,7 +53,11 @@ def read(paths: Sequence[Path]) -> list[Row]:
         if not path.is_file():
             what = "is no file of rows" if path.exists() else "does not exist"
             raise UserError(f"board {path}: {what}; name a .jsonl")
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"board {path}: is no text ({plain.line(str(error))[:120]}); name a .jsonl") from error
+        for number, line in enumerate(lines, 1):
             try:
                 row = plain.restored(proof.unseal(line, since="stages"))
                 wrong = rows.fault(row, str(row.get("key"))) or (

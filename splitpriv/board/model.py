@@ -23,6 +23,7 @@ from splitpriv.types import UserError
 QUICK, SUITE = "gallery", "autoinvert_quick"
 VICTIMS = 200
 TOLERANCE = 0.05  # of the quick attack's MSE, relative, between machines
+ENDINGS = (".safetensors", ".json", ".html", ".md")
 CODE = ("source", "weights")  # settings by which a network would be read from elsewhere
 
 
@@ -34,6 +35,9 @@ def submit(folder: Path, about: Mapping[str, str], place: Path, overrides: Seque
     if home.exists():
         raise UserError(f"board {about['name']}: there is an entry of that name; choose another --name")
     names = [str(name) for name in pack.manifest(folder)["files"]]
+    odd = [n for n in names if not n.endswith(ENDINGS) or (folder / n).is_symlink()]
+    if odd:
+        raise UserError(f"board {folder}: {odd[0]} is nothing that a push makes; send the folder as it was pushed")
     size = sum((folder / name).stat().st_size for name in names)
     small = size <= entries.WEIGHTS
     if not small and not about["source"].startswith("hf://"):

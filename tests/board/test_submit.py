@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import invented
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 from torch import Tensor
 
 from splitpriv.board import attack, entries, kept, model
@@ -123,7 +126,8 @@ class Boom:
         return pytest.fail, ("code was run",)
 
 
-def test_files_that_may_hold_code_or_are_none_are_refused(tmp_path: Path) -> None:
+def test_files_that_may_hold_code_or_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"row": "a", "victims": "b"}
     np.savez(tmp_path / "objects.npz", reconstructions=np.array([Boom()], dtype=object), row="a", victims="b")
     (tmp_path / "pickled.pt").write_bytes(pickle.dumps(Boom()))
     (tmp_path / "pickled.safetensors").write_bytes(pickle.dumps(Boom()))
@@ -131,10 +135,18 @@ def test_files_that_may_hold_code_or_are_none_are_refused(tmp_path: Path) -> Non
     (tmp_path / "garbage.npz").write_bytes(b"PK garbage")
     save_file({"reconstructions": np.zeros((1, 1), np.float32)}, tmp_path / "bare.safetensors")
     save_file({"images": np.zeros((1, 1), np.float32)}, tmp_path / "named.safetensors", {"row": "a", "victims": "b"})
+    save_torch({"reconstructions": torch.zeros(8, 1, 8, 8, dtype=torch.bfloat16)}, tmp_path / "brain.safetensors", told)
+    save_torch({"reconstructions": torch.zeros(8).to(torch.float8_e4m3fn)}, tmp_path / "eight.safetensors", told)
+    save_file({"reconstructions": np.zeros((), np.float32)}, tmp_path / "scalar.safetensors", told)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("reconstructions.npy", bytes(10**6))
     said = {"objects.npz": "is not an .npz without objects", "pickled.pt": "is neither .safetensors nor .npz",
             "pickled.safetensors": "is not a safetensors file", "empty.safetensors": "is not a safetensors file",
             "garbage.npz": "is not an .npz", "bare.safetensors": "lacks row and victims", "absent.npz": "no such file",
-            "named.safetensors": "lacks reconstructions"}  # fmt: skip
+            "named.safetensors": "lacks reconstructions", "brain.safetensors": "are BF16; give float32",
+            "eight.safetensors": "are F8_E4M3; give float32", "scalar.safetensors": "are (); give (victims, C, H, W)",
+            "bomb.npz": "unpacks to"}  # fmt: skip
+    monkeypatch.setattr(attack, "MOST", 900_000)
     for name, why in said.items():
         with pytest.raises(UserError) as error:
             attack.read(tmp_path / name)
@@ -186,6 +198,10 @@ def test_every_committed_entry_keeps_the_schema() -> None:
     [
         ({"mse": -1}, "greater than or equal to 0"), ({"mse": None}, "valid number"), ({"name": "../x"}, "pattern"),
         ({"source": "javascript:alert(1)"}, "pattern"), ({"extra": 1}, "extra inputs"), ({"kind": "code"}, "tag"),
+        ({"source": "docs/../secret"}, "pattern"), ({"source": 'https://a.org/"x'}, "pattern"),
+        ({"by": "two\nlines"}, "pattern"), ({"by": " "}, "pattern"), ({"mse": "0.1"}, "valid number"),
+        ({"mse": True}, "valid number"), ({"queries": "1"}, "valid integer"), ({"fit": []}, "at least 1 item"),
+        ({"count": 10**30}, "less than or equal"),
     ],
 )  # fmt: skip
 def test_a_wrong_entry_is_told(change: dict[str, Any], said: str) -> None:
@@ -194,6 +210,31 @@ def test_a_wrong_entry_is_told(change: dict[str, Any], said: str) -> None:
     assert entries.checked(told, "theirs").name == "theirs"
     with pytest.raises(UserError, match=said):
         entries.checked({**told, **change}, "theirs")
+
+
+def test_what_is_no_entry_and_no_file_of_rows_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "attacks").mkdir()
+    for text, said in (
+        ("[" * 100_000, "is no JSON"),
+        ('{"mse": 0.5, "mse": 0.1}', "a key stands twice"),
+        ("null", "dictionary"),
+    ):
+        (tmp_path / "attacks" / "x.json").write_text(text)
+        with pytest.raises(UserError, match=rf"^board attacks/x\.json: .*{said}"):
+            entries.read(tmp_path)
+    (tmp_path / "rows.jsonl").write_bytes("{}".encode("utf-16"))
+    with pytest.raises(UserError, match=r"is no text"):
+        kept.read([tmp_path / "rows.jsonl"])
+
+
+def test_a_row_without_a_run_and_a_page_that_is_not_there(
+    send: Send, rebuilt: np.ndarray, row: dict[str, Any], tmp_path: Path
+) -> None:
+    send(rebuilt)
+    for about, rows, said in ((ABOUT, [{**row, "fit": []}], "is no run"),
+                              ({**ABOUT, "source": "docs/none.md"}, [row], "there is no docs/none.md")):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            attack.submit(tmp_path / "theirs.safetensors", about, rows, Store(tmp_path), tmp_path / "board", [])
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from splitpriv.targets import build
 from splitpriv.types import Spec, Step, UserError
 
 SPEC, SHAPE = Spec((1, 8, 8), 2, {"side": 3, "hand": 2}), (4, 4, 4)
-ATTRIBUTE = ["arl", "maxent", "deepobfuscator"]
+ATTRIBUTE = ["arl", "maxent", "aioi", "deepobfuscator"]
 
 
 def made(name: str, spec: Spec = SPEC, **changes: Any) -> Any:
@@ -73,6 +74,22 @@ def test_what_makes_the_adversary_wrong_pays_arl_and_not_maxent() -> None:
             worth[name, wrong] = defense.penalty(torch.zeros(4), step).item()
     assert worth["arl", 8.0] < worth["arl", 0.0]
     assert worth["maxent", 8.0] > worth["maxent", 0.0]
+
+
+def test_aioi_is_the_square_of_what_exceeds_the_budget_and_knows_how_frequent_values_are(batch: Any) -> None:
+    z, step = batch
+    defense = made("aioi", weight=2.0, budget=0.1)
+    rare = {**step.attributes, "side": (torch.arange(12) == 0).long() * 2}  # 11 times 0, never 1, once 2
+    for _ in range(500):
+        defense.on_step_end(z, replace(step, attributes=rare))
+    frequent = torch.tensor([11 / 12, 1e-9, 1 / 12]).log()
+    for name, logits in (("side", frequent), ("hand", torch.zeros(2))):
+        guess(defense, name, logits)
+    assert defense.penalty(z, step).item() == pytest.approx(0, abs=1e-6)  # q guesses as who sees nothing
+    guess(defense, "hand", torch.tensor([50.0, 0.0]))  # log 2 nats: certain of one of two
+    assert defense.penalty(z, step).item() == pytest.approx(2 * (math.log(2) - 0.1) ** 2, rel=1e-3)
+    guess(defense, "side", torch.zeros(3))  # what maxent wants is here as wrong as it is
+    assert defense.penalty(z, step).item() > 2 * (math.log(2) - 0.1) ** 2 + 1
 
 
 @pytest.mark.parametrize("name", [*ATTRIBUTE, "pan"])

@@ -62,3 +62,9 @@ def entropy(logits: Mapping[str, Tensor]) -> Tensor:
     """The sum over attributes of H(q(·|z)), a scalar in nats, at most Σ log K: of uniform guesses."""
     logs = [guess.log_softmax(1) for guess in logits.values()]
     return torch.stack([-(log.exp() * log).sum(1).mean() for log in logs]).sum()
+
+
+def information(logits: Tensor, count: Tensor) -> Tensor:
+    """Mean KL(q(·|z) ‖ P) of logits (N, values), a scalar in nats; P by `count` (values,). 0 if all answers are P."""
+    logs = logits.log_softmax(1)
+    return (logs.exp() * (logs - (count / count.sum()).log())).sum(1).mean()
