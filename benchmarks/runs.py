@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -144,7 +145,7 @@ def _shared(root: Path) -> Iterator[Result]:
 
     run("warm", attacks)
     own, other = [], []
-    for turn in range(3):
+    for turn in range(TURNS):
         own.append(cpu(lambda turn=turn: run(f"together{turn}", attacks)))
         other.append(cpu(lambda turn=turn: [run(f"apart{turn}{a}", [a]) for a in attacks]))
     yield spread("four attacks on one target over four separate runs", ratios(own, other), "", bar=0.6)
@@ -172,26 +173,28 @@ def fill(outputs: Path, count: int) -> None:
 
 def many_rows(quick: bool) -> Iterator[Result]:
     """Listing, curve and dashboard at 100, 1,000 and 10,000 rows."""
-    sizes = (100, 300) if quick else (100, 1000, 10_000)
-    words = {"rows": ("rows",), "curve": ("curve", "--out"), "dashboard": ("dashboard", "--out")}
-    spent: dict[str, list[float]] = {what: [] for what in words}
+    sizes, count = ((100, 300), 1) if quick else ((100, 1000, 10_000), TURNS)
     with tempfile.TemporaryDirectory() as folder:
+        words = {"rows": ("rows",), "curve": ("curve", "--out", f"{folder}/curve.png"),
+                 "dashboard": ("dashboard", "--out", f"{folder}/page.html")}  # fmt: skip
         for size in sizes:
-            outputs = Path(folder) / str(size)
-            fill(outputs, size)
-            command("rows", outputs=outputs)  # whatever is kept beside the rows is made
-            for what, call in words.items():
-                out = (
-                    (str(Path(folder) / f"{what}{size}.{'png' if what == 'curve' else 'html'}"),)
-                    if len(call) > 1
-                    else ()
-                )
-                spent[what].append(command(*call, *out, outputs=outputs)[0])
-    for what, values in spent.items():
-        grown = (values[-1] - values[0]) / (sizes[-1] - sizes[0])
-        note = "; ".join(f"{size:,} rows {value:.2f}" for size, value in zip(sizes, values, strict=True))
+            fill(Path(folder) / str(size), size)
+            command("rows", outputs=Path(folder) / str(size))  # whatever is kept beside the rows is made
+        spent: dict[str, dict[int, list[float]]] = {what: {size: [] for size in sizes} for what in words}
+        for _ in range(count):
+            for size in sizes:
+                for what, call in words.items():
+                    spent[what][size].append(command(*call, outputs=Path(folder) / str(size))[0])
+    for what, times in spent.items():
+        each = {size: statistics.median(values) for size, values in times.items()}
+        grown = (each[sizes[-1]] - each[sizes[0]]) / (sizes[-1] - sizes[0])
+        note = "; ".join(f"{size:,} rows {value:.2f}" for size, value in each.items())
         yield spread(
-            f"{what} of {sizes[-1]:,} rows", [values[-1]], "CPU s", bar=5, note=f"{note}; {1e6 * grown:.0f} µs a row"
+            f"{what} of {sizes[-1]:,} rows",
+            times[sizes[-1]],
+            "CPU s",
+            bar=5,
+            note=f"{note}; {1e6 * grown:.0f} µs a row",
         )
 
 
@@ -205,7 +208,7 @@ def growth(quick: bool) -> Iterator[Result]:
     base = [w for w in NANO if w.split("=")[0] not in ("dataset", "dataset.samples")] + ["dataset=fashion_tint"]
     axes = {
         "training images": ("protocol.limit.train", (512, 1024, 2048)),
-        "epochs": ("optim.epochs", (4, 8, 16)),
+        "epochs": ("optim.epochs", (4, 16, 64)),
         "victims attacked": ("protocol.attacked", (64, 128, 256)),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -218,10 +221,14 @@ def growth(quick: bool) -> Iterator[Result]:
 
         seconds("warm", "optim.epochs", 1)
         for axis, (key, values) in axes.items():
-            times = [min(seconds(axis, key, v) for _ in range(1 if quick else 3)) for v in values]
-            slope = math.log(max(times[-1] - times[0], 1e-9) / max(times[1] - times[0], 1e-9)) / math.log(3)
-            note = "; ".join(f"{v}: {t:.2f} s" for v, t in zip(values, times, strict=True))
-            yield spread(f"growth with {axis}, log-log slope", [slope], "", bar=1.05, note=note)
+            turns = [[seconds(axis, key, v) for v in values] for _ in range(1 if quick else TURNS)]
+            first, second, third = values
+            more = math.log((third - first) / (second - first))
+            slopes = [math.log(max(c - a, 1e-9) / max(b - a, 1e-9)) / more for a, b, c in turns]
+            note = "; ".join(
+                f"{v}: {statistics.median(t):.2f} s" for v, t in zip(values, zip(*turns, strict=True), strict=True)
+            )
+            yield spread(f"growth with {axis}, log-log slope", slopes, "", bar=1.05, note=note)
 
 
 def memory(quick: bool) -> Iterator[Result]:
@@ -241,13 +248,14 @@ def memory(quick: bool) -> Iterator[Result]:
             )
         return float(done.stdout.split()[-1]) / 1024
 
-    one = peak("run", *NANO)
-    many = 9 if quick else 33
-    several = peak("run", "-m", *NANO, f"seed={','.join(map(str, range(many)))}")
-    longer = peak("run", *NANO, "optim.epochs=20")
-    yield spread("peak memory of a nano run", [one], "MiB")
-    yield spread("… each further run of a sweep adds", [(several - one) / (many - 1)], "MiB", bar=1)
-    yield spread("… ten times the epochs add", [longer - one], "MiB", bar=10)
+    many, count = (9, 1) if quick else (17, TURNS)
+    seeds = ",".join(map(str, range(many)))
+    each = [(peak("run", *NANO), peak("run", "-m", *NANO, f"seed={seeds}"), peak("run", *NANO, "optim.epochs=20"))
+            for _ in range(count)]  # fmt: skip
+    yield spread("peak memory of a nano run", [one for one, _, _ in each], "MiB")
+    further = [(several - one) / (many - 1) for one, several, _ in each]
+    yield spread("… each further run of a sweep adds", further, "MiB", bar=1)
+    yield spread("… ten times the epochs add", [longer - one for one, _, longer in each], "MiB", bar=10)
 
 
 BENCHES: dict[str, Any] = {

@@ -1,14 +1,13 @@
 #!/bin/bash
 # One sweep of 20 nano points by each engine, disturbed on purpose, and whether the rows are equal; docs/cluster.md shows it.
-# usage: scripts/engines.sh DIR [serial|joblib|ray|slurm|compare ...]; ray needs unshare and root, slurm a running Slurm.
+# usage: scripts/engines.sh DIR [serial|joblib|ray|slurm|compare|cut ...]; ray needs unshare and root, slurm and cut a Slurm.
 set -u
 D=$(realpath -m "${1:?folder}"); shift; mkdir -p "$D"
 export OMP_NUM_THREADS=1 SPLITPRIV_PROGRESS=0
-RUN="dataset=gaussian dataset.samples=400 backbone.width=4 split.at=1 protocol=smoke protocol.limit.train=64
- protocol.limit.aux=48 protocol.limit.victims=32 protocol.limit.val=16 protocol.attacked=8 optim.epochs=${EPOCHS:-1}
- optim.batch=16 measure.latency_repeats=1 measure.draws=1 attack=[decoder] decoder@attack.decoder.net=conv
- attack.decoder.net.width=8 attack.decoder.net.widest=8 attack.decoder.epochs=1 defense=[none],[noise],[nopeek],[dropout]
- seed=0,1,2,3,4"
+ONE="dataset=gaussian dataset.samples=400 backbone.width=4 split.at=1 protocol=smoke protocol.limit.train=64
+ protocol.limit.aux=48 protocol.limit.victims=32 protocol.limit.val=16 protocol.attacked=8 optim.batch=16
+ measure.latency_repeats=1 measure.draws=1 attack=[decoder] decoder@attack.decoder.net=conv attack.decoder.net.width=8 attack.decoder.net.widest=8 attack.decoder.epochs=1"
+RUN="$ONE optim.epochs=${EPOCHS:-1} defense=[none],[noise],[nopeek],[dropout] seed=0,1,2,3,4"
 cli() { echo "\$ splitpriv $*" | tr -s ' \n' ' ' | cut -c1-160; splitpriv "$@" 2>&1 | grep -E "^splitpriv|done|running|waiting|failed|time left|cancelled|cached" ; }
 
 serial() { SPLITPRIV_OUTPUTS=$D/serial cli run -m $RUN; SPLITPRIV_OUTPUTS=$D/serial cli sweep status; }
@@ -35,16 +34,29 @@ slurm() {
   task=$(squeue -h -r -t RUNNING -o "%F_%K" | head -1); echo "requeueing $task"; scontrol requeue "$task"
   wait $sweep; cli sweep status
 }
-compare() { python - "$D" <<'PY'
+cut() {  # one longer run, and the signal that Slurm sends before its time limit, in the midst of training
+  local long="$ONE defense=[noise] optim.epochs=${LONG:-300}"
+  SPLITPRIV_OUTPUTS=$D/whole cli run $long; export SPLITPRIV_OUTPUTS=$D/cut
+  cli run -m hydra/launcher=slurm hydra.launcher.memory=1 hydra.launcher.minutes=10 $long seed=0 & sweep=$!
+  until curve=$(ls "$D"/cut/fit/*/curve.json 2>/dev/null | head -1); [ -n "$curve" ] || ! kill -0 $sweep 2>/dev/null; do sleep .1; done
+  scancel --signal=USR1 "$(squeue -h -r -t RUNNING -o "%F_%K" | head -1)"; sleep 1
+  echo "cut after $(grep -o '"epoch"' "$curve" | wc -l) of ${LONG:-300} epochs"
+  wait $sweep; cli sweep status
+  cat "$D"/cut/multirun/*/slurm/*.err | grep -oE "Caught signal SIGUSR1|Requeued job [0-9_]+"
+  echo "begun $(grep -c '^--- ' "$D"/cut/multirun/*/0/log.txt) times"
+  compare whole cut
+}
+compare() { python - "$D" "$@" <<'PY'
 import sys
 from pathlib import Path
 from splitpriv.store import Store
 told = lambda row: {k: v for k, v in row.items() if not k.startswith(("version/", "commit")) and "latency" not in k}
 root = Path(sys.argv[1])
-serial = {row["key"]: told(row) for row in Store(root / "serial").rows()}
-for name in ("joblib", "ray", "slurm"):
+first, *others = sys.argv[2:] or ("serial", "joblib", "ray", "slurm")
+serial = {row["key"]: told(row) for row in Store(root / first).rows()}
+for name in others:
     rows = {row["key"]: told(row) for row in Store(root / name).rows()}
-    print(f"{name}: {len(rows)} rows,", "equal to the serial ones" if rows == serial else "NOT equal")
+    print(f"{name}: {len(rows)} rows,", f"equal to the {first} ones" if rows == serial else "NOT equal")
 PY
 }
 for what in "${@:-serial joblib ray slurm compare}"; do for each in $what; do echo "--- $each"; $each; done; done

@@ -10,6 +10,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from splitpriv._torchmetrics import import_late
 from splitpriv._torchvision import allow_cpu_torch
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = ["Rows", "Run", "UserError", "audit", "load", "rows", "run"]
 
 allow_cpu_torch()
+import_late()
 
 
 class _Callable(ModuleType):

@@ -99,7 +99,7 @@ def attempt(index: int, changes: list[Change]) -> None:
     one_line_each(check(changed(index, changes)))
 
 
-@settings(FUZZ, max_examples=500)
+@settings(FUZZ, max_examples=200)
 @given(st.integers(0, len(PRESETS) - 1), CHANGES)
 def test_check_always_answers(index: int, changes: list[Change]) -> None:
     attempt(index, changes)

@@ -129,18 +129,21 @@ class Optuna:
                             "name another") from None  # fmt: skip
         with lock.entered():
             try:
-                storage = _storage(self.storage, home / f"{name}.log")
-                yield optuna.create_study(
-                    study_name=name, storage=storage, directions=list(ways), load_if_exists=True  # type: ignore[arg-type]
+                study = optuna.create_study(
+                    study_name=name, storage=_storage(self.storage, home / f"{name}.log"), directions=list(ways),  # type: ignore[arg-type]
+                    load_if_exists=True,
                 )  # fmt: skip
+                before = [way.name.lower() for way in study.directions]
             except UserError:
                 raise
-            except Exception as error:
-                if not type(error).__module__.startswith(("optuna", "sqlalchemy")) and not isinstance(error, OSError):
-                    raise
-                first = str(error).strip().splitlines()[0]
+            except Exception as error:  # of Optuna, of a database, of the module that speaks with it, of the file
+                first = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise UserError(f"hydra.sweeper.storage: {first}; give a file, or a database that can be reached"
                                 ) from error  # fmt: skip
+            if before != list(ways):
+                raise UserError(f"hydra.sweeper.study_name: {name} is to {' and '.join(before)} its objectives, and "
+                                f"this is to {' and '.join(ways)}; name another study")  # fmt: skip
+            yield study
 
 
 def _storage(told: str | None, own: Path) -> Any:

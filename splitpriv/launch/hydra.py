@@ -17,6 +17,12 @@ from splitpriv.launch.task import Task
 from splitpriv.types import UserError
 
 KILLED = ("TerminatedWorkerError", "BrokenProcessPool", "UncompletedJobError", "FailedJobError")  # of a process
+SETTINGS = (
+    ValueError,
+    TypeError,
+    AssertionError,
+    RuntimeError,
+)  # what launchers and sweepers of others raise at theirs
 PLUGINS = {  # what to install for an option that Hydra does not bring
     "hydra/launcher=joblib": "splitpriv[joblib]",
     "hydra/launcher=slurm": "splitpriv[slurm]",
@@ -59,9 +65,12 @@ def launcher(
                 ours.launch([for_hydra(jobs[i]) for i in numbers], initial_job_idx=0)
             except Exception as error:
                 stop.check()
-                if type(error).__name__ not in KILLED:
+                if type(error).__name__ in KILLED:
+                    return error
+                if not isinstance(error, SETTINGS):
                     raise
-                return error
+                first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+                raise UserError(f"hydra.launcher: {first}; correct its settings") from error
             return None
 
         yield run

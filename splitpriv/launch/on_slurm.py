@@ -19,6 +19,8 @@ from splitpriv.types import Count, Positive, UserError, Whole
 
 LOGS = "slurm"  # in the folder of a sweep: what submitit keeps of each task
 EVERY = 2.0  # seconds between two looks at the queue
+STUCK = {"PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive", "BadConstraints",
+         "InvalidAccount", "InvalidQOS", "JobHeldAdmin"}  # fmt: skip  # why tasks may wait for ever
 MISSED = 5  # looks at which a task was neither in the queue nor had left a result, before it counts as dead
 
 
@@ -75,17 +77,17 @@ class Slurm(Engine):
         import submitit
 
         os.environ.setdefault("OMP_NUM_THREADS", str(self.cpus))
-        executor = submitit.AutoExecutor(
-            folder=task.home / LOGS, cluster="slurm", slurm_max_num_timeout=self.requeues
-        )  # fmt: skip
         told: dict[str, Any] = {"slurm_partition": self.partition, "slurm_account": self.account}
-        executor.update_parameters(
-            name="splitpriv", timeout_min=self.minutes, cpus_per_task=self.cpus, mem_gb=self.memory,
-            slurm_signal_delay_s=self.warning, slurm_array_parallelism=self.at_once,
-            slurm_additional_parameters={"requeue": True, **self.parameters},
-            **({"gpus_per_node": self.gpus} if self.gpus else {}), **{k: v for k, v in told.items() if v},
-        )  # fmt: skip
         try:
+            executor = submitit.AutoExecutor(
+                folder=task.home / LOGS, cluster="slurm", slurm_max_num_timeout=self.requeues
+            )
+            executor.update_parameters(
+                name="splitpriv", timeout_min=self.minutes, cpus_per_task=self.cpus, mem_gb=self.memory,
+                slurm_signal_delay_s=self.warning, slurm_array_parallelism=self.at_once,
+                slurm_additional_parameters={"requeue": True, **self.parameters},
+                **({"gpus_per_node": self.gpus} if self.gpus else {}), **{k: v for k, v in told.items() if v},
+            )  # fmt: skip
             jobs = executor.map_array(Point(task), numbers)
         except Exception as error:
             lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -97,10 +99,14 @@ class Slurm(Engine):
 
 def _await(task: Task, array: str, points: Mapping[str, int]) -> None:
     """Wait until every point has ended, or its task has left the queue without a word; accounting is not needed."""
-    waiting, missed = dict(points), dict.fromkeys(points, 0)
+    waiting, missed, told = dict(points), dict.fromkeys(points, 0), set[str]()
     while waiting:
         time.sleep(EVERY)
         queued = _queued(array)
+        for reason in STUCK & set((queued or {}).values()) - told:
+            told.add(reason)
+            say(f"Slurm holds tasks of job {array} back: {reason}; they wait until that changes, or `splitpriv sweep "
+                f"cancel {task.home.name}` ends them")  # fmt: skip
         if place.cancelled(task.home):
             subprocess.run(["scancel", "--state=PENDING", array], capture_output=True, check=False)
         for job, number in list(waiting.items()):
@@ -112,18 +118,18 @@ def _await(task: Task, array: str, points: Mapping[str, int]) -> None:
                 continue
             del waiting[job]
             if not place.cancelled(task.home):
-                told = f"hydra/launcher=slurm: task {job} left the queue without a result; see {task.home / LOGS}"
+                lost = f"hydra/launcher=slurm: task {job} left the queue without a result; see {task.home / LOGS}"
                 overrides = place.plan(task.home)["points"][number]["overrides"]
-                place.leave(task.home, number, {"overrides": overrides, "problems": [told]})
+                place.leave(task.home, number, {"overrides": overrides, "problems": [lost]})
 
 
-def _queued(array: str) -> set[str] | None:
-    """The tasks of an array that Slurm still knows of; None where it does not answer now."""
+def _queued(array: str) -> dict[str, str] | None:
+    """The tasks of an array that Slurm still knows of, and why they wait; None where it does not answer now."""
     try:
-        asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i", "-j", array], capture_output=True, text=True,
+        asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i %r", "-j", array], capture_output=True, text=True,
                                timeout=60, check=False)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
     if asked.returncode:
-        return set() if "Invalid job id" in asked.stderr else None
-    return set(asked.stdout.split())
+        return {} if "Invalid job id" in asked.stderr else None
+    return {job: why for job, _, why in (line.partition(" ") for line in asked.stdout.splitlines())}

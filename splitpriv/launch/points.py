@@ -71,9 +71,9 @@ def ends(words: Sequence[str]) -> list[list[str]]:
     return jobs
 
 
-def fit(job: Sequence[str], known: set[str]) -> list[str]:
-    """A point's overrides without those of a `known` defence or attack that the point does not list."""
-    lacking = known - config.parts_of(job)
+def fit(job: Sequence[str], known: set[str], own: set[str] | None = None) -> list[str]:
+    """A point's overrides without those of a `known` defence or attack that is not among its `own`."""
+    lacking = known - (config.parts_of(job) if own is None else own)
     return [word for word in job if _part(word) not in lacking]
 
 
@@ -84,8 +84,9 @@ def _part(word: str) -> str:
 
 def settle(jobs: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[str]]:
     """Points whose settings all have a place, each once, and a line on what was left out."""
-    known = set().union(*(config.parts_of(job) for job in jobs))
-    fitted = [tuple(fit(job, known)) for job in jobs]
+    parts = [config.parts_of(job) for job in jobs]
+    known = set().union(*parts)
+    fitted = [tuple(fit(job, known, own)) for job, own in zip(jobs, parts, strict=True)]
     once = list(dict.fromkeys(fitted))
     dropped = dict.fromkeys(
         overrides.key_of(word) for job, kept in zip(jobs, fitted, strict=True) for word in job if word not in kept

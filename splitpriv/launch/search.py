@@ -54,7 +54,7 @@ def run(words: Sequence[str], home: Callable[[Planned], Path]) -> list[str]:
         )
     except UserError as error:
         broken = error
-    except (ValueError, AssertionError, RuntimeError) as error:  # what sweepers raise at their own settings
+    except hydra.SETTINGS as error:
         broken = UserError(f"hydra.sweeper: {next(iter(str(error).splitlines()), type(error).__name__)}")
     numbers = sorted(int(path.parent.name) for path in folder.glob(f"*/{place.FAILED}"))
     problems = sweeping.problems(folder, {i: f"point {i}" for i in numbers})

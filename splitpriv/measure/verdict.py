@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import yaml
@@ -103,10 +103,15 @@ def _utility(row: Row) -> Iterator[Flag]:
 def _learnt(row: Row) -> Iterator[Flag]:
     """No attack on images that beats an image which needs no release."""
     floor = row.get("floor/mean_image/mse")
-    reached = [v for k, v in row.items() if k.startswith("privacy/") and k.endswith("/mse") and "/worst/" not in k]
-    reached = [v if math.isfinite(v) else math.inf for v in reached if v is not None]
+    reached = [v if math.isfinite(v) else math.inf for k in _errors(tuple(row)) if (v := row[k]) is not None]
     if floor is not None and reached and not min(reached) < floor * (1 - MARGIN):
         yield raised("blind")
+
+
+@lru_cache(maxsize=512)
+def _errors(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The errors of attacks, of a row's keys: thousands of rows have the same."""
+    return tuple(k for k in keys if k.startswith("privacy/") and k.endswith("/mse") and "/worst/" not in k)
 
 
 @cache

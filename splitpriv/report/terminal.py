@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -43,10 +44,13 @@ class _Console(Console):
 
 def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     """Rows with `ceiling/<attack>/<metric>` added where the undefended twin of a run is in the store."""
-    out, known_rows = [], {row["key"]: row for row in rows}
+    known_rows: dict[str, Row | None] = {row["key"]: row for row in rows}
+    out = []
     for row in rows:
         other = row.get("ceiling")
-        twin = (known_rows.get(other) or store.row(other)) if other and other != row["key"] else None
+        if other and other not in known_rows:
+            known_rows[other] = store.row(other)
+        twin = known_rows[other] if other and other != row["key"] else None
         ceilings = {f"ceiling/{k[8:]}": v for k, v in twin.items() if k.startswith("privacy/")} if twin else {}
         flags = flags_of(row)
         known = {(flag.kind, flag.subject) for flag in flags}
@@ -134,8 +138,14 @@ def _inference(row: Row, name: str) -> Table:
 
 def attacks_of(row: Row) -> list[str]:
     """The attacks of a row, in the order in which they were listed."""
-    names = dict.fromkeys(key.split("/")[1] for key in row if key.startswith("privacy/"))
-    return [name for name in names if name not in ("suite", "worst")]
+    return list(_attacks(tuple(row)))
+
+
+@lru_cache(maxsize=512)
+def _attacks(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that the keys of a row name: thousands of rows have the same keys."""
+    names = dict.fromkeys(key.split("/")[1] for key in keys if key.startswith("privacy/"))
+    return tuple(name for name in names if name not in ("suite", "worst"))
 
 
 def unlike(rows: Sequence[Row]) -> list[str]:
@@ -150,8 +160,12 @@ def unlike(rows: Sequence[Row]) -> list[str]:
 
 def settings_of(row: Row, attack: str) -> dict[str, Any]:
     """The settings of one of its attacks, by dotted key."""
-    start = f"attack.{attack}."
-    return {key.removeprefix(start): value for key, value in row.items() if key.startswith(start)}
+    return {key.split(".", 2)[2]: row[key] for key in _settings(tuple(row), f"attack.{attack}.")}
+
+
+@lru_cache(maxsize=512)
+def _settings(keys: tuple[str, ...], start: str) -> tuple[str, ...]:
+    return tuple(key for key in keys if key.startswith(start))
 
 
 def scores_of(row: Row) -> dict[str, str]:

@@ -1,17 +1,32 @@
-"""What an edge makes of an image, as far as a check asks: a shape, looked at once for all points of a sweep."""
+"""What a check looks at once for all points of a sweep: the shape of what an edge sends, settings without a fault."""
 
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from splitpriv.config import Config
 from splitpriv.nets.split import SplitNet
+from splitpriv.targets import TRUSTED
 from splitpriv.types import Spec
 
 _SEEN: dict[str, Tensor] = {}
+FIT: set[str] = set()  # nets of attacks for which there is room
+FAULTLESS: set[str] = set()  # nodes of ours that bind
+
+
+def told(*what: Any) -> str:
+    """What was looked at, as text."""
+    return json.dumps(what, sort_keys=True, default=str)
+
+
+def is_ours(text: str) -> bool:
+    """Whether every target of a text by `told` is one that changes with nothing but our code."""
+    return all(target.startswith(TRUSTED) for target in re.findall(r'"_target_": "([^"]*)"', text))
 
 
 def of(cfg: Config, net: SplitNet, spec: Spec) -> Tensor | None:
@@ -19,7 +34,7 @@ def of(cfg: Config, net: SplitNet, spec: Spec) -> Tensor | None:
     ours = str(cfg["backbone"]["_target_"]).startswith("splitpriv.nets.") and not net.facts
     if not ours or any(p.device.type != "meta" for p in net.parameters()):
         return None
-    place = json.dumps([cfg["backbone"], cfg["split"], spec.image, spec.classes], sort_keys=True, default=str)
+    place = told(cfg["backbone"], cfg["split"], spec.image, spec.classes)
     if place not in _SEEN:
         with torch.no_grad():
             _SEEN[place] = net.eval().edge(torch.full((2, *spec.image), 0.5, device="meta")).float()

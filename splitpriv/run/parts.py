@@ -19,7 +19,7 @@ from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
-from splitpriv.run import limits, looks
+from splitpriv.run import limits, looks, meta
 from splitpriv.run.plan import WHOLE
 from splitpriv.run.recipe import Recipe, Untrained
 from splitpriv.run.runtime import Runtime
@@ -73,7 +73,7 @@ def assemble(cfg: Config) -> Parts:
     phases: tuple[Phase, ...] = ()
     network: Mapping[str, Any] = {}
     if parts["dataset"]:
-        with torch.device("meta"):
+        with meta.looking():
             model = attempt(make_model, cfg, parts["dataset"])
             if model:
                 network = model.net.facts
@@ -163,9 +163,12 @@ def _require_sense(
             problems += error.problems
     for name, attack in attacks.items():
         net = getattr(attack, "net", None)
-        if callable(net):
+        sizes = looks.told(cfg["attack"][name], name, model.shape, dataset.spec.image)
+        if callable(net) and sizes not in looks.FIT:
             try:
                 limits.require_room(net(model.shape, dataset.spec.image), cfg["attack"][name], f"attack.{name}")
+                if looks.is_ours(sizes):
+                    looks.FIT.add(sizes)
             except UserError as error:
                 problems += error.problems
             except (RuntimeError, TypeError, ValueError, MemoryError) as error:

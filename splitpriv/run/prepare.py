@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from splitpriv import config, options, plugins, targets
 from splitpriv.config import LISTS, SINGLE, Config, nearest
-from splitpriv.run import aims, limits
+from splitpriv.run import aims, limits, looks
 from splitpriv.run.parts import Parts, assemble
 from splitpriv.run.plan import Planned, make_plan
 from splitpriv.store import say
@@ -48,7 +48,11 @@ def prepare(cfg: Config) -> Prepared:
     misshapen = bool(problems)
     problems += limits.numbers(cfg)
     for where, node in targets.nodes(cfg):
-        targets.bind(node, where, problems)
+        before, told = len(problems), looks.told(where, node)
+        if told not in looks.FAULTLESS:
+            targets.bind(node, where, problems)
+            if len(problems) == before and looks.is_ours(told):
+                looks.FAULTLESS.add(told)
     parts = None
     try:
         parts = None if misshapen else assemble(cfg)

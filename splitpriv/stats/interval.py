@@ -60,11 +60,13 @@ def interval(values: Sequence[float], method: Method = "t", level: float = LEVEL
         return Estimate(mean, n)
     if np.ptp(array) == 0:
         return Estimate(mean, n, mean, mean) if exact else Estimate(mean, n)
+    if method == "t" or n < BOOTSTRAPPED:
+        from scipy.special import stdtrit  # what scipy.stats asks, without the second that its import takes
+
+        half = float(stdtrit(n - 1, (1 + level) / 2) * array.std(ddof=1) / math.sqrt(n))
+        return Estimate(mean, n, max(mean - half, min(within[0], mean)), min(mean + half, max(within[1], mean)))
     from scipy import stats
 
-    if method == "t" or n < BOOTSTRAPPED:
-        half = float(stats.t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
-        return Estimate(mean, n, max(mean - half, min(within[0], mean)), min(mean + half, max(within[1], mean)))
     bounds = stats.bootstrap(
         (array,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method=method,
         rng=np.random.default_rng(0), vectorized=True,

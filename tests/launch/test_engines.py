@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,15 +72,20 @@ def test_no_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pass
 
 
-def test_a_task_that_left_the_queue_without_a_word_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_left_the_queue_without_a_word_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(on_slurm, "EVERY", 0.0)
     monkeypatch.setattr(
-        on_slurm.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0, stdout="7_1\n", stderr="")
+        on_slurm.subprocess,
+        "run",
+        lambda *_, **__: SimpleNamespace(returncode=0, stdout="7_1 PartitionTimeLimit\n", stderr=""),
     )
     with folder.planned(tmp_path, [{"overrides": ["seed=0"]}, {"overrides": []}], [{}, {}]):
         folder.leave(tmp_path, 1, {"key": "k"})
         on_slurm._await(task.Task(tmp_path, tmp_path), "7", {"7_0": 0, "7_1": 1})
     assert "task 7_0 left the queue without a result" in folder.failure(tmp_path, 0)[0]
+    assert capsys.readouterr().err.count("Slurm holds tasks of job 7 back: PartitionTimeLimit") == 1
 
 
 def test_a_checkpoint_is_the_point_again(tmp_path: Path) -> None:
@@ -106,9 +112,24 @@ def test_ray_with_a_node_killed_gives_the_rows_of_a_serial_sweep(tmp_path: Path)
     assert "ray: 20 rows, equal to the serial ones" in _engines(tmp_path, "serial", "ray", "compare")
 
 
-@pytest.mark.slow
-def test_slurm_with_a_task_requeued_gives_the_rows_of_a_serial_sweep(tmp_path: Path) -> None:
+@pytest.fixture
+def slurm() -> None:
     pytest.importorskip("submitit")
     if shutil.which("sbatch") is None or subprocess.run(["squeue"], capture_output=True, check=False).returncode:
         pytest.skip("needs a Slurm that answers: sbatch, SLURM_CONF")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_slurm_with_a_task_requeued_gives_the_rows_of_a_serial_sweep(tmp_path: Path) -> None:
     assert "slurm: 20 rows, equal to the serial ones" in _engines(tmp_path, "serial", "slurm", "compare")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_a_run_that_slurm_cuts_short_is_requeued_and_ends_in_the_numbers_it_would_have_had(tmp_path: Path) -> None:
+    said = _engines(tmp_path, "cut")
+    cut = re.search(r"cut after (\d+) of 300 epochs", said)
+    assert cut and 0 < int(cut[1]) < 300, said
+    assert "Caught signal SIGUSR1" in said and "Requeued job" in said and "begun 2 times" in said, said
+    assert "cut: 1 rows, equal to the whole ones" in said, said

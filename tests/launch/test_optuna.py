@@ -104,6 +104,9 @@ def test_what_is_searched(made: list[float]) -> None:
     [
         (("hydra.sweeper.storage=/nowhere/at/all.log",), "hydra.sweeper.storage: there is no folder"),
         (("hydra.sweeper.storage=nosuch://x",), "hydra.sweeper.storage: "),
+        (("hydra.sweeper.storage=redis://x",), "hydra.sweeper.storage: "),
+        (("hydra.sweeper.storage=postgresql://nobody@127.0.0.1:9/x",), "hydra.sweeper.storage: "),
+        (("hydra.sweeper.storage=/",), "hydra.sweeper.storage: "),
         (("hydra.sweeper.direction=up",), "hydra.sweeper.direction: is 'up'"),
         (("hydra.sweeper.n_trials=0",), "hydra.sweeper.n_trials: "),
         (("hydra.sweeper.prune=true",), "hydra.sweeper.prune: looks at the live leakage"),
@@ -117,6 +120,15 @@ def test_a_search_that_cannot_be(
     assert begin("hydra.sweeper.direction=[maximize,maximize]", *words) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "more than once" not in line]
     assert len(lines) == 1 and said in lines[0] and not made
+
+
+def test_a_study_with_other_objectives_is_not_continued(made: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    own = ("hydra.sweeper.study_name=mine", "hydra.sweeper.n_trials=2", "hydra.sweeper.direction=[maximize,maximize]")
+    assert begin(*own) == 0 and len(made) == 2
+    capsys.readouterr()
+    assert begin(*own, "hydra.sweeper.direction=[maximize,minimize]") == 2 and len(made) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "more than once" not in line]
+    assert len(said) == 1 and "hydra.sweeper.study_name: mine is to maximize and maximize its objectives" in said[0]
 
 
 def test_two_commands_do_not_continue_one_study(made: list[float], capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,6 +214,7 @@ def test_check_previews_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
         (("hydra/launcher=rq", "seed=0,1"), "hydra/launcher=rq: is not installed; pip install 'hydra-rq-launcher'"),
         (("hydra/launcher=cluster", "seed=0,1"), "hydra/launcher=cluster: there is no such plug-in"),
         (("hydra.launcher.jobs=2", "seed=0,1"), "hydra: "),
+        (("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "seed=0,1"), "hydra.launcher: n_jobs == 0"),
         (("seed=interval(0,1)",), "pip install 'splitpriv[optuna]'"),
         (("--seed=1",), "write seed=1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,32 @@ def test_a_sweep_its_trackers_and_those_who_read_it_later(tmp_path: Path, monkey
     lost = subprocess.run([sys.executable, "-P", "-c", f"import splitpriv; splitpriv.load('{key}').model"],
                           cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
     assert "plugins=[lantern], SPLITPRIV_PLUGINS=lantern" in lost.stderr
+
+
+SEARCH = ("hydra/sweeper=optuna", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2",
+          "hydra.sweeper.n_trials=2", "defense=[shuffle]", "defense.shuffle.share=interval(0.2,1)",
+          "objective=[utility/accuracy,privacy/worst/mse]")  # fmt: skip
+ENGINES = {
+    "ray": ("hydra/launcher=ray", "hydra.launcher.workers=1", "defense=[shuffle]", "seed=0,1"),
+    "slurm": ("hydra/launcher=slurm", "hydra.launcher.memory=1", "defense=[shuffle]", "seed=0,1"),
+    "optuna": SEARCH,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_finds_it_from_the_folder_of_the_command(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip({"slurm": "submitit"}.get(engine, engine))
+    if engine == "slurm" and (shutil.which("squeue") is None or subprocess.run(["squeue"], check=False).returncode):
+        pytest.skip("needs a Slurm that answers: sbatch, SLURM_CONF")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "lantern").symlink_to(LANTERN)
+    base = [w for w in SMALL if not w.startswith(("dataset", "backbone", "attack="))]
+    words = [*base, "plugins=[lantern]", "dataset=lanterns", "backbone=patches", "attack=[nearest]", "task=margin"]
+    told = [sys.executable, "-P", "-m", "splitpriv", "run", "-m", *words, *ENGINES[engine], "paths.outputs=outputs"]
+    done = subprocess.run(told, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = Store(tmp_path / "outputs").rows()
+    assert [row["chain"] for row in rows] == ["shuffle", "shuffle"]
