@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import math
 import signal
@@ -12,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.trainer.connectors import callback_connector
 
 from splitpriv import stop
 from splitpriv.defenses.base import Defended
@@ -19,6 +22,10 @@ from splitpriv.progress import bar
 from splitpriv.run.fit import CHUNK, Job, SplitFit
 from splitpriv.store import write_atomic
 from splitpriv.store.state import found_state, read_state, restore, save_state
+
+# Every Trainer asks all packages that are installed for callbacks, which takes as long as a small run's epoch.
+with contextlib.suppress(AttributeError):  # of another version, which asks in another place
+    callback_connector._load_external_callbacks = functools.cache(callback_connector._load_external_callbacks)
 
 
 def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> None:

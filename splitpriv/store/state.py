@@ -20,7 +20,9 @@ from splitpriv.types import UserError
 
 def seed_epoch(key: str, epoch: int) -> None:
     """Seed torch from (key, epoch), so that a resumed epoch draws what it would have drawn."""
-    torch.manual_seed(int.from_bytes(hashlib.sha256(f"{key}/{epoch}".encode()).digest()[:8], "big") >> 1)
+    seed = int.from_bytes(hashlib.sha256(f"{key}/{epoch}".encode()).digest()[:8], "big") >> 1
+    # Where there is no accelerator, torch would write down for each kind who wanted it seeded: a tenth of a small run.
+    (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(seed)
 
 
 def save_state(path: Path, epoch: int, parts: Mapping[str, Any], notes: Any) -> None:
