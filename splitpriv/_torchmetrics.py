@@ -32,13 +32,15 @@ class _Late(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         def late(name: str) -> Any:
+            if part := sys.modules.get(f"{module.__name__}.{name}"):  # in the midst of its own import
+                return part
             if name in _FIRST:
                 with suppress(ImportError):  # another version, put together in another way: as it would have been
                     import_module("torchmetrics.utilities")  # first: it and the base class import one another
                     return getattr(import_module(_FIRST[name]), name)
             elif name.startswith("__") and name != "__all__":  # asked of every module by some
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-            del module.__getattr__  # type: ignore[attr-defined]
+            module.__dict__.pop("__getattr__", None)
             self.loader.exec_module(module)
             return getattr(module, name)
 
