@@ -23,6 +23,7 @@ class _Unfilled(TorchFunctionMode):
         if starts or func in FILLS or func in LIKE:
             tensor = args[0] if args else told.get("tensor")
             if isinstance(tensor, Tensor) and tensor.device.type == "meta":
+                told = {k: v for k, v in told.items() if k != "generator"}
                 return torch.empty_like(tensor, **told) if func in LIKE else tensor
         return func(*args, **told)
 
