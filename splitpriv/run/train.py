@@ -25,7 +25,7 @@ from splitpriv.store.state import found_state, read_state, restore, save_state
 
 # Every Trainer asks all packages that are installed for callbacks, which takes as long as a small run's epoch.
 with contextlib.suppress(AttributeError):  # of another version, which asks in another place
-    callback_connector._load_external_callbacks = functools.cache(callback_connector._load_external_callbacks)
+    callback_connector._load_external_callbacks = functools.cache(callback_connector._load_external_callbacks)  # type: ignore[attr-defined]
 
 
 def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> None:
