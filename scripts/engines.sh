@@ -42,7 +42,7 @@ cut() {  # one longer run, and the signal that Slurm sends before its time limit
   scancel --signal=USR1 "$(squeue -h -r -t RUNNING -o "%F_%K" | head -1)"; sleep 1
   echo "cut after $(grep -o '"epoch"' "$curve" | wc -l) of ${LONG:-300} epochs"
   wait $sweep; cli sweep status
-  cat "$D"/cut/multirun/*/slurm/*.err | grep -oE "Caught signal SIGUSR1|Requeued job [0-9_]+"
+  cat "$D"/cut/multirun/*/slurm/*_log.* | grep -oE "Caught signal SIGUSR1|Requeued job [0-9_]+"
   echo "begun $(grep -c '^--- ' "$D"/cut/multirun/*/0/log.txt) times"
   compare whole cut
 }
