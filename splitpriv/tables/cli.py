@@ -89,7 +89,8 @@ def _plan(args: argparse.Namespace) -> int:
     seconds: dict[tuple[str, str], float | None] = {}
     total, unknown = 0.0, 0
     if not args.no_estimate:
-        seconds, total, unknown = estimate.estimate(listed, Timer(store, lambda text: print(text, file=sys.stderr)))
+        seconds, total, unknown = estimate.estimate(
+            listed, Timer(store, lambda text: print(text, file=sys.stderr)), store)  # fmt: skip
     grid = Grid(title=escape(f"{published.title} · {args.scale}"), title_justify="left", pad_edge=False)
     for head in ("row", "play", "cells", *(["estimate"] if seconds else [])):
         grid.add_column(head, overflow="fold")
@@ -110,8 +111,8 @@ def _plan(args: argparse.Namespace) -> int:
     if not args.no_estimate and todo:
         rest = f", without {unknown} cells whose time is unknown" if unknown else ""
         spoken = estimate.spoken(total) if unknown < todo else "unknown"
-        print(f"estimate: {spoken} one after the other on this machine{rest}; from a few timed steps of "
-              "each distinct fit and attack, proportional to images and epochs; scoring is not counted")  # fmt: skip
+        print(f"estimate: {spoken} one after the other on this machine{rest}; as their like took in this store, else "
+              "from a few timed steps, proportional to images and epochs; scoring is left out")  # fmt: skip
     return 0
 
 

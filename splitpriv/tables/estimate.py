@@ -1,7 +1,7 @@
-"""What the missing cells of a table will take, from a few real steps of its fits and attacks, timed here for seconds.
+"""What the missing cells of a table will take: as their like took in the store, else from a few steps timed here.
 
-Once the seconds are over, a kind of work that was not timed counts as one that was, of the same network; a later call
-times further kinds.
+Once the seconds for timing are over, a kind of work that was not timed counts as one that was, of the same network; a
+later call times further kinds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from splitpriv.config import Config
 from splitpriv.store import Store
 from splitpriv.store.keys import fingerprint
+from splitpriv.tables import took
 from splitpriv.tables.cells import OPEN, Cell
 from splitpriv.tables.timer import Timer
 
 if TYPE_CHECKING:
+    from splitpriv.attacks.base import Attack
     from splitpriv.run.plan import Stage
     from splitpriv.run.prepare import Prepared
 
@@ -32,8 +34,13 @@ LENGTHS = ("epochs", "steps")  # settings of an attack that its time is proporti
 _READ: dict[tuple[str, str], Any] = {}
 
 
-def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str], float | None], float, int]:
+def estimate(
+    cells: Sequence[Cell], timer: Timer, store: Store
+) -> tuple[dict[tuple[str, str], float | None], float, int]:
     """Seconds per (row, play), their sum, and how many cells it leaves out; a stage that several share counts once."""
+    for cell in cells:
+        if cell.prepared is not None:
+            _tell(cell.prepared, timer, store)
     seen: set[str] = set()
     rows: dict[tuple[str, str], float | None] = {}
     total, unknown = 0.0, 0
@@ -55,36 +62,51 @@ def estimate(cells: Sequence[Cell], timer: Timer) -> tuple[dict[tuple[str, str],
 
 def _stages(prepared: Prepared, stages: Sequence[Stage], timer: Timer) -> Iterator[float | None]:
     """The seconds of each attack, then of all fits; what scores a run is little beside what makes it, and left out."""
-    cfg = prepared.cfg
-    shared = {name: cfg[name] for name in ("dataset", "backbone", "split")}
-    sizes: Mapping[str, int] | None = timer.get(
-        f"the splits of {cfg['choices'].get('dataset', 'the data')}", partial(_sizes, prepared), sizes=cfg["dataset"],
-        protocol=cfg["protocol"], knowledge=cfg.get("knowledge"),
-    )  # fmt: skip
+    cfg, sizes = prepared.cfg, _known_sizes(prepared, timer)
     for stage in stages:  # first: they are few, while fits stand in for one another
         if stage.kind == "attack":
-            yield _attack_seconds(cfg, stage.name, sizes, shared, timer)
+            attack = prepared.parts.attacks[stage.name]
+            yield timer.heard(**took.attack(cfg, stage.name)) or _attack_seconds(cfg, stage.name, attack, sizes, timer)
     if any(stage.kind == "fit" for stage in stages):
         if not _epochs(prepared):
             yield 0.0
             return
         chain = "+".join(cfg["defense"]) or "none"
-        same = {
-            "defense": [*cfg["defense"].items()],
-            "monitor": cfg["monitor"],
-            "batch": cfg["optim"]["batch"],
-            **shared,
-        }
-        rate = timer.get(f"training steps of {chain}", partial(_fit_rate, cfg), alike=shared, fit={**same, **shared})
+        rate = timer.get(
+            f"training steps of {chain}", partial(_fit_rate, cfg), alike=took.network(cfg), fit=took.training(cfg)
+        )
         yield rate * sizes["train"] * _epochs(prepared) if rate is not None and sizes else None
 
 
+def _known_sizes(prepared: Prepared, timer: Timer) -> Mapping[str, int] | None:
+    cfg = prepared.cfg
+    data = cfg["choices"].get("dataset", "the data")
+    what = {"sizes": cfg["dataset"], "protocol": cfg["protocol"], "knowledge": cfg.get("knowledge")}
+    sizes: Mapping[str, int] | None = timer.get(f"the splits of {data}", partial(_sizes, prepared), **what)
+    return sizes
+
+
+def _tell(prepared: Prepared, timer: Timer, store: Store) -> None:
+    """Tell the timer what finished stages of a cell took."""
+    cfg, plan = prepared.cfg, prepared.plan
+    for name, key in plan.attacks.items():
+        if seconds := took.seconds(store, "attack", key):
+            timer.tell(seconds, **took.attack(cfg, name))
+    fits = [took.seconds(store, "fit", key) for key in plan.fits]
+    sizes = _known_sizes(prepared, timer) if fits and all(fits) else None
+    if sizes and _epochs(prepared):
+        timer.tell(sum(fits) / sizes["train"] / _epochs(prepared), alike=took.network(cfg), fit=took.training(cfg))
+
+
 def _attack_seconds(
-    cfg: Config, name: str, sizes: Mapping[str, int] | None, shared: Config, timer: Timer
+    cfg: Config, name: str, attack: Attack, sizes: Mapping[str, int] | None, timer: Timer
 ) -> float | None:  # fmt: skip
     node = cfg["attack"][name]
+    if getattr(attack, "suite", None):
+        timer.give_up(name, "a suite goes on to its plateau; the first that is finished here tells")
+        return None
     base = _with_lengths(node, dict.fromkeys(_lengths(node), 1))
-    rates = timer.get(f"steps of {name}", partial(_attack_rates, cfg, name), attack=base, of=shared)
+    rates = timer.get(f"steps of {name}", partial(_attack_rates, cfg, name), attack=base, of=took.network(cfg))
     if rates is None or not sizes:
         return None
     scale = {"epochs": sizes["aux"] / AUX, "steps": sizes["victims"] / min(AUX, sizes["victims"])}
@@ -157,6 +179,12 @@ def _epochs(prepared: Prepared) -> float:
     return sum(phase.epochs or int(prepared.cfg["optim"]["epochs"]) for phase in prepared.parts.phases)
 
 
+def _clock(run: Any) -> float:
+    """Seconds, of this processor alone where it does the work: what else a machine does is no part of an estimate."""
+    cpu = run.device.type == "cpu"
+    return time.process_time() / run.prepared.parts.runtime.threads if cpu else time.perf_counter()
+
+
 def _fit_rate(cfg: Config) -> float:
     """Seconds per image and epoch of training: what three batches take longer than one, the first of a process warm."""
     cfg = copy.deepcopy(cfg)
@@ -165,9 +193,9 @@ def _fit_rate(cfg: Config) -> float:
     for steps in (STEPS[0], *STEPS):  # the first of the three warms up
         with tempfile.TemporaryDirectory() as folder:
             run = _run(cfg, folder, train=steps * cfg["optim"]["batch"], val=AUX, aux=AUX, victims=AUX)
-            start = time.perf_counter()
+            start = _clock(run)
             _ = run.model
-            seconds[steps], images[steps] = time.perf_counter() - start, len(run.splits["train"])
+            seconds[steps], images[steps] = _clock(run) - start, len(run.splits["train"])
     more = images[STEPS[1]] - images[STEPS[0]]
     if more <= 0:  # the split has less than two batches
         return seconds[STEPS[1]] / images[STEPS[1]] / _epochs(run.prepared)
@@ -191,9 +219,9 @@ def _attack_rates(cfg: Config, name: str) -> dict[str, float]:
             _ = run.model
             home = Path(folder) / "attack"
             home.mkdir()
-            start = time.perf_counter()
+            start = _clock(run)
             stages.attack(run, name, home)
-            return time.perf_counter() - start
+            return _clock(run) - start
 
     base = seconds(lengths)
     return {"": base, **{path: max(seconds({**lengths, path: 3}) - base, 0.0) / 2 for path in lengths}}

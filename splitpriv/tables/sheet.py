@@ -68,10 +68,12 @@ class Sheet:
         return words(entry, column, self.results.method, self.results.table.printed.tolerance.get(name))
 
     def used(self, name: str) -> bool:
-        """Whether a column has anything to say at this scale."""
-        return any(
-            e.state != ABSENT or e.printed is not None for (_, c), e in self.results.entries.items() if c == name
-        )
+        """Whether a column has anything to say at this scale: not one of ours alone whose attack was left out."""
+        entries = [entry for (_, column), entry in self.results.entries.items() if column == name]
+        if any(entry.printed is not None or entry.seeds for entry in entries):
+            return True
+        states = {entry.state for entry in entries}
+        return NOT_RUN not in states and states != {ABSENT}
 
     def marks(self, row: str) -> str:
         """The letters of a row's flags."""

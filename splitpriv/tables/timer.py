@@ -1,4 +1,4 @@
-"""Seconds of kinds of work, measured here once each and kept in the store, within some seconds in all."""
+"""Seconds of kinds of work: of finished stages, or measured here once each and kept in the store, within seconds."""
 
 from __future__ import annotations
 
@@ -14,32 +14,54 @@ from splitpriv.store import Store, write_atomic
 from splitpriv.store.keys import fingerprint
 
 TIMES = "table/times.json"  # in the store: seconds by fingerprint of what was timed
-SECONDS = 20.0  # of the processor, after which no further kind of work is timed
-FIRST = 10.0  # which the first of its kind has, whatever is left
+SECONDS = 8.0  # of the processor, after which no further kind of work is timed
+FIRST = 4.0  # which the first of its kind has, whatever is left
 
 Note = Callable[[str], None]
 
 
 class Timer:
-    """Seconds per unit of work, measured once per kind of work and kept in the store, within `seconds` in all."""
+    """Seconds per unit of work, told by finished stages or else measured once per kind of work and kept in the store,
+    within `seconds` in all.
+    """
 
     def __init__(self, store: Store, note: Note = print, seconds: float = SECONDS) -> None:
         self.path, self.note, self.left = store.root / TIMES, note, seconds
         self.alike: dict[str, list[Any]] = {}  # what was found of the same network
         self.failed: set[str] = set()
+        self.told: dict[str, float] = {}  # by finished stages
         self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def tell(self, seconds: float, alike: Any = None, **what: Any) -> None:
+        """Note what a finished stage took per unit of this work; of several the most counts."""
+        key = fingerprint(**what)
+        self.told[key] = max(seconds, self.told.get(key, 0.0))
+        if alike is not None:
+            self.alike.setdefault(fingerprint(alike=alike), []).append(seconds)
+
+    def heard(self, **what: Any) -> float | None:
+        """What finished stages told of this work."""
+        return self.told.get(fingerprint(**what))
+
+    def give_up(self, label: str, why: str) -> None:
+        """Say once that this work is not timed."""
+        if label not in self.failed:
+            self.note(f"cannot time {label}: {why}")
+        self.failed.add(label)
 
     def get(self, label: str, measure: Callable[[], Any], alike: Any = None, **what: Any) -> Any:
         """The result of `measure()` for this work on this machine, or of an earlier call; None where it failed.
 
         When the time for measuring is over: the largest of those that were found with the same `alike`.
         """
+        if (heard := self.heard(**what)) is not None:
+            return heard
         import torch
 
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         key = fingerprint(**what, machine=machine, threads=torch.get_num_threads(), torch=str(torch.__version__))
         kind = fingerprint(alike=alike)
-        over = self.left <= 0 and (self.alike.get(kind) or self.left < -SECONDS)
+        over = self.left <= 0 and (self.alike.get(kind) or self.left < -FIRST)
         if key not in self.known and (over or key in self.failed):
             return max(self.alike.get(kind, []), default=None)
         if key not in self.known:
@@ -67,11 +89,19 @@ class Timer:
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block, between two steps, once the seconds are over; a busy machine has more."""
-    alarm = threading.Timer(2 * seconds, stop.interrupt, (threading.get_ident(), TimeoutError))
-    alarm.daemon = True
-    alarm.start()
+    """Raise TimeoutError in the block, between two steps, once it has had the processor for so many seconds."""
+    ended, thread, begun = threading.Event(), threading.get_ident(), time.process_time()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            if time.process_time() - begun > seconds:
+                stop.interrupt(thread, TimeoutError)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        alarm.cancel()
+        ended.set()
+        watcher.join()

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from splitpriv.config import CONF
 from splitpriv.options import called
 from splitpriv.run import stages
 from splitpriv.run.context import Run
-from splitpriv.store import Store
+from splitpriv.store import Store, proof
 from splitpriv.tables import cells, cli, estimate, launch, shipped, spec, timer
 from splitpriv.tables.cells import Cell, Extra
 from splitpriv.types import UserError
@@ -189,26 +190,27 @@ def test_costs_add_up_over_distinct_stages(table: spec.Table, monkeypatch: pytes
     monkeypatch.setattr(estimate, "_fit_rate", lambda cfg: 0.01)
     monkeypatch.setattr(estimate, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
     said: list[str] = []
-    rows, total, unknown = estimate.estimate(listed, estimate.Timer(store(), said.append))
+    rows, total, unknown = estimate.estimate(listed, estimate.Timer(store(), said.append), store())
     fit = 0.01 * 64 * 2  # images, epochs
     attack = 48 / estimate.AUX * (1.0 + 0.5)  # one epoch and one more
     assert total == pytest.approx(4 * (fit + attack)) and unknown == 0
     assert rows["plain", "one"] == pytest.approx(2 * (fit + attack))
     assert len([text for text in said if "training steps" in text]) == 2  # once per chain, not per seed
     said.clear()
-    assert estimate.estimate(listed, estimate.Timer(store(), said.append))[1] == total and not said  # recorded
-    assert estimate.estimate([listed[0], listed[0]], estimate.Timer(store()))[1] == pytest.approx(fit + attack)
+    assert estimate.estimate(listed, estimate.Timer(store(), said.append), store())[1] == total and not said  # recorded
+    assert estimate.estimate([listed[0], listed[0]], estimate.Timer(store()), store())[1] == pytest.approx(fit + attack)
+
+
+def _broken(*args: Any) -> float:
+    raise UserError("dataset: not here")
 
 
 def test_what_cannot_be_timed_is_left_out_and_said(table: spec.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(cfg: Any) -> float:
-        raise UserError("dataset: not here")
-
-    monkeypatch.setattr(estimate, "_fit_rate", broken)
+    monkeypatch.setattr(estimate, "_fit_rate", _broken)
     monkeypatch.setattr(estimate, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
     said: list[str] = []
     rows, _, unknown = estimate.estimate(
-        looked_at(table, "seed=0", rows=("plain",)), estimate.Timer(store(), said.append)
+        looked_at(table, "seed=0", rows=("plain",)), estimate.Timer(store(), said.append), store()
     )
     assert rows["plain", "one"] is None and unknown == 1 and any("not here" in text for text in said)
 
@@ -220,7 +222,7 @@ def test_a_plan_takes_seconds_and_what_it_does_not_time_counts_as_its_like(
     monkeypatch.setattr(estimate, "_fit_rate", lambda cfg: timed.append(list(cfg["defense"])) or 0.01)
     monkeypatch.setattr(estimate, "_attack_rates", lambda cfg, name: {"": 1.0, "epochs": 0.5})
     over = estimate.Timer(store(), lambda text: None, seconds=0)
-    rows, _, unknown = estimate.estimate(looked_at(table, "seed=0", rows=("plain", "noisy")), over)
+    rows, _, unknown = estimate.estimate(looked_at(table, "seed=0", rows=("plain", "noisy")), over, store())
     assert len(timed) == 1 and unknown == 0 and rows["plain", "one"] == rows["noisy", "one"]
     said: list[str] = []
     again = timer.Timer(store(), said.append)
@@ -231,6 +233,35 @@ def test_a_plan_takes_seconds_and_what_it_does_not_time_counts_as_its_like(
     assert said == ["timing what never ends", "cannot time what never ends: takes longer than a plan may"]
 
 
+def test_what_is_finished_tells_what_its_like_will_take(table: spec.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, later = (looked_at(table, f"seed={seed}", rows=("plain",))[0] for seed in (0, 1))
+    assert plain.prepared is not None
+    plan, took = plain.prepared.plan, {"device": "cpu", "threads": 2, "wall_s": 90.0}
+    done = {("fit", plan.fits[-1]): 64.0, ("attack", *plan.attacks.values()): 20.0}
+    for (kind, key), seconds in done.items():
+        home = store().home(kind, key)
+        home.mkdir(parents=True)
+        (home / "done").write_text(proof.record(home, {**took, "cpu_s": seconds}))
+    monkeypatch.setattr(estimate, "_fit_rate", _broken)
+    monkeypatch.setattr(estimate, "_attack_rates", _broken)
+    _, total, unknown = estimate.estimate([later], estimate.Timer(store(), lambda text: None), store())
+    assert unknown == 1  # nobody told it of the first
+    plain.state = "cached"
+    _, total, unknown = estimate.estimate([plain, later], estimate.Timer(store(), lambda text: None), store())
+    assert total == pytest.approx(32 + 10) and unknown == 0  # processor seconds of two threads, whatever the wall said
+
+
+def test_a_suite_is_not_timed_for_it_goes_on_to_its_plateau(table: spec.Table) -> None:
+    (cell,) = looked_at(table, "seed=0", rows=("plain",))
+    assert cell.prepared is not None
+    said: list[str] = []
+    suite: Any = SimpleNamespace(suite="autoinvert-2")
+    clock = estimate.Timer(store(), said.append)
+    for _ in range(2):
+        assert estimate._attack_seconds(cell.prepared.cfg, "decoder", suite, None, clock) is None
+    assert len(said) == 1 and said[0].startswith("cannot time decoder: a suite goes on to its plateau")
+
+
 def _endless() -> None:
     while True:
         pass
@@ -238,7 +269,7 @@ def _endless() -> None:
 
 def test_real_steps_are_timed(table: spec.Table) -> None:
     (cell,) = looked_at(table, "seed=0", rows=("plain",))
-    rows, total, unknown = estimate.estimate([cell], estimate.Timer(store(), lambda text: None))
+    rows, total, unknown = estimate.estimate([cell], estimate.Timer(store(), lambda text: None), store())
     assert unknown == 0 and 0 < total < 60 and rows["plain", "one"] == total
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from splitpriv.tables import claims, format_claims
+from splitpriv.tables import claims, format_claims, shipped
 from splitpriv.tables.cells import Cell
 from splitpriv.tables.format_sheet import FORMATS
 from splitpriv.tables.results import Results, gather
@@ -127,6 +127,19 @@ def test_an_empty_cell_says_what_is_lacking() -> None:
 
 def test_columns_of_a_play_that_the_scale_leaves_out_are_not_shown() -> None:
     assert "fair" not in dict(Sheet(results(made(), FULL), "smoke").columns)
+
+
+def test_the_suite_has_a_column_where_it_was_run() -> None:
+    table = shipped.load("cem_table1")
+    row = {"utility/accuracy": 0.8, "privacy/worst/mse": 0.011, "flags": []}
+    for more, shown in (({"privacy/suite/mse": 0.012}, True), ({}, False)):
+        cells = [Cell("Bottleneck", "strict", seed, 0, [], "cached") for seed in (0, 1)]
+        cells.append(Cell("Dropout", "strict", 0, 0, [], "missing"))
+        found = {("Bottleneck", "strict"): {(seed, 0): {**row, **more} for seed in (0, 1)}}
+        sheet = Sheet(gather(table, cells, found), "fast")
+        assert ("strict_suite" in dict(sheet.columns)) == shown and "strict_worst" in dict(sheet.columns)
+        heads = sheet.heads
+        assert not shown or heads.index("strict suite ↑") + 1 == heads.index("strict worst ↑")
 
 
 def test_flags_say_for_which_seeds_they_hold() -> None:
