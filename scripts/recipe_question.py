@@ -2,7 +2,8 @@
 
     python scripts/recipe_question.py --store outputs/question                 # all that is missing there, in turn
     python scripts/recipe_question.py --store outputs/question --only fast --seeds 0,1
-    python scripts/recipe_question.py --rows results/recipe/question.json --table  # what is there; trains nothing
+    python scripts/recipe_question.py --table                                  # of what is there; trains nothing
+    python scripts/recipe_question.py --picture results/recipe/question docs/recipe_question.png
 
 Every pair is a network with noise alone and one with CEM at its authors' ρ, under one schedule and seed. `push` is the
 sum of λ times rate over all steps: how far CEM can move the edge under an optimiser that follows gradients. `spread` is
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -25,7 +27,7 @@ from splitpriv.run.pipeline import execute
 from splitpriv.run.prepare import from_overrides
 from splitpriv.stats.interval import interval
 from splitpriv.stats.kmeans import by_class, lloyd, seed_centres
-from splitpriv.store import Store, write_atomic
+from splitpriv.store import Row, Store, write_atomic
 from splitpriv.types import UserError
 
 SIGMA = 0.025
@@ -91,6 +93,37 @@ def _spread(run: Run) -> float:
     return float((share * v).sum(1).mean()) / SIGMA**2
 
 
+def spreads(row: Row) -> list[float]:
+    """The same after every epoch, as training saw it: by the penalty of the epoch, and λ at its last rate."""
+    weight, slow, scaled = (row[f"defense.cem.{key}"] for key in ("weight", "rate_threshold", "rate_reference"))
+    floor, out = row["defense.cem.floor"], []
+    for note in row["trajectory"][1:]:
+        times = weight * (1 if note["lr"] < slow else scaled / note["lr"])
+        least = row["defense.cem.threshold"] * SIGMA**2 + floor
+        out.append((math.exp(note["penalty/cem"] / times) * least - floor) / SIGMA**2)
+    return out
+
+
+def picture(folder: Path, out: Path) -> None:
+    """The variance inside clusters over training, of every row with CEM in a folder."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    for row in map(json.loads, (path.read_text() for path in sorted(folder.glob("*.json")))):
+        if row["chain"] == "cem+noise":
+            ends = spreads(row)
+            shares = [(i + 1) / len(ends) for i in range(len(ends))]
+            how = f"{row['optim']}, {row['optim.epochs']} epochs, weight {row['defense.cem.weight']:g}"
+            axes.plot(shares, ends, label=f"{how}, seed {row['seed']}")
+    axes.set(xlabel="share of training", ylabel="variance of z inside clusters, σ²", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(out, dpi=110)
+
+
 def line(pairs: list[dict[str, Any]]) -> str:
     """Seeds of one schedule as a line of a table: gains are percent of MSE, of one pair each."""
 
@@ -113,7 +146,11 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--table", action="store_true", help="print what is there, and train nothing")
+    parser.add_argument("--picture", nargs=2, type=Path, metavar=("ROWS", "PNG"), help="draw what training saw of them")
     args = parser.parse_args()
+    if args.picture:
+        picture(*args.picture)
+        return
     rows = json.loads(args.rows.read_text()) if args.rows.exists() else []
     seeds = [int(seed) for seed in args.seeds.split(",")]
     for seed in () if args.table else seeds:
