@@ -61,6 +61,7 @@ KINDS: Mapping[str, Kind] = {
     "blind": Kind(
         "no attack is better than the mean image of aux",
         "No attack learnt anything from the release, so the row cannot tell a good defence from weak attacks.",
+        "{more}",
         voids=True,
     ),
     "unsettled": Kind(

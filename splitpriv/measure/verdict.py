@@ -105,7 +105,7 @@ def _learnt(row: Row) -> Iterator[Flag]:
     floor = row.get("floor/mean_image/mse")
     reached = [v if math.isfinite(v) else math.inf for k in _errors(tuple(row)) if (v := row[k]) is not None]
     if floor is not None and reached and not min(reached) < floor * (1 - MARGIN):
-        yield raised("blind")
+        yield raised("blind", more="" if row.get("suite") else "attack=[autoinvert]")
 
 
 @lru_cache(maxsize=512)

@@ -44,9 +44,10 @@ def test_a_row_without_doubts_is_sound() -> None:
         ({"dataset": "images", "chance/accuracy": 0.7, "utility/accuracy": 0.71}, "chance", "optim.epochs=16"),
         ({"chance/accuracy": 0.95, "tested": 24, "utility/accuracy": 0.9667}, "chance", "optim.epochs=16"),
         ({"headline": "map", "chance/map": 0.2, "utility/map": 0.21, "tested": 100}, "chance", "optim.epochs=16"),
-        ({"privacy/decoder/mse": 0.0599}, "blind", ""),
-        ({"privacy/decoder/mse": math.nan}, "blind", ""),
-        ({"floor/mean_image/mse": math.nan}, "blind", ""),
+        ({"privacy/decoder/mse": 0.0599}, "blind", "attack=[autoinvert]"),
+        ({"privacy/decoder/mse": 0.0599, "suite": "autoinvert-2"}, "blind", ""),
+        ({"privacy/decoder/mse": math.nan}, "blind", "attack=[autoinvert]"),
+        ({"floor/mean_image/mse": math.nan}, "blind", "attack=[autoinvert]"),
         ({"protocol.overlap": True}, "allowed", "protocol=strict protocol.overlap=false"),
     ],
 )  # fmt: skip

@@ -57,7 +57,7 @@ function Compare() {
     ${settings(partial.length > 8 ? whole : differ)}
     ${partial.length > 8 ? html`<details><summary>${plural(partial.length, "setting")} of defences, attacks and other parts that not all of these have</summary>${settings(partial)}</details>` : ""}
     <h2>Numbers <span class="faint small">small print: difference from “${names[base]}”; ▲ better, ▼ worse for whoever runs the device</span></h2>
-    ${unique(runs.map((run) => run.world.suite)).length > 1 ? html`<p>These runs are of unlike suites (${unique(runs.map((run) => run.world.suite || "none")).join("; ")}): neither their answers nor their worst cases can be compared.</p>` : unique(runs.map((run) => run.world.attacks)).length > 1 ? html`<p>The worst cases are over unlike attacks: each attack more lowers them, so they cannot be compared.</p>` : ""}
+    ${unlike(runs) ? html`<p>${unlike(runs)}</p>` : ""}
     <div class="scroll"><table class="data compare">${head(true)}<tbody>${keys.map((key, i) => {
       const group = key.split("/").slice(0, key.startsWith("privacy") ? 2 : 1).join("/");
       const last = i ? keys[i - 1].split("/").slice(0, keys[i - 1].startsWith("privacy") ? 2 : 1).join("/") : "";

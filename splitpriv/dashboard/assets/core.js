@@ -28,6 +28,14 @@ function metricOf(key) {
 const WHO = { suite: "suite", worst: "worst case", mean_image: "mean image", random_image: "random image", prior: "commonest value" };
 const whoLabel = (who) => WHO[who] || (who.startsWith("clean/") ? `${who.slice(6)} of clean x` : who);
 
+/** Why the privacy of these runs cannot be compared, in a sentence; empty where it can. */
+function unlike(runs) {
+  const attacked = runs.filter((run) => run.row["privacy/worst/mse"] !== undefined);
+  const suites = unique(attacked.map((run) => run.world.suite || "none"));
+  if (suites.length > 1) return `These runs are of unlike suites (${suites.join("; ")}): neither their answers nor their worst cases can be compared.`;
+  return unique(attacked.map((run) => run.world.attacks)).length > 1 ? "The worst cases are over unlike attacks: each attack more lowers them, so they cannot be compared." : "";
+}
+
 /** A column's heading, such as "MSE ↑ worst case". */
 function labelOf(key, arrows = true) {
   const m = metricOf(key);

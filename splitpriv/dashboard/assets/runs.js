@@ -85,7 +85,7 @@ function RunList() {
       ${columns.map((key) => html`<th key=${key} class=${numeric.has(key) ? "n" : ""} aria-sort=${order(key)}><button class="sort" title=${key} onClick=${() => click(key)}><${Heading} of=${key} />
         <span aria-hidden="true">${order(key) === "ascending" ? " ▲" : order(key) === "descending" ? " ▼" : ""}</span></button></th>`)}</tr></thead>
       <tbody ref=${body}>${runs.map((run, i) => html`<${Line} key=${run.key} run=${run} columns=${columns} numeric=${numeric} here=${i === at} on=${choice.tray.includes(run.key)} />`)}</tbody></table></div>
-      <p class="faint small">Privacy is the worst case over the attacks, per image; ↑ higher or ↓ lower is more private. Keys: j and k move, Enter opens, x puts into the comparison.</p>`
+      <p class="faint small">${unlike(runs)} Suite: what the suite of attacks answers; worst case: the best of all attacks on each image, an oracle; ↑ higher or ↓ lower is more private. Keys: j and k move, Enter opens, x puts into the comparison.</p>`
     : html`<p class="empty">No run passes the filters. <button onClick=${() => choose({ filters: {}, q: "", brushed: [] })}>Clear them</button></p>`}
   </section></div>`;
 }
