@@ -1,6 +1,6 @@
 #!/bin/bash
 # One sweep of 20 nano points by each engine, disturbed on purpose, and whether the rows are equal; docs/cluster.md shows it.
-# usage: scripts/engines.sh DIR [serial|joblib|ray|slurm|compare|cut ...]; ray needs unshare and root, slurm and cut a Slurm.
+# usage: scripts/engines.sh DIR [serial|joblib|ray|slurm|compare|short ...]; ray needs unshare and root, slurm and short a Slurm.
 set -u
 D=$(realpath -m "${1:?folder}"); shift; mkdir -p "$D"
 export OMP_NUM_THREADS=1 SPLITPRIV_PROGRESS=0
@@ -34,17 +34,17 @@ slurm() {
   task=$(squeue -h -r -t RUNNING -o "%F_%K" | head -1); echo "requeueing $task"; scontrol requeue "$task"
   wait $sweep; cli sweep status
 }
-cut() {  # one longer run, and the signal that Slurm sends before its time limit, in the midst of training
+short() {  # one longer run, and the signal that Slurm sends before its time limit, in the midst of training
   local long="$ONE defense=[noise] optim.epochs=${LONG:-300}"
-  SPLITPRIV_OUTPUTS=$D/whole cli run $long; export SPLITPRIV_OUTPUTS=$D/cut
+  SPLITPRIV_OUTPUTS=$D/whole cli run $long; export SPLITPRIV_OUTPUTS=$D/short
   cli run -m hydra/launcher=slurm hydra.launcher.memory=1 hydra.launcher.minutes=10 $long seed=0 & sweep=$!
-  until curve=$(ls "$D"/cut/fit/*/curve.json 2>/dev/null | head -1); [ -n "$curve" ] || ! kill -0 $sweep 2>/dev/null; do sleep .1; done
+  until curve=$(ls "$D"/short/fit/*/curve.json 2>/dev/null | head -1); [ -n "$curve" ] || ! kill -0 $sweep 2>/dev/null; do sleep .1; done
   scancel --signal=USR1 "$(squeue -h -r -t RUNNING -o "%F_%K" | head -1)"; sleep 1
   echo "cut after $(grep -o '"epoch"' "$curve" | wc -l) of ${LONG:-300} epochs"
   wait $sweep; cli sweep status
-  cat "$D"/cut/multirun/*/slurm/*_log.* | grep -oE "Caught signal SIGUSR1|Requeued job [0-9_]+"
-  echo "begun $(grep -c '^--- ' "$D"/cut/multirun/*/0/log.txt) times"
-  compare whole cut
+  cat "$D"/short/multirun/*/slurm/*_log.* | grep -oE "Caught signal SIGUSR1|Requeued job [0-9_]+"
+  echo "begun $(grep -c '^--- ' "$D"/short/multirun/*/0/log.txt) times"
+  compare whole short
 }
 compare() { python - "$D" "$@" <<'PY'
 import sys
