@@ -39,7 +39,7 @@ short() {  # one longer run, and the signal that Slurm sends before its time lim
   SPLITPRIV_OUTPUTS=$D/whole cli run $long; export SPLITPRIV_OUTPUTS=$D/short
   cli run -m hydra/launcher=slurm hydra.launcher.memory=1 hydra.launcher.minutes=10 $long seed=0 & sweep=$!
   until curve=$(ls "$D"/short/fit/*/curve.json 2>/dev/null | head -1); [ -n "$curve" ] || ! kill -0 $sweep 2>/dev/null; do sleep .1; done
-  scancel --signal=USR1 "$(squeue -h -r -t RUNNING -o "%F_%K" | head -1)"; sleep 1
+  scancel --signal=USR1 "$(squeue -h -r -t RUNNING -o %i | head -1)"; sleep 1
   echo "cut after $(grep -o '"epoch"' "$curve" | wc -l) of ${LONG:-300} epochs"
   wait $sweep; cli sweep status
   cat "$D"/short/multirun/*/slurm/*_log.* | grep -oE "Caught signal SIGUSR1|Requeued job [0-9_]+"

@@ -18,6 +18,10 @@ from splitpriv.store import say
 from splitpriv.types import Count, Positive, UserError, Whole
 
 LOGS = "slurm"  # in the folder of a sweep: what submitit keeps of each task
+ASKS = (
+    "SUBMITIT_PREEMPT_SIGNAL",
+    "USR1",
+)  # what Slurm sends before the time limit, unless the environment says otherwise
 EVERY = 2.0  # seconds between two looks at the queue
 STUCK = {"PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive", "BadConstraints",
          "InvalidAccount", "InvalidQOS", "JobHeldAdmin"}  # fmt: skip  # why tasks may wait for ever
@@ -54,6 +58,7 @@ class Slurm(Engine):
     @contextmanager
     def ready(self, task: Task) -> Iterator[Run]:
         """See that there is a Slurm that answers."""
+        os.environ.setdefault(*ASKS)  # before the import, which reads it
         try:
             import submitit  # noqa: F401
         except ImportError as error:
@@ -86,6 +91,7 @@ class Slurm(Engine):
                 name="splitpriv", timeout_min=self.minutes, cpus_per_task=self.cpus, mem_gb=self.memory,
                 slurm_signal_delay_s=self.warning, slurm_array_parallelism=self.at_once,
                 slurm_additional_parameters={"requeue": True, **self.parameters},
+                slurm_setup=[f"export {ASKS[0]}={os.environ[ASKS[0]]}"],
                 **({"gpus_per_node": self.gpus} if self.gpus else {}), **{k: v for k, v in told.items() if v},
             )  # fmt: skip
             jobs = executor.map_array(Point(task), numbers)
