@@ -18,10 +18,8 @@ from splitpriv.store import say
 from splitpriv.types import Count, Positive, UserError, Whole
 
 LOGS = "slurm"  # in the folder of a sweep: what submitit keeps of each task
-ASKS = (
-    "SUBMITIT_PREEMPT_SIGNAL",
-    "USR1",
-)  # what Slurm sends before the time limit, unless the environment says otherwise
+# What Slurm sends before the time limit, unless the environment says otherwise.
+ASKS = ("SUBMITIT_PREEMPT_SIGNAL", "USR1")
 EVERY = 2.0  # seconds between two looks at the queue
 STUCK = {"PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive", "BadConstraints",
          "InvalidAccount", "InvalidQOS", "JobHeldAdmin"}  # fmt: skip  # why tasks may wait for ever
