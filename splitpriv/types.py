@@ -39,11 +39,12 @@ class UserError(Exception):
 
 @contextmanager
 def blame(where: str) -> Iterator[None]:
-    """Complete problems that begin with a dot by the key of whoever raised them: the same class may have two names."""
+    """Complete problems that begin with a dot, or a colon, by the key of whoever raised them: the same class may have
+    two names."""
     try:
         yield
     except UserError as error:
-        raise UserError(*(where + p if p.startswith(".") else p for p in error.problems)) from error
+        raise UserError(*(where + p if p.startswith((".", ":")) else p for p in error.problems)) from error
 
 
 @dataclass(frozen=True)

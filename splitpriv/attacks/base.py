@@ -163,6 +163,10 @@ class Attack:
         seen = {"draws"} if self.observe == "release" else {"draws", "answers"}
         return frozenset(seen if self.draws > 1 else ())
 
+    def validate(self, shape: Shape, stages: int) -> None:
+        """Raise UserError where it cannot attack releases of `shape`, without the batch, or wants more stages than the
+        `stages` that the cloud has before its head; called before anything is trained."""
+
     def harder(self, turn: int) -> Sequence[Attack]:
         """The same with more effort, in several ways; `turn` counts from 1 to `rounds`."""
         return ()

@@ -44,6 +44,11 @@ class Colluding(Attack):
     def adapts(self) -> frozenset[str]:
         return self.base.adapts | {"collusion"}
 
+    def validate(self, shape: Shape, stages: int) -> None:
+        if self.layers > stages:
+            raise UserError(f".layers: {self.layers}, but the cloud has {stages} stages before its head; lower it, or "
+                            "cut earlier")  # fmt: skip
+
     def fit(self, access: Access, home: Path) -> Reconstructor:
         if self.layers:
             return self._with_layers(access, home)
@@ -53,11 +58,7 @@ class Colluding(Attack):
     def _with_layers(self, access: Access, home: Path) -> Reconstructor:
         @torch.no_grad()
         def seen(r: Tensor) -> Tensor:
-            deeper = access.layers(r)
-            if len(deeper) < self.layers:
-                raise UserError(f".layers: {self.layers}, but the cloud has {len(deeper)} stages before its head; "
-                                "lower it, or cut earlier")  # fmt: skip
-            return together(r, deeper[: self.layers])
+            return together(r, access.layers(r)[: self.layers])
 
         own = access.aux
         aux = Aux(own.split, lambda x: x, lambda x: seen(access.query(x)), cacheable=False)

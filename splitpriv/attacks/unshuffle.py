@@ -13,7 +13,7 @@ from torch import Tensor
 from splitpriv.attacks.base import Access, Attack, Aux, Reconstructor, Right, mean_of
 from splitpriv.attacks.training import inner_home
 from splitpriv.defenses.parts.places import Places, aligned
-from splitpriv.types import Count, UserError, blame
+from splitpriv.types import Count, Shape, UserError, blame
 
 
 class Unshuffle(Attack):
@@ -37,6 +37,9 @@ class Unshuffle(Attack):
     @property
     def requires(self) -> frozenset[Right]:  # type: ignore[override]
         return self.base.requires | {"clean"}
+
+    def validate(self, shape: Shape, stages: int) -> None:
+        Places(shape, self.patch if len(shape) == 3 else 1)
 
     def fit(self, access: Access, home: Path) -> Chain:
         places = Places(access.shape, self.patch if len(access.shape) == 3 else 1)

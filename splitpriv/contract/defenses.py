@@ -213,15 +213,21 @@ def takes_a_flat_feature(cfg: Config) -> None:
 
 
 def works_beside_another(cfg: Config) -> None:
-    """It works before and after another defence of the chain."""
+    """It works before and after another defence of the chain, or refuses one of the two orders in a line."""
+    refused: list[str] = []
     other = {k: {**v, "iterations": 2, "em_iterations": 1} for k, v in composed("defense=[cem]")["defense"].items()}
     noise = composed("defense=[noise]")["defense"]
     for order in ((other, cfg["defense"]), (cfg["defense"], other)):
         links: dict[str, Any] = {}
         for link in (noise, *order):
             links |= link if not set(link) & set(links) else {}
-        module = trained({**cfg, "defense": copy.deepcopy(links)})
+        try:
+            module = trained({**cfg, "defense": copy.deepcopy(links)})
+        except UserError as error:
+            refused += error.problems
+            continue
         require(all(torch.isfinite(v) for v in module.sums.values()), f"in {'+'.join(links)} the loss is not finite")
+    require(len(refused) < 2, "; ".join(refused))
 
 
 def reads_nothing_back(cfg: Config) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from splitpriv import host
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.places import require_some
 from splitpriv.defenses.parts.resize import resize
 from splitpriv.nets import pruning
 from splitpriv.types import Count, Fraction, NonNegative, Phase, Shape, Spec, Step, UserError
@@ -62,6 +63,10 @@ class Prune(Defense):
         if self.kinds == "blocks" and not self.structures.total:
             raise UserError(".structures: blocks, but no block of the edge has a shortcut to pass it by; use a "
                             "residual network, as backbone=resnet20, or cut it deeper")  # fmt: skip
+        if self.by == "quantile":
+            total = self.structures.total
+            gone = round(self.amount * total)
+            require_some(gone, self.amount, total, f".amount: {self.amount:g} of the edge's structures")
         self.mask: nn.Parameter | None = nn.Parameter(torch.ones(self.structures.total))
         self.hooks = [model.net.edge.get_submodule(site).register_forward_hook(partial(self._soften, part=part))
                       for site, part in self.structures.sites.items()]  # fmt: skip

@@ -50,10 +50,11 @@ class TwoServers(Divided):
         super().validate(chain)
         names = [*chain]
         after = names[next(i for i, link in enumerate(chain.values()) if link is self) + 1 :]
-        acting = [name for name in after if type(chain[name]).after_edge is not Defense.after_edge]
+        hooks = ("after_edge", "penalty")
+        acting = [n for n in after if any(getattr(type(chain[n]), h) is not getattr(Defense, h) for h in hooks)]
         if acting:
-            raise UserError(f": {acting[0]} comes after it and would change the shares, which then no longer add up to "
-                            f"z; list it before")  # fmt: skip
+            raise UserError(f": {acting[0]} comes after it, where it would change the shares, or learn from them, "
+                            "which say nothing; list it before")  # fmt: skip
 
     def shares(self, z: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """`first`, of the ring's integers, and what is left of z, over the ring's size: both lie in [0, 1).

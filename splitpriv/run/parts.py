@@ -17,6 +17,7 @@ from splitpriv.data.knowledge import Knowledge
 from splitpriv.data.protocol import Protocol
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
+from splitpriv.defenses.parts.divided import Join
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.run import limits, looks, meta
@@ -161,7 +162,14 @@ def _require_sense(
             limits.require_normal(model, 1, key)
         except UserError as error:
             problems += error.problems
+    stages = sum(not isinstance(stage, Join) for stage in model.net.cloud) - 1
     for name, attack in attacks.items():
+        try:
+            with blame(f"attack.{name}"):
+                if attack:
+                    attack.validate(model.shape, stages)
+        except UserError as error:
+            problems += error.problems
         net = getattr(attack, "net", None)
         sizes = looks.told(cfg["attack"][name], name, model.shape, dataset.spec.image)
         if callable(net) and sizes not in looks.FIT:

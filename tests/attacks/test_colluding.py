@@ -44,7 +44,7 @@ def test_activations_of_any_size_join() -> None:
 def test_layers_that_cannot_be(tmp_path: Path) -> None:
     attack = Colluding(base=BASE, layers=3)
     with pytest.raises(UserError, match=r"^\.layers: 3, but the cloud has 1"):
-        attack.fit(hold(attack, x=X), tmp_path)
+        attack.validate((4, 8, 8), 1)
     with pytest.raises(UserError, match=r"^\.layers: are seen by attacks that need queries"):
         Colluding(base=functools.partial(Rmle, **RMLE), layers=1)
     with pytest.raises(UserError, match=r"^\.base: colluders rebuild images"):

@@ -89,6 +89,22 @@ def test_a_defence_that_a_training_would_leave_idle() -> None:
     assert check(tiny("defense=[cem,noise]", "optim.epochs=1"))[0].startswith("optim.epochs: 1 leave none in which cem")
 
 
+def test_a_problem_of_a_whole_link_bears_its_name() -> None:
+    [problem] = check(tiny("defense=[two_servers,hsic]"))
+    assert problem.startswith("defense.two_servers: hsic comes after it")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("attack=[unshuffle]", "attack.unshuffle.patch=3"), "attack.unshuffle.patch: 3 does not divide z"),
+        (("attack=[colluding_layers]", "attack.colluding_layers.layers=50"), "attack.colluding_layers.layers: 50, but"),
+    ],
+)
+def test_an_attack_that_does_not_fit_the_network_is_refused_before_training(words: tuple[str, ...], said: str) -> None:
+    assert [p for p in check(tiny(*words, decoder=False)) if p.startswith(said)]
+
+
 def test_what_a_defence_keeps_fits_into_memory() -> None:
     for bank in (10**10, 2**53 - 1):  # the second one overflows before anything is counted
         [problem] = check(tiny("defense=[mixup]", f"defense.mixup.bank={bank}"))
