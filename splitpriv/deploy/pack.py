@@ -101,7 +101,7 @@ def manifest(folder: Path) -> dict[str, Any]:
         named = all(NAME.fullmatch(name) for name in (*files, *weights)) and KEY.fullmatch(about["key"]) is not None
     except FileNotFoundError as error:
         raise UserError(f"{where}: has no {MANIFEST}; name a folder that `splitpriv push` made") from error
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{where}: its {MANIFEST} is damaged ({plain.line(str(error))}); push it again") from error
     if about.get("layout") != LAYOUT:
         raise UserError(
@@ -137,10 +137,12 @@ def unpack(folder: Path, about: Mapping[str, Any], fits: tuple[str, ...], store:
     weights = about["weights"]
     try:
         curves = plain.restored(json.loads((folder / CURVES).read_text(encoding="utf-8")))["curves"]
+        if not all(isinstance(curve, list) and all(isinstance(note, dict) for note in curve) for curve in curves):
+            raise ValueError("curves that are no lists of epochs")
         if len(curves) != len(weights) or len(weights) != len(fits):
             raise ValueError(f"{len(weights)} phases and {len(curves)} curves of {len(fits)}")
         states = [load_tensors(folder / name) for name in weights]
-    except (OSError, ValueError, LookupError, TypeError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise UserError(f"pull {folder}: its weights are damaged ({plain.line(str(error))}); fetch it again") from error
     for fit, state, curve in zip(fits, states, curves, strict=True):
 

@@ -92,9 +92,10 @@ def test_what_was_tampered_with_is_refused(pushed: Path, tmp_path: Path) -> None
         (folder / pack.MANIFEST).write_text(proof.seal({**about, **change}))
         with pytest.raises(UserError, match=told):
             pack.manifest(folder)
-    (folder / pack.MANIFEST).write_text("{")
-    with pytest.raises(UserError, match="is damaged"):
-        pack.manifest(folder)
+    for text in ("{", "[" * 100_000):
+        (folder / pack.MANIFEST).write_text(text)
+        with pytest.raises(UserError, match="is damaged"):
+            pack.manifest(folder)
 
 
 def test_weights_of_another_network_are_refused(pushed: Path, tmp_path: Path) -> None:
@@ -104,6 +105,14 @@ def test_weights_of_another_network_are_refused(pushed: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match="its weights are not those of its config"):
         hub.pulled(resealed(folder), tmp_path / "in", [])
     assert not (tmp_path / "in").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"curves": [5]}', '{"curves": [[null]]}'])
+def test_curves_that_are_none_are_refused(text: str, pushed: Path, tmp_path: Path) -> None:
+    folder = copied(pushed, tmp_path)
+    (folder / pack.CURVES).write_text(text)
+    with pytest.raises(UserError, match="its weights are damaged"):
+        pack.unpack(folder, {"weights": ["model.safetensors"]}, ("0" * 16,), Store(tmp_path / "in"))
 
 
 def test_what_only_trains_stays_at_home(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
