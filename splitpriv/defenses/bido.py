@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from splitpriv.defenses.base import Defense
+from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.still import still
 from splitpriv.stats.hsic import coco, gaussian_kernel, label_kernel, nhsic
-from splitpriv.types import NonNegative, Positive, Step
+from splitpriv.types import NonNegative, Positive, Shape, Spec, Step
 
 MEASURES = {"hsic": nhsic, "coco": coco}
 
@@ -32,6 +32,8 @@ class Bido(Defense):
     2206.05483), and their code.
     """
 
+    version = 2  # stages see what links before the edge make of the image
+    _model: tuple[Defended, ...] = ()  # in a tuple: it is no part of this module
     strength: ClassVar[Mapping[str, str]] = {"lambda_x": "tag(log, interval(0.01, 10.0))"}
 
     def __init__(self, *, measure: Literal["hsic", "coco"], lambda_x: NonNegative, lambda_y: NonNegative,
@@ -39,6 +41,9 @@ class Bido(Defense):
         super().__init__()
         self.measure, self.lambda_x, self.lambda_y = MEASURES[measure], lambda_x, lambda_y
         self.sigma, self.layers = sigma, layers
+
+    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
+        self._model = (model,)
 
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         image, label = gaussian_kernel(step.x, self.sigma), label_kernel(step.y)
@@ -48,9 +53,10 @@ class Bido(Defense):
             terms.append(self.lambda_x * self.measure(image, kernel) - self.lambda_y * self.measure(kernel, label))
         return torch.stack(terms).sum().to(z.dtype)
 
-    @staticmethod
-    def _stages(step: Step) -> Iterator[Tensor]:
+    def _stages(self, step: Step) -> Iterator[Tensor]:
         h = step.x
+        for link in (link for model in self._model for _, link in model.defenses()):
+            h = link.before_edge(h)
         with still(step.edge, frozen=False):
             for stage in step.edge.children():
                 h = stage(h)

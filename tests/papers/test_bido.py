@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from splitpriv.defenses.bido import Bido
 from splitpriv.defenses.hsic import Hsic
 from splitpriv.defenses.pearson import Pearson
 from splitpriv.stats.hsic import coco, gaussian_kernel, label_kernel, nhsic
-from splitpriv.types import Step
+from splitpriv.types import Spec, Step
 
 EDGE = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5))
 Y = torch.arange(24) % 3
@@ -37,6 +39,11 @@ def test_the_loss_is_the_printed_one_over_release_or_stages(name: str, measure: 
     second = (first - first.mean(0)) / (first.var(0, correction=0) + 1e-5).sqrt()
     assert made["stages"].penalty(z, step(x)).item() == pytest.approx(printed(first) + printed(second), rel=1e-4)
     assert EDGE[1].num_batches_tracked == 0
+    halved = SimpleNamespace(before_edge=lambda x: x / 2)  # as blur would change the image
+    made["stages"].attach(SimpleNamespace(defenses=lambda: [("it", halved)]), Spec((1, 2, 3), 3), (5,))  # type: ignore[arg-type]
+    first = EDGE[0](x / 2).detach()
+    second = (first - first.mean(0)) / (first.var(0, correction=0) + 1e-5).sqrt()
+    assert made["stages"].penalty(z, step(x)).item() == pytest.approx(printed(first) + printed(second), rel=1e-4)
 
 
 def test_descending_it_hides_the_image_and_keeps_the_label() -> None:
