@@ -67,7 +67,7 @@ ELSEWHERE = {  # what else is played where
     "decoder_avg": ("noise", "cem+noise"),
     "rmle_avg": ("noise", "cem+noise"),
     "autoinvert_quick, 16 queries": ("noise", "cem+noise"),
-    "autoinvert": ("cem+noise", "vib", "none", "topk"),
+    "autoinvert": ("cem+noise", "dropout", "vib", "none", "topk"),
 }
 
 

@@ -73,11 +73,11 @@ def longer(rows: Mapping[tuple[str, str], Plays]) -> str:
     """The suite beside the same attacker's longer and repeated attempts, where they were played."""
     control = "decoder of the suite, 4 times as long"
     lines = []
-    for (_, chain), plays in rows.items():
+    for (world, chain), plays in rows.items():
         if control in plays or "autoinvert" in plays:
-            lines.append([chain, shown(plays[SUITE]["members"], "decoder"), shown(plays, control),
+            lines.append([world, chain, shown(plays[SUITE]["members"], "decoder"), shown(plays, control),
                           shown(plays, SUITE), shown(plays, "autoinvert")])  # fmt: skip
-    return grid(("chain", "decoder of `quick`", "four times as long", "`quick`", "`autoinvert`"), lines)
+    return grid(("data", "chain", "decoder of `quick`", "four times as long", "`quick`", "`autoinvert`"), lines)
 
 
 def repeated(rows: Mapping[tuple[str, str], Plays]) -> str:
