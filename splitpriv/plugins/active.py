@@ -34,7 +34,10 @@ def use(plugins: Iterable[Plugin | str]) -> tuple[Plugin, ...]:
     global _active
     if isinstance(plugins, str) or not isinstance(plugins, Iterable):
         raise UserError(f"plugins: {plugins!r} is no list; write for example plugins=[my_package]")
-    found = tuple(find(p) if isinstance(p, str) else p for p in plugins)
+    listed = tuple(plugins)
+    if wrong := [p for p in listed if not isinstance(p, str | Plugin)]:
+        raise UserError(f"plugins: {wrong[0]!r} is no name; write for example plugins=[my_package]")
+    found = tuple(find(p) if isinstance(p, str) else p for p in listed)
     for i, plugin in enumerate(found):
         for other in found[:i]:
             if plugin.name == other.name:
