@@ -107,7 +107,7 @@ def require_use(model: Defended, others: float, epochs: float) -> None:
         f"or correct defense.{name}" for name, d in model.defenses() if d.alike > others
     ] + [
         f"optim.epochs: {epochs:g} leave none in which {name} acts, which begins after {d.idle}; raise it, or correct "
-        f"defense.{name}" for name, d in model.defenses() if d.idle >= epochs
+        f"defense.{name}" for name, d in model.defenses() if 0 < d.idle >= epochs
     ]  # fmt: skip
     if problems:
         raise UserError(*problems)

@@ -98,8 +98,8 @@ BAD: dict[str, tuple[Callable[[np.ndarray], np.ndarray], dict[str, str], str]] =
     "fewer": (lambda r: r[1:], {}, "and these victims are (8, 1, 8, 8)"),
     "flat": (lambda r: r.reshape(len(r), -1), {}, "and these victims are"),
     "channels last": (lambda r: r.transpose(0, 2, 3, 1), {}, "and these victims are"),
-    "float64": (lambda r: r.astype(np.float64), {}, "are float64; give float32"),
-    "uint8": (lambda r: (r * 255).astype(np.uint8), {}, "are uint8; give float32"),
+    "float64": (lambda r: r.astype(np.float64), {}, "give float32"),
+    "uint8": (lambda r: (r * 255).astype(np.uint8), {}, "give float32"),
     "unknown row": (lambda r: r, {"row": "abcdabcdabcdabcd"}, "is no row of this board"),
     "empty row": (lambda r: r, {"row": ""}, "is no row of this board"),
 }  # fmt: skip

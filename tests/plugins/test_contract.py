@@ -48,7 +48,7 @@ def lantern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         ("shuffle.py", "self.share * channels", "float(z.sum())", defenses.CHECKS[5], "aten._local_scalar"),
         ("shuffle.py", "z.shape[1]", "z[0, :, 0].shape[0]", defenses.CHECKS[3], "too many indices"),
         ("nearest.py", ".mean(1)", ".mean(2)", attacks.never_waits, "of 10 releases it recovers (10, 3, 8, 8)"),
-        ("nearest.py", "min(count, len(images))", "1 + round(40 * __import__('random').random())", attacks.repeats,
+        ("nearest.py", "Neighbours(images", "Neighbours(images * __import__('random').random()", attacks.repeats,
          "gives other numbers when it is repeated"),
         ("patches.py", '"deep": "mix2"', '"deep": "mix3"', backbones.takes_images, "lies after 'mix3'; its stages are"),
         ("patches.py", "fc=nn.Linear(width, ", "fc=nn.Linear(width, 1 + ", backbones.takes_images, "it answers (2, 8)"),
