@@ -32,7 +32,7 @@ class Defense(nn.Module):
     adaptive: ClassVar[frozenset[str]] = frozenset()  # attacks it must be measured by (`Attack.adapts`)
     adversary_steps: int = 1
     alike: int = 0  # other images of an image's class without which a step teaches nothing; on average a batch has them
-    idle: int = 0  # epochs of a phase in which it does nothing
+    idle = waits = 0  # epochs of every phase, and of the whole training, in which it does nothing
     steady: bool = True  # whether no step reads what changes within an epoch: `Step.progress`
     phases: tuple[Phase, ...] = ()  # at most one defence of a chain brings a schedule
 

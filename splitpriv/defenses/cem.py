@@ -39,7 +39,7 @@ class Cem(Defense):
     statistics: ClusterLoss | MixtureLoss
 
     strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.5, 128.0))"}
-    idle: int = 1  # there are no statistics before the first epoch's end
+    waits: int = 1  # there are no statistics before the first epoch's end
 
     def __init__(
         self,

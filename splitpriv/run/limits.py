@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -99,15 +99,16 @@ def require_normal(model: Defended, batch: int, key: str) -> None:
             module.training = mode
 
 
-def require_use(model: Defended, others: float, epochs: float) -> None:
+def require_use(model: Defended, others: float, epochs: Sequence[float]) -> None:
     """Raise UserError for defences that would do nothing: where a batch has fewer than `others` images of an image's
-    class beside it than they look at, and where they wait for longer than the `epochs` of the longest phase."""
+    class beside it than they look at, and where they wait for longer than the `epochs` of the phases."""
     problems = [
         f"optim.batch: holds {others:.2g} other images of an image's class, and {name} looks at {d.alike}; raise it, "
         f"or correct defense.{name}" for name, d in model.defenses() if d.alike > others
     ] + [
-        f"optim.epochs: {epochs:g} leave none in which {name} acts, which begins after {d.idle}; raise it, or correct "
-        f"defense.{name}" for name, d in model.defenses() if 0 < d.idle >= epochs
+        f"optim.epochs: {most:g} leave none in which {name} acts, which begins after {least}; raise it, or correct "
+        f"defense.{name}" for name, d in model.defenses()
+        for least, most in ((d.idle, max(epochs)), (d.waits, sum(epochs))) if 0 < least >= most
     ]  # fmt: skip
     if problems:
         raise UserError(*problems)

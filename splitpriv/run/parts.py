@@ -190,8 +190,8 @@ def _require_use(model: Defended, parts: Mapping[str, Any], phases: tuple[Phase,
     """Raise UserError for defences that a training of these phases, on batches of this size, would leave idle."""
     optim = parts["optim"]
     batch = min(optim.batch, parts["protocol"].limit.get("train") or optim.batch)
-    longest = max(phase.epochs or optim.epochs for phase in phases if not phase.idle)
-    limits.require_use(model, parts["task"].others(batch, parts["dataset"].spec), longest)
+    epochs = [phase.epochs or optim.epochs for phase in phases if not phase.idle]
+    limits.require_use(model, parts["task"].others(batch, parts["dataset"].spec), epochs)
 
 
 def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:

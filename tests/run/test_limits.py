@@ -77,12 +77,15 @@ def test_a_batch_of_one_that_batchnorm_cannot_normalise() -> None:
 
 
 def test_a_defence_that_a_training_would_leave_idle() -> None:
-    links = {"knn_entropy": SimpleNamespace(alike=3, idle=0), "pan": SimpleNamespace(alike=0, idle=2)}
+    waits = {"knn_entropy": (3, 0, 0), "pan": (0, 2, 0), "cem": (0, 0, 1), "noise": (0, 0, 0)}
+    links = {name: SimpleNamespace(alike=a, idle=i, waits=w) for name, (a, i, w) in waits.items()}
     model: Any = SimpleNamespace(defenses=links.items)
-    limits.require_use(model, others=3.0, epochs=2.5)
+    limits.require_use(model, others=3.0, epochs=[2.5])
     with pytest.raises(UserError) as error:
-        limits.require_use(model, others=0.15, epochs=2)
+        limits.require_use(model, others=0.15, epochs=[1, 1])  # cem's statistics outlast a phase
     assert [p.partition(":")[0] for p in error.value.problems] == ["optim.batch", "optim.epochs"]
+    with pytest.raises(UserError, match="in which cem acts"):
+        limits.require_use(model, others=3.0, epochs=[1])
     assert check(tiny("defense=[knn_entropy,noise]", "defense.knn_entropy.k=16"))[0].startswith(
         "optim.batch: holds 7.5"
     )
