@@ -84,6 +84,9 @@ def signals() -> Iterator[None]:
     try:
         yield
         check()
+    except Exception:
+        check()  # a compiled extension puts an error of its own in the place of `Stopped`
+        raise
     finally:
         _asked.clear()
         for s, handler in before.items():

@@ -66,6 +66,19 @@ def test_a_request_that_arrives_twice_is_one() -> None:
         twice()
 
 
+def test_an_error_that_an_extension_puts_in_the_place_of_a_signal_is_that_signal() -> None:
+    def compiled() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except stop.Stopped as error:
+            raise ValueError("could not determine the shape") from error
+
+    with pytest.raises(stop.Stopped), stop.signals():
+        compiled()
+    with pytest.raises(ValueError, match="its own"), stop.signals():
+        raise ValueError("its own")
+
+
 def test_a_request_whose_exception_was_lost_is_found_at_the_next_step() -> None:
     went_on = []
 
