@@ -57,7 +57,7 @@ class Lock:
 
     def __enter__(self) -> Lock:
         end = None if self.timeout is None else time.monotonic() + self.timeout
-        seen: tuple[str, float] = ("", 0.0)  # what the note says, and since when it has said so
+        seen: tuple[str | None, float] = (None, 0.0)  # what the note says, and since when it has said so
         while True:
             system = self._flock()
             text, age = _read(self.note, self.path)
@@ -105,27 +105,33 @@ class Lock:
             self.flock.release()
             self.flock = None
 
-    def _is_free(self, text: str, system: bool | None, dead: bool) -> bool:
+    def _is_free(self, text: str | None, system: bool | None, dead: bool) -> bool:
         """Whether nobody lives who left this note; we have the system's lock, or there is none."""
-        if not text:
+        if text is None:
             return True
         note = _parsed(text)
         if note.get("host") != HOST:
             return dead
         return bool(system) or not _runs(note)
 
-    def _claim(self, text: str) -> bool:
-        """Leave our note in place of the one that says `text`; False where somebody else was faster."""
-        if text:
+    def _claim(self, text: str | None) -> bool:
+        """Leave our note in place of the one that says `text`, None: of none; False where somebody else was faster.
+
+        It is written before it has its name: whoever is killed meanwhile leaves no note that says nothing.
+        """
+        if text is not None:
             self._set_aside(text)
+        scratch = self.note.with_name(f".{self.note.name}.{os.getpid()}")
         try:
-            with os.fdopen(os.open(self.note, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as file:
-                file.write(self._written())
+            scratch.write_text(self._written())
+            _name(scratch, self.note)
         except FileExistsError:
             return False
+        finally:
+            scratch.unlink(missing_ok=True)
         return True
 
-    def _set_aside(self, text: str) -> None:
+    def _set_aside(self, text: str | None) -> None:
         """Remove the note that says `text`, and the lock that the system keeps for its dead machine."""
         aside = self.note.with_name(f".{self.note.name}.{os.getpid()}")
         with suppress(FileNotFoundError):
@@ -187,13 +193,14 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _read(note: Path, lock: Path | None = None) -> tuple[str, float]:
-    """What a note says, and its age in seconds; by the folder's own clock where `lock` may be touched."""
+def _read(note: Path, lock: Path | None = None) -> tuple[str | None, float]:
+    """What a note says, None where there is none, and its age in seconds; by the folder's own clock where `lock` may be
+    touched."""
     try:
         with note.open() as file:
             text, written = file.read(), os.fstat(file.fileno()).st_mtime
     except OSError:
-        return "", 0.0
+        return None, 0.0
     now = time.time()
     if lock is not None:
         with suppress(OSError):
@@ -202,9 +209,20 @@ def _read(note: Path, lock: Path | None = None) -> tuple[str, float]:
     return text, now - written
 
 
-def _parsed(text: str) -> Note:
+def _name(scratch: Path, note: Path) -> None:
+    """Give a written file the name of a note; raise FileExistsError where there is one."""
     try:
-        note = json.loads(text)
+        os.link(scratch, note)
+    except FileExistsError:
+        raise
+    except OSError:  # a folder without links: who is killed between these lines leaves a note that says nothing
+        os.close(os.open(note, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        scratch.replace(note)
+
+
+def _parsed(text: str | None) -> Note:
+    try:
+        note = json.loads(text or "")
     except ValueError:
         return {}
     return note if isinstance(note, dict) else {}

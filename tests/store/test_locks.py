@@ -49,6 +49,32 @@ def test_a_process_of_this_machine_that_was_killed_leaves_its_lock_free_at_once(
         assert time.monotonic() - begun < 0.15
 
 
+def test_a_note_that_says_nothing_is_that_of_a_dead_one(tmp_path: Path) -> None:
+    (tmp_path / "lock.beat").touch()  # whoever was killed before it could write
+    with Lock(tmp_path / "lock", timeout=5):
+        assert holder(tmp_path / "lock")["pid"] == os.getpid()
+
+
+def test_whoever_is_cut_short_as_it_takes_a_lock_leaves_no_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_name", lambda scratch, note: os.link(tmp_path / "nothing", note))
+    with pytest.raises(FileNotFoundError):
+        Lock(tmp_path / "lock").__enter__()
+    assert [p.name for p in tmp_path.iterdir()] in (["lock"], [])
+
+
+def test_a_folder_without_links_has_locks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    with Lock(tmp_path / "lock"):
+        assert holder(tmp_path / "lock")["pid"] == os.getpid()
+        with pytest.raises(Timeout):
+            Lock(tmp_path / "lock", timeout=0.02).__enter__()
+
+
 def test_a_machine_that_lives_keeps_its_lock_also_where_flock_does_not_reach(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     note(path)
