@@ -13,6 +13,8 @@ from typing import Any
 
 NOT_FINITE = "not_finite"  # beside the entries of a mapping: which of them are null because JSON has no such number
 WORDS = ("nan", "inf", "-inf")
+AS_IS = {int, bool, type(None)}  # with texts and finite floats by far the most of a record's values
+SIMPLE = {str, *AS_IS}
 # Control characters, what turns the direction of writing, line and paragraph separators, halves of a character.
 ACTIVE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 FORMULA = re.compile(r"[=+\-@\t\r]")  # how a cell begins that a spreadsheet computes
@@ -71,18 +73,50 @@ def dumps(record: Mapping[str, Any], **form: Any) -> str:
     return json.dumps(finite(record), allow_nan=False, **form)
 
 
-def _split(value: Any) -> tuple[Any, Any]:
-    if value is None or type(value) in (str, int, bool):  # most
-        return value, None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, Mapping):
-        parts = {str(k): _split(v) for k, v in value.items()}
-        return {k: kept for k, (kept, _) in parts.items()}, {k: odd for k, (_, odd) in parts.items() if odd}
+def strict(value: Any) -> Any:
+    """Data for a page: null for numbers that are not finite, plain numbers for numpy's, no absolute path."""
+    kind = type(value)
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind in AS_IS:
+        return value
+    if isinstance(value, str):
+        return placeless(value)
+    if isinstance(value, dict):
+        out = {}
+        for k, v in value.items():
+            kind = type(v)
+            plain = kind in AS_IS or (kind is float and v - v == 0) or (kind is str and "/" not in v and "\\" not in v)
+            out[str(k)] = v if plain else strict(v)
+        return out
     if isinstance(value, list | tuple):
-        listed = [_split(v) for v in value]
-        return [kept for kept, _ in listed], {str(i): odd for i, (_, odd) in enumerate(listed) if odd}
+        return [v if type(v) in AS_IS or (type(v) is float and v - v == 0) else strict(v) for v in value]
+    return strict(value.item()) if hasattr(value, "item") else value
+
+
+def _split(value: Any) -> tuple[Any, Any]:
+    if isinstance(value, float):
+        return (value, None) if math.isfinite(value) else (None, _word(value))
+    if isinstance(value, Mapping):
+        return _parts({str(k): v for k, v in value.items()})
+    if isinstance(value, list | tuple):
+        kept, odd = _parts(dict(enumerate(value)))
+        return list(kept.values()), {str(i): word for i, word in odd.items()}
     return value, None
+
+
+def _parts(entries: dict[Any, Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    odd = {}
+    for key, value in entries.items():
+        if type(value) not in SIMPLE and not (type(value) is float and math.isfinite(value)):
+            entries[key], word = _split(value)
+            if word:
+                odd[key] = word
+    return entries, odd
+
+
+def _word(value: float) -> str:
+    return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
 
 
 def _join(kept: Any, odd: Any) -> Any:

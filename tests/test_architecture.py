@@ -18,7 +18,7 @@ from splitpriv.store.keys import fingerprint
 
 PACKAGE = Path(splitpriv.__file__).parent
 LAYERS = [  # rooms, or modules of the root: each may import from those before it
-    {"types", "metrics", "plain", "progress", "_torchmetrics", "_torchvision", "host", "stop"},
+    {"types", "metrics", "plain", "progress", "_torchmetrics", "_torchvision", "host", "stop", "heap"},
     {"overrides", "plugins"},
     {"options"},
     {"resolved"},

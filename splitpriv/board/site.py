@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from splitpriv import __version__
+from splitpriv import __version__, plain
 from splitpriv.board import about, entries, kept, worlds
 from splitpriv.board.lines import Known
 from splitpriv.dashboard import build, thumbs
@@ -63,7 +63,7 @@ def collect(
         "version": __version__, "made": build.now(), "facts": facts(), "boards": boards, "defences": defences,
         "models": list(found.models.values()), "attacks": list(found.attacks.values()),
     }  # fmt: skip
-    return build.strict(data), strips
+    return plain.strict(data), strips
 
 
 def _claims(chain: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from splitpriv import __version__, plain
 from splitpriv.dashboard import thumbs
 from splitpriv.dashboard.facts import facts
 from splitpriv.dashboard.status import status
+from splitpriv.heap import growing
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY
 from splitpriv.report.frontier import world_of
@@ -43,6 +44,7 @@ Table = Mapping[str, Any]  # name, title, columns, rows, notes
 # ---- data ----------------------------------------------------------------------------------------------------------
 
 
+@growing()
 def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> tuple[dict[str, Any], thumbs.Strips]:
     """What the page shows of these rows, as plain data, and the strips that it names.
 
@@ -59,13 +61,13 @@ def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> 
         "runs": runs, "edges": {f"{d}/{m}": e for (d, m), e in edges.items()}, "facts": facts(),
         "tables": [_table(table) for table in tables],
     }  # fmt: skip
-    return strict(data), strips
+    return plain.strict(data), strips
 
 
 def whole(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> tuple[dict[str, Any], thumbs.Strips]:
     """The same with how far the store is: all that a page needs which no server refreshes."""
     data, strips = collect(rows, store, tables)
-    return {**data, "status": strict(status(store))}, strips
+    return {**data, "status": plain.strict(status(store))}, strips
 
 
 def now() -> str:
@@ -75,9 +77,14 @@ def now() -> str:
 
 def group_of(row: Row) -> str:
     """A name for all runs that differ in their seeds alone."""
-    config = {k: v for k, v in row.items() if "/" not in k and k not in SEEDS and ("." in k or is_setting(k, v))}
-    text = json.dumps([row.get("chain"), config], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    config = [(k, row[k]) for k in _settings(tuple(row)) if "." in k or is_setting(k, row[k])]
+    return hashlib.sha256(repr((row.get("chain"), config)).encode()).hexdigest()[:10]
+
+
+@lru_cache(maxsize=512)
+def _settings(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that may be: thousands of rows have the same keys."""
+    return tuple(sorted(key for key in keys if "/" not in key and key not in SEEDS))
 
 
 def is_setting(key: str, value: Any) -> bool:
@@ -87,9 +94,9 @@ def is_setting(key: str, value: Any) -> bool:
 
 def _measured(row: Row, store: Store, root: str) -> dict[str, dict[str, Any]]:
     """What the measure stages of a row hold, by attack; a row without its stages, or with a foreign path, has none."""
-    homes = {name: (store.root / path).parent for name, path in scores_of(row).items()}
+    homes = {name: f"{store.root}/{path}".rpartition("/")[0] for name, path in scores_of(row).items()}
     inside = {n: h for n, h in homes.items() if os.path.realpath(h).startswith(f"{root}{os.sep}")}
-    stages = {name: thumbs.measured(home) for name, home in inside.items()}
+    stages = {name: thumbs.measured(Path(home)) for name, home in inside.items()}
     return {name: stage for name, stage in stages.items() if stage}
 
 
@@ -128,13 +135,19 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
         attacks[name] = shown
     path = store.root / "rows" / f"{row['key']}.json"
     finished = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds") if path.exists() else ""
-    curves = {k: _thin(list(range(1, len(v) + 1)), v) for k, v in row.items() if is_curve(k, v)}
+    curves = {k: _thin(list(range(1, len(row[k]) + 1)), row[k]) for k in _of_attacks(tuple(row)) if is_curve(k, row[k])}
     return {
         "row": plain.finite({**{k: v for k, v in row.items() if k not in curves and k != "trajectory"},
                 "verdict": verdict(row), "flags": [flag.record() for flag in doubts_of(row)]}), "finished": finished,
         "group": group_of(row), "world": world_of(row, "worst"), "attacks": attacks_of(row),
         "shown": attacks, "curves": curves, "trajectory": _trajectory(row.get("trajectory") or []),
     }  # fmt: skip
+
+
+@lru_cache(maxsize=512)
+def _of_attacks(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that may be curves."""
+    return tuple(key for key in keys if key.startswith("attack/"))
 
 
 def is_curve(key: str, value: Any) -> bool:
@@ -163,10 +176,11 @@ def _trajectory(notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _thin(at: list[int], values: list[Any]) -> dict[str, Any]:
     """A curve of at most POINTS points, its ends among them, with five digits."""
-    keep = range(len(at))
-    if len(at) > POINTS:
-        keep = sorted({round(i * (len(at) - 1) / (POINTS - 1)) for i in range(POINTS)})  # type: ignore[assignment]
-    return {"at": [at[i] for i in keep], "y": [float(f"{values[i]:.5g}") for i in keep], "of": len(at)}
+    many = len(at)
+    if many > POINTS:
+        keep = sorted({round(i * (many - 1) / (POINTS - 1)) for i in range(POINTS)})
+        at, values = [at[i] for i in keep], [values[i] for i in keep]
+    return {"at": at, "y": [float(f"{value:.5g}") for value in values], "of": many}
 
 
 def _table(table: Table) -> dict[str, Any]:
@@ -179,24 +193,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def strict(value: Any) -> Any:
-    """The same data in strict JSON, null for numbers that are not finite, without any absolute path."""
-    if type(value) is float:
-        return value if math.isfinite(value) else None
-    if value is None or type(value) in (int, bool):
-        return value
-    if isinstance(value, str):
-        return plain.placeless(value)
-    if isinstance(value, dict):
-        return {str(k): strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return type(value) is float or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 # ---- page ----------------------------------------------------------------------------------------------------------
@@ -239,6 +236,7 @@ def rendered(title: str, own: tuple[str, ...], packed: str, webps: Mapping[str, 
                             "smaller": smaller, "strips": strips})  # fmt: skip
 
 
+@growing()
 def pack(data: Any) -> str:
     """JSON, compressed, in base64: nothing in it can end a script element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))

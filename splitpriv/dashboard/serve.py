@@ -58,7 +58,7 @@ class Live:
     def status(self) -> Answer:
         """What is being built, what failed, and every sweep."""
         with self.lock:
-            return _packed({"status": build.strict(status(self.selection.store)), "made": build.now()})
+            return _packed({"status": plain.strict(status(self.selection.store)), "made": build.now()})
 
 
 def _stamp(store: Store) -> list[tuple[str, int, int]]:

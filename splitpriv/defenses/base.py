@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.nets.small_maps import half
+from splitpriv.nets.small_maps import arithmetic, gains
 from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step, blame
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Defended(nn.Module):
         super().__init__()
         self.net, self.spec = net, spec
         self.chain = nn.ModuleDict(dict(chain))
-        self.precision, self.channels_last = "fp32", False
+        self.precision, self.channels_last, self.small_maps = "fp32", False, gains(net)
         for name, defense, shape in self.shapes(z):
             self.shape: Shape = shape
             if defense is not None:
@@ -242,7 +242,7 @@ class Defended(nn.Module):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
-        return half(next(self.net.parameters()).device.type) if self.precision != "fp32" else nullcontext()
+        return arithmetic(next(self.net.parameters()).device.type, self.precision, self.small_maps)
 
     @property
     def input_is_fixed(self) -> bool:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitpriv import plain
+from splitpriv.heap import growing
 from splitpriv.measure.checks import above_ceiling
 from splitpriv.measure.flags import flags_of, raised
 from splitpriv.measure.verdict import whole
@@ -65,6 +66,7 @@ def with_ceilings(rows: Sequence[Row], store: Store) -> list[Row]:
     return out
 
 
+@growing()
 def judged(rows: Sequence[Row], store: Store) -> list[Row]:
     """Rows with ceilings, all their doubts and their verdict, also those of before that say none."""
     return [whole(row) for row in with_ceilings(rows, store)]

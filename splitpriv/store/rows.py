@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import plain
+from splitpriv.heap import growing
 from splitpriv.metrics import GROUPS
 from splitpriv.store import index, proof
 
@@ -27,6 +28,7 @@ MAY_LACK = ("text", "a number", "a setting", "a path within the store")  # null:
 FLAG = ("kind", "subject", "text", "remedy")
 
 
+@growing()
 def read(folder: Path, anew: bool = False) -> tuple[list[Row], dict[str, str]]:
     """The rows in a folder, oldest first, and what is wrong with every other `.json` there, by its name.
 

@@ -34,3 +34,31 @@ def test_only_small_padded_maps_under_autocast_are_computed_so(monkeypatch, side
         with torch.autocast("cpu", torch.bfloat16):
             F.conv2d(x, weight, None, 1, padding)
     assert calls == ([dtype] if dtype else [])
+
+
+def test_in_fp32_only_wide_filters_that_learn_are_computed_so(monkeypatch):
+    calls = []
+    monkeypatch.setattr(Product, "apply", lambda x, *rest: calls.append(x.dtype) or F.conv2d(x, *rest, padding=1))
+    wide, narrow = (torch.randn(n, n, 3, 3, requires_grad=True) for n in (small_maps.WIDE, small_maps.WIDE // 2))
+    with SmallMaps():
+        for weight, asked in ((narrow, True), (wide, False), (wide.detach(), True), (wide, True)):
+            with torch.set_grad_enabled(asked):
+                F.conv2d(torch.randn(2, len(weight), 2, 2), weight, None, 1, 1)
+    assert calls == [torch.float32]
+
+
+def test_a_network_with_wide_filters_trains_by_products_and_answers_by_convolutions(monkeypatch):
+    from splitpriv import config, targets
+    from splitpriv.run.parts import make_model
+
+    calls = []
+    plain = Product.apply
+    monkeypatch.setattr(Product, "apply", lambda *of: calls.append(1) or plain(*of))
+    cfg = config.compose(["backbone=vgg11", "dataset=fashion_tint"])
+    model = make_model(cfg, targets.build(cfg["dataset"], "dataset")()).eval()
+    x = torch.rand(2, *model.spec.image)
+    with torch.no_grad():
+        answer = model(x)
+    assert not calls
+    assert torch.allclose(model(x), answer, atol=1e-5)
+    assert calls
