@@ -35,12 +35,12 @@ slurm() {
   wait $sweep; cli sweep status
 }
 short() {  # one longer run, and the signal that Slurm sends before its time limit, in the midst of training
-  local long="$ONE defense=[noise] optim.epochs=${LONG:-300}"
+  local long="$ONE defense=[noise] optim.epochs=${LONG:-1000}"
   SPLITPRIV_OUTPUTS=$D/whole cli run $long; export SPLITPRIV_OUTPUTS=$D/short
   cli run -m hydra/launcher=slurm hydra.launcher.memory=1 hydra.launcher.minutes=10 $long seed=0 & sweep=$!
   until curve=$(ls "$D"/short/fit/*/curve.json 2>/dev/null | head -1); [ -n "$curve" ] || ! kill -0 $sweep 2>/dev/null; do sleep .1; done
   scancel --signal=USR1 "$(squeue -h -r -t RUNNING -o %i | head -1)"; sleep 1
-  echo "cut after $(grep -o '"epoch"' "$curve" | wc -l) of ${LONG:-300} epochs"
+  echo "cut after $(grep -o '"epoch"' "$curve" | wc -l) of ${LONG:-1000} epochs"
   wait $sweep; cli sweep status
   cat "$D"/short/multirun/*/slurm/*_log.* | grep -oE "Caught signal SIGUSR1|Requeued job [0-9_]+"
   echo "begun $(grep -c '^--- ' "$D"/short/multirun/*/0/log.txt) times"
