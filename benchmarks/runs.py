@@ -87,7 +87,8 @@ def sweeps(quick: bool) -> Iterator[Result]:
             spent["again"].append(max(0.0, sweep("whole", f"seed={seeds}") - empty) / many)
     what = f"{many} fresh processes over {many} nano runs in process"
     yield spread(what, spent["fresh"], "×", bar=10, least=True)
-    yield spread(f"{many} fresh processes over joblib's two workers", spent["joblib"], "×", note="CPU seconds")
+    what = f"{many} fresh processes over joblib's two workers"
+    yield spread(what, spent["joblib"], "×", bar=10, least=True, note="CPU seconds")
     what = "each further job of an in-process sweep, beside its stages"
     yield spread(what, spent["further"], "CPU s", bar=0.15, note="training, attack and measures are its stages")
     yield spread("a finished sweep again, per run", spent["again"], "CPU s", bar=0.1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitpriv.commands import arguments
+from splitpriv.heap import growing
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("dashboard: --serve writes no file; leave out --serve or --out")
 
     selection = arguments.chosen(args)
-    if args.serve:
-        return _serve(args.port, selection)
+    return _serve(args.port, selection) if args.serve else _write(args, selection)
+
+
+@growing()
+def _write(args: argparse.Namespace, selection: Selection) -> int:
     from splitpriv.dashboard import build
     from splitpriv.store import write_atomic
 

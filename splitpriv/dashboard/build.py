@@ -236,7 +236,6 @@ def rendered(title: str, own: tuple[str, ...], packed: str, webps: Mapping[str, 
                             "smaller": smaller, "strips": strips})  # fmt: skip
 
 
-@growing()
 def pack(data: Any) -> str:
     """JSON, compressed, in base64: nothing in it can end a script element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))

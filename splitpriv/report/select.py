@@ -53,7 +53,7 @@ class Selection:
         """The rows, judged; raise UserError for a key that no row has."""
         rows = [row for row in self.store.rows() if self.keys is None or row["key"] in self.keys]
         rows = notes.noted(rows, self.store)
-        known = list(dict.fromkeys(key for row in rows for key in row))
+        known = list(dict.fromkeys(key for row in rows for key in row)) if self.filters else []
         if known and (wrong := [f.key for f in self.filters if f.key not in known]):
             raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))
         return judged([row for row in rows if all(f.keeps(row) for f in self.filters)], self.store)

@@ -162,18 +162,18 @@ def unlike(rows: Sequence[Row]) -> list[str]:
 
 def settings_of(row: Row, attack: str) -> dict[str, Any]:
     """The settings of one of its attacks, by dotted key."""
-    return {key.split(".", 2)[2]: row[key] for key in _settings(tuple(row), f"attack.{attack}.")}
+    return {key.split(".", 2)[2]: row[key] for key in _beginning(tuple(row), f"attack.{attack}.")}
 
 
 @lru_cache(maxsize=512)
-def _settings(keys: tuple[str, ...], start: str) -> tuple[str, ...]:
+def _beginning(keys: tuple[str, ...], start: str) -> tuple[str, ...]:
     return tuple(key for key in keys if key.startswith(start))
 
 
 def scores_of(row: Row) -> dict[str, str]:
     """Where in the store each attack's scores per victim lie; `clean/<attack>` is that attack on clean x."""
-    files = {key[7:]: path for key, path in row.items() if key.startswith("scores/") and path}
-    pictures = {key[8:]: path for key, path in row.items() if key.startswith("picture/") and path}
+    files = {key[7:]: row[key] for key in _beginning(tuple(row), "scores/") if row[key]}
+    pictures = {key[8:]: row[key] for key in _beginning(tuple(row), "picture/") if row[key]}
     return files or {name: f"{path.rpartition('/')[0]}/scores.safetensors" for name, path in pictures.items()}  # older
 
 
