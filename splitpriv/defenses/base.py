@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -242,9 +242,7 @@ class Defended(nn.Module):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
-        if self.precision == "fp32" and not self.small_maps:
-            return nullcontext()  # as cheap as nothing, for networks whose steps are
-        return arithmetic(next(self.net.parameters()).device.type, self.precision, self.small_maps)
+        return arithmetic(self.net, self.precision, self.small_maps)
 
     @property
     def input_is_fixed(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -38,12 +38,14 @@ class SmallMaps(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def arithmetic(kind: str, precision: str, small_maps: bool) -> AbstractContextManager[Any]:
-    """How networks within it are computed on this kind of device; `small_maps`: whether `gains` in fp32."""
-    both = ExitStack()
+def arithmetic(net: nn.Module, precision: str, small_maps: bool) -> AbstractContextManager[Any]:
+    """How networks within it are computed where `net` is; `small_maps`: whether it `gains` in fp32."""
+    if precision == "fp32" and not small_maps:
+        return nullcontext()  # before anything that a step of a small network would notice
+    both, kind = ExitStack(), next(net.parameters()).device.type
     if precision != "fp32":
         both.enter_context(torch.autocast(kind, torch.bfloat16))
-    if kind == "cpu" and (precision != "fp32" or small_maps):
+    if kind == "cpu":
         both.enter_context(SmallMaps())
     return both
 
