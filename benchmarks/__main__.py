@@ -54,6 +54,28 @@ def table(entries: dict[str, list[dict[str, Any]]], about: dict[str, str]) -> st
     return "\n".join(lines) + "\n"
 
 
+def draw(entries: list[dict[str, Any]], out: Path) -> None:
+    """Cost over size, both beyond the smallest one and its cost, axes logarithmic; dashed: in proportion."""
+    drawn = {e["what"].removeprefix("growth with ").partition(",")[0]: e for e in entries if e.get("points")}
+    if not drawn or not out.parent.exists():
+        return
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    figure = Figure(figsize=(3 * len(drawn), 2.8), layout="constrained")
+    for axes, (name, entry) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
+        (first, least), *rest = sorted((int(size), cost) for size, cost in entry["points"].items())
+        more, cost = [size - first for size, _ in rest], [cost - least for _, cost in rest]
+        axes.loglog(more, cost, marker="o")
+        axes.loglog(more, [cost[0] * size / more[0] for size in more], linestyle="--", color="grey")
+        axes.set_xticks(more, [f"{size:,}" for size in more])
+        axes.set_yticks(cost, [f"{seconds:.2g}" for seconds in cost])
+        for side in (axes.xaxis, axes.yaxis):
+            side.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=f"{name}, beyond {first}", ylabel="CPU s more", title=f"slope {entry['figure']:.2f}")
+    figure.savefig(out, dpi=110)
+
+
 def main() -> None:
     """Run what is named, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -72,6 +94,7 @@ def main() -> None:
         told["machine"] = machine()
         args.out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    draw(told["results"].get("growth", []), args.page.with_name("growth.png"))
     if args.page.exists():
         before, _, _ = args.page.read_text().partition(MARK)
         args.page.write_text(before + table(told["results"], told["machine"]))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Result:
     bar: float | None = None
     least: bool = False
     note: str = ""
+    points: dict[int, float] = field(default_factory=dict)  # CPU seconds by size, where a cost is drawn over it
 
     @property
     def holds(self) -> bool | None:

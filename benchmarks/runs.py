@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +200,7 @@ def many_rows(quick: bool) -> Iterator[Result]:
 
 
 def growth(quick: bool) -> Iterator[Result]:
-    """Cost against images, epochs and victims: the log-log slope, the smallest size's cost taken off."""
+    """Cost against images, epochs, victims and runs."""
     from splitpriv import config
     from splitpriv.run import pipeline
     from splitpriv.run.prepare import prepare
@@ -208,28 +208,42 @@ def growth(quick: bool) -> Iterator[Result]:
 
     base = [w for w in NANO if w.split("=")[0] not in ("dataset", "dataset.samples")] + ["dataset=fashion_tint"]
     axes = {
-        "training images": ("protocol.limit.train", (512, 1024, 2048)),
+        "training images": ("protocol.limit.train", (512, 2048, 4096)),
         "epochs": ("optim.epochs", (4, 16, 64)),
-        "victims attacked": ("protocol.attacked", (64, 128, 256)),
+        "victims attacked": ("protocol.attacked", (64, 256, 1024)),
     }
     with tempfile.TemporaryDirectory() as folder:
 
         def seconds(axis: str, key: str, value: int) -> float:
             where = f"{folder}/{axis}{value}{time.monotonic_ns()}"
-            more = ["protocol.limit.victims=512"] if key == "protocol.attacked" else []
+            more = ["protocol.limit.victims=1024"] if key == "protocol.attacked" else []
             cfg = config.compose([*base, *more, f"{key}={value}", f"paths.outputs={where}"])
             return cpu(lambda: pipeline.execute(prepare(cfg), Store(where)))
+
+        def sweep(runs: int) -> float:
+            words = ("run", "-m", *NANO, f"seed={','.join(map(str, range(runs)))}")
+            return command(*words, outputs=Path(folder) / f"runs{runs}{time.monotonic_ns()}")[0]
 
         seconds("warm", "optim.epochs", 1)
         for axis, (key, values) in axes.items():
             turns = [[seconds(axis, key, v) for v in values] for _ in range(1 if quick else TURNS)]
-            first, second, third = values
-            more = math.log((third - first) / (second - first))
-            slopes = [math.log(max(c - a, 1e-9) / max(b - a, 1e-9)) / more for a, b, c in turns]
-            note = "; ".join(
-                f"{v}: {statistics.median(t):.2f} s" for v, t in zip(values, zip(*turns, strict=True), strict=True)
-            )
-            yield spread(f"growth with {axis}, log-log slope", slopes, "", bar=1.05, note=note)
+            yield _slope(axis, values, turns)
+        values = (2, 4, 8) if quick else (4, 16, 64)
+        yield _slope("runs of a sweep", values, [[sweep(v) for v in values] for _ in range(1 if quick else TURNS)])
+
+
+def _slope(axis: str, values: tuple[int, int, int], turns: list[list[float]]) -> Result:
+    points = {v: statistics.median(t) for v, t in zip(values, zip(*turns, strict=True), strict=True)}
+    each = [slope(dict(zip(values, turn, strict=True))) for turn in turns]
+    note = "; ".join(f"{v}: {t:.2f} s" for v, t in points.items())
+    what = f"growth with {axis}, log-log slope of the medians"
+    return Result(what, slope(points), min(each), max(each), "", bar=1.05, note=note, points=points)
+
+
+def slope(points: Mapping[int, float]) -> float:
+    """Of cost over size at three sizes, log-log, the smallest size and its cost taken off."""
+    (first, a), (second, b), (third, c) = sorted(points.items())
+    return math.log(max(c - a, 1e-9) / max(b - a, 1e-9)) / math.log((third - first) / (second - first))
 
 
 def memory(quick: bool) -> Iterator[Result]:
