@@ -45,5 +45,5 @@ class Cloud(nn.Module):
 def _copied(model: Defended) -> Defended:
     """The model as it is computed on any machine: on the CPU, in float32, in the layout that exporters know."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
-    model.precision, model.channels_last = "fp32", False
+    model.precision, model.channels_last, model.small_maps = "fp32", False, False
     return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
