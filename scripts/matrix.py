@@ -26,13 +26,10 @@ WORLDS: dict[str, tuple[str, ...]] = {
 }
 SMALL = ("decoder@defense.adversarial.net=conv", "defense.adversarial.net.width=16")  # co-trained beside `tiny`
 KINDS = ("none", "noise", "dropout", "quantize", "topk", "nopeek", "cem,noise", "vib", "mid", "cloak")
-CHAINS: dict[str, dict[str, tuple[str, ...]]] = {
-    "fashion_tint": {
-        **{name.replace(",", "+"): (f"defense=[{name}]",) for name in KINDS},
-        "adversarial": ("defense=[adversarial]", *SMALL),
-        "patrol": ("defense=[patrol]", *SMALL),
-    },
-    "cifar10": {name.replace(",", "+"): (f"defense=[{name}]",) for name in ("none", "noise", "nopeek", "cem,noise")},
+CHAINS: dict[str, tuple[str, ...]] = {
+    **{name.replace(",", "+"): (f"defense=[{name}]",) for name in KINDS},
+    "adversarial": ("defense=[adversarial]", *SMALL),
+    "patrol": ("defense=[patrol]", *SMALL),
 }
 DECODER = "{{epochs: {epochs}, batch: 64, lr: 0.005, net: {{width: 16}}}}"
 PLAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> the option of `attack`, and its settings
@@ -58,29 +55,29 @@ PLAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> the option of `atta
 }  # fmt: skip
 CONTROL = "decoder of the suite, 4 times as long"
 EVERYWHERE = ("decoder", "rmle", "gallery", "autoinvert_quick", CONTROL)
-ELSEWHERE = {  # what else is played where
-    "pnp": ("none", "cem+noise", "nopeek", "vib"),
-    "decoder, 64 epochs": ("none", "cem+noise", "topk"),
-    "gan_decoder": ("none", "cem+noise"),
-    "latent": ("noise", "cem+noise"),
-    "deep_prior": ("none", "cem+noise"),
-    "decoder_avg": ("noise", "cem+noise"),
-    "rmle_avg": ("noise", "cem+noise"),
-    "autoinvert_quick, 16 queries": ("noise", "cem+noise"),
-    "autoinvert": ("cem+noise", "dropout", "vib", "none", "topk"),
+ELSEWHERE: dict[str, dict[str, tuple[str, ...]]] = {  # what else is played where
+    "pnp": {"fashion_tint": ("none", "cem+noise", "nopeek", "vib")},
+    "decoder, 64 epochs": {"fashion_tint": ("none", "cem+noise", "topk")},
+    "gan_decoder": {"fashion_tint": ("none", "cem+noise")},
+    "latent": {"fashion_tint": ("noise", "cem+noise")},
+    "deep_prior": {"fashion_tint": ("none", "cem+noise")},
+    "decoder_avg": {"fashion_tint": ("noise", "cem+noise")},
+    "rmle_avg": {"fashion_tint": ("noise", "cem+noise")},
+    "autoinvert_quick, 16 queries": {"fashion_tint": ("noise", "cem+noise")},
+    "autoinvert": {"fashion_tint": ("cem+noise", "dropout", "vib", "none", "adversarial"), "cifar10": ("cem+noise",)},
 }
 
 
 def planned(world: str, chain: str) -> list[str]:
-    """The plays on one chain; CIFAR-10 has those that are played everywhere alone."""
-    return [*EVERYWHERE, *(p for p, chains in ELSEWHERE.items() if world == "fashion_tint" and chain in chains)]
+    """The plays on one chain of a world."""
+    return [*EVERYWHERE, *(play for play, chains in ELSEWHERE.items() if chain in chains.get(world, ()))]
 
 
 def wanted(args: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
     for world in args.worlds or WORLDS:
-        for chain in args.chains or CHAINS[world]:
+        for chain in args.chains or CHAINS:
             for play in args.plays or planned(world, chain):
-                if chain in CHAINS[world] and play in planned(world, chain):
+                if play in planned(world, chain):
                     yield world, chain, play
 
 
@@ -90,7 +87,7 @@ def run(world: str, chain: str, play: str, store: Store, seconds: dict[str, floa
     from splitpriv.run.prepare import from_overrides
 
     option, settings = PLAYS["gallery" if play == CONTROL else play]
-    base = (*WORLDS[world], *CHAINS[world][chain], f"paths.outputs={store.root}", "runtime.threads=1")
+    base = (*WORLDS[world], *CHAINS[chain], f"paths.outputs={store.root}", "runtime.threads=1")
     prepared = from_overrides([*base, f"attack=[{option}]", *settings])
     seconds.clear()
     row = execute(prepared, store)
@@ -188,7 +185,7 @@ def pair(plays: dict[str, Any], store: Store) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, help="default: all")
-    parser.add_argument("--chains", nargs="+", metavar="CHAIN", help="as none cem+noise")
+    parser.add_argument("--chains", nargs="+", choices=CHAINS, help="default: all")
     parser.add_argument("--plays", nargs="+", choices=[*PLAYS, CONTROL], help="default: all that are planned")
     parser.add_argument("--again", action="store_true", help="also what results/matrix/ has; the store's stages stay")
     parser.add_argument("--store", type=Path, default=Path("outputs"), help="default: outputs")

@@ -20,7 +20,7 @@ _printed = time.monotonic()
 class Lines:
     """The same methods as a bar's, printing `label: done/total unit, what is known` on standard error."""
 
-    def __init__(self, label: str, total: int, unit: str, initial: int) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, initial: int) -> None:
         self.label, self.total, self.unit, self.done = label, total, unit, initial
         self.began = time.monotonic()
         self.postfix = ""
@@ -45,7 +45,8 @@ class Lines:
         if now - _printed >= EVERY:
             _printed = now
             seconds = f"{now - self.began:.0f} s"
-            line = f"{self.label}: {self.done}/{self.total} {self.unit}{self.postfix}, {seconds}"
+            far = self.done if self.total is None else f"{self.done}/{self.total}"
+            line = f"{self.label}: {far} {self.unit}{self.postfix}, {seconds}"
             with suppress(OSError):  # whoever watched has left
                 print(line, file=sys.stderr, flush=True)
 
@@ -64,8 +65,11 @@ def steps(label: str, count: int) -> Iterator[int]:
             told.update()
 
 
-def bar(label: str, total: int, unit: str = "epoch", initial: int = 0, delay: float = 0.0) -> Any:
-    """A bar on standard error or in a notebook, lines where there is neither; nothing when SPLITPRIV_PROGRESS=0."""
+def bar(label: str, total: int | None, unit: str = "epoch", initial: int = 0, delay: float = 0.0) -> Any:
+    """A bar on standard error or in a notebook, lines where there is neither; nothing when SPLITPRIV_PROGRESS=0.
+
+    `total`: None where nobody knows yet how much there is to do.
+    """
     silent = os.environ.get("SPLITPRIV_PROGRESS") == "0"
     if not silent and in_notebook():
         from tqdm.notebook import tqdm as drawn

@@ -38,6 +38,14 @@ def test_many_short_ones_are_not_silent_together(monkeypatch, capsys):
     assert capsys.readouterr().err == "descent: 2/3 step, 2 s\ndescent: 1/3 step, 1 s\n"
 
 
+def test_what_has_no_known_end_is_counted(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.delenv("SPLITPRIV_PROGRESS", raising=False)
+    with progress.bar("choice on aux", None, unit="plan") as bar:
+        bar.update()
+    assert capsys.readouterr().err == "choice on aux: 1 plan, 0 s\n"
+
+
 def test_silence_on_demand(monkeypatch, capsys):
     monkeypatch.setenv("SPLITPRIV_PROGRESS", "0")
     monkeypatch.setattr(progress, "EVERY", 0.0)

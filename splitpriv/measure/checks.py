@@ -108,7 +108,8 @@ def doubts(
     ]
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])
-    flags += [raised("adaptive", name, what=ADAPTIVE[kind], attacks=more) for name, kind in unmet]
+    flags += [raised(kind if kind == "collusion" else "adaptive", name, what=ADAPTIVE[kind], attacks=more)
+              for name, kind in unmet]  # fmt: skip
     flags += _beaten(attacks, mse, bounds or {})
     flags += [*_twins(attacks, mse), *_boxes(attacks, mse)]
     if len(attacks) == 1 and not any(f.suite for f in attacks.values()):

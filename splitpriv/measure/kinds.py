@@ -145,6 +145,12 @@ KINDS: Mapping[str, Kind] = {
         "in this run, so its privacy is overstated.",
         "{attacks}",
     ),
+    "collusion": Kind(
+        "{subject}: believed only as far as nobody holds {what}",
+        "That servers do not collude, or that one path is trusted, is an assumption of this row, not what a defence "
+        "does; an attack by all of them together says what is left without it.",
+        "{attacks}",
+    ),
     "pull": Kind(
         "{subject}: another operating point than its authors' ({what})",
         "How hard this penalty pulls depends on the number of images and the batch, and here it stands elsewhere than "

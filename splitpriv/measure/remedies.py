@@ -55,6 +55,24 @@ def another(listed: Mapping[str, Mapping[str, Any]]) -> str | None:
     return next((name for name in [*other_box, *others] if name not in listed), None)
 
 
+def more_aux(protocol: Mapping[str, Any]) -> str:
+    """The override that gives the adversary twice the images, where need be of those that the target learns from.
+
+    Empty where published splits or twice the images leave the target none.
+    """
+    limit, slices = protocol["limit"].get("aux"), protocol["slices"]
+    if limit:
+        return f"protocol.limit.aux={2 * limit}"
+    pool, start, stop = slices["aux"]
+    lower = 2 * start - stop
+    yielding = [role for role, piece in slices.items() if role != "aux" and piece[0] == pool]
+    if protocol["overlap"] or lower <= 0 or any(slices[role][2] > start for role in yielding):
+        return ""
+    shares = {role: [round(share * lower / start, 3) for share in slices[role][1:]] for role in yielding}
+    shares["aux"] = [round(lower, 3), stop]
+    return " ".join(f"protocol.slices.{role}=[{pool},{a:g},{b:g}]" for role, (a, b) in shares.items())
+
+
 def _alike(node: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two attacks are of one class and observe the same."""
     return all(node.get(key) == other.get(key) for key in ("_target_", "observe"))

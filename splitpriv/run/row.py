@@ -15,7 +15,7 @@ from typing import Any
 from splitpriv import __version__
 from splitpriv.attacks.base import Attack
 from splitpriv.config import Config, flatten
-from splitpriv.measure import checks, measure, samples, verdict
+from splitpriv.measure import checks, measure, remedies, samples, verdict
 from splitpriv.measure.flags import Flag, raised
 from splitpriv.run.plan import Plan
 from splitpriv.run.prepare import Prepared
@@ -88,11 +88,10 @@ def make_row(
     bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
     release = {k[8:]: v for k, v in plain.items() if k.startswith("release/")}
     overlaps = {pair.replace("-", " and "): counts["named"] for pair, counts in shared["pairs"].items()}
-    limit = cfg["protocol"]["limit"].get("aux")
     flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=overlaps, utility=utility,
                           declared=verdict.official(cfg["choices"]["protocol"], cfg["protocol"]["overlap"]),
                           adaptive=facts["adaptive"], bounds=bounds, release=release,
-                          spare=f"protocol.limit.aux={2 * limit}" if limit else "")  # fmt: skip
+                          spare=remedies.more_aux(cfg["protocol"]))  # fmt: skip
     flags += [raised("pull", name, **words) for name, words in facts.get("doubts", {}).items()]
     flags += samples.copies(shared, cfg["protocol"]["overlap"])
     flags += samples.gaps(facts.get("gaps", {}), cfg["protocol"]["limit"])

@@ -130,9 +130,31 @@ def test_the_lists_of_attacks_that_clear_a_doubt_have_all_that_is_lacking() -> N
     assert {f.kind: f.remedy for f in alone} == dict.fromkeys(
         ("adaptive", "alone"), "attack=[decoder,rmle,decoder_avg]"
     )
+    (divided,) = doubts({"autoinvert": facts(suite=True, settings=remedies.load("attack", "autoinvert"))},
+                        **FLOORS, adaptive={"two_servers": ["collusion"]})  # fmt: skip
+    assert (divided.kind, divided.remedy) == ("collusion", "attack=[autoinvert,colluding]")
     probe = {"probe": Facts({}, settings=remedies.load("attack", "probe"))}
     assert remedies.another({"probe": probe["probe"].settings}) == "probe_clean"
     assert remedies.adapting({"probe": probe["probe"].settings}, "draws") == "probe_avg"
+
+
+SLICES = {"train": ["train", 0, 0.65], "val": ["train", 0.65, 0.7], "aux": ["train", 0.7, 1], "victims": ["test", 0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "remedy"),
+    [
+        ({}, "protocol.slices.train=[train,0,0.371] protocol.slices.val=[train,0.371,0.4] "
+             "protocol.slices.aux=[train,0.4,1]"),
+        ({"limit": {"aux": 500}}, "protocol.limit.aux=1000"),
+        ({"overlap": True}, ""),
+        ({"slices": SLICES | {"aux": ["train", 0.4, 1]}}, ""),  # train and val reach into it
+        ({"slices": {"train": ["train", 0, 0.3], "val": ["train", 0.3, 0.4], "aux": ["train", 0.4, 1]}}, ""),
+    ],
+)  # fmt: skip
+def test_twice_the_aux_comes_from_the_limit_or_from_what_the_target_learns_from(changed, remedy) -> None:
+    protocol = {"slices": SLICES, "limit": {"aux": None}, "overlap": False}
+    assert remedies.more_aux(protocol | changed) == remedy
 
 
 @pytest.mark.parametrize("name", ["decoder_avg", "gan_decoder_cem", "label_inversion_avg", "reid_recon"])

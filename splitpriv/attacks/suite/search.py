@@ -124,7 +124,7 @@ class Search:
                 bar.update()
             return self.tried[plan]
 
-        with progress.bar(f"{self.name}: choice on aux", len(TV), unit="plan") as bar:
+        with progress.bar(f"{self.name}: choice on aux", None, unit="plan") as bar:
             plan = Plan(0.1, 0.0, min(SHORT, self.most))
             for field, grid in (("tv", TV), ("anchor", ANCHOR), ("tv", TV)):
                 plan = self._downhill(plan, field, grid, score)
