@@ -16,10 +16,10 @@ from splitpriv import config  # noqa: F401  # before torchvision: it lets that i
 # isort: split
 import torch
 
-from benchmarks import images, published, runs, step
+from benchmarks import growing, images, published, runs, step
 from benchmarks.paired import Result
 
-BENCHES = {**step.BENCHES, **published.BENCHES, **images.BENCHES, **runs.BENCHES}
+BENCHES = {**step.BENCHES, **published.BENCHES, **images.BENCHES, **runs.BENCHES, **growing.BENCHES}
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "<!-- benchmarks: made by `make bench` -->"
 

@@ -49,12 +49,13 @@ def test_in_fp32_only_wide_filters_that_learn_are_computed_so(monkeypatch):
 
 def test_a_network_with_wide_filters_trains_by_products_and_answers_by_convolutions(monkeypatch):
     from splitpriv import config, targets
+    from splitpriv.defenses.parts.deployed import Edge
     from splitpriv.run.parts import make_model
 
     calls = []
     plain = Product.apply
     monkeypatch.setattr(Product, "apply", lambda *of: calls.append(1) or plain(*of))
-    cfg = config.compose(["backbone=vgg11", "dataset=fashion_tint"])
+    cfg = config.compose(["backbone=vgg11", "split.at=conv8", "dataset=fashion_tint"])
     model = make_model(cfg, targets.build(cfg["dataset"], "dataset")()).eval()
     x = torch.rand(2, *model.spec.image)
     with torch.no_grad():
@@ -62,3 +63,6 @@ def test_a_network_with_wide_filters_trains_by_products_and_answers_by_convoluti
     assert not calls
     assert torch.allclose(model(x), answer, atol=1e-5)
     assert calls
+    calls.clear()
+    Edge(model)(x.requires_grad_())  # what is exported
+    assert not calls
