@@ -10,6 +10,7 @@ from typing import Any
 
 from splitpriv.measure import remedies
 from splitpriv.measure.flags import Flag, raised
+from splitpriv.measure.kinds import ADAPTIVE
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors
@@ -20,13 +21,10 @@ WHIM = 0.05  # and that of two images which differ in a last digit, whose roundi
 STARVED = 0.1  # share of the error that twice the aux would take away; above it there is too little (known to some .02)
 UNSETTLED = 0.1  # share of a suite's error that twice its effort would take away; above it there is no plateau in sight
 SURE = 1.96  # standard errors of a 95 % interval
-ADAPTIVE = {
-    "draws": "how to average repeated releases (draws > 1)",
-    "answers": "how to average repeated answers (draws > 1)",
-    "collusion": "all that was divided between servers or paths",
-    "mask": "what the chain keeps (mask)",
-}
-BOXES = {"white": ("refine", "search", "polish"), "black": ("decoder",)}  # members, by what they have to know
+BOXES = {
+    "white": ("refine", "search", "polish", "unaided"),
+    "black": ("decoder",),
+}  # members, by what they have to know
 AVERAGED = ("draws", "eot")  # settings in which twins may differ
 
 STRENGTH = {"image": ("mse", -1), "attribute": ("balanced_accuracy", 1), "identity": ("map", 1)}
@@ -41,7 +39,8 @@ class Facts:
     `settings` is its node of the config; `converged` is None where an attack cannot say; `requires`, `draws`, `eot` and
     `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known;
     `error` is the standard error of its MSE over victims, which says nothing of a `typical` one; `suite` says that it
-    is a suite, which has rivals within: `members` are their MSE, `effort` the share that twice of it would save.
+    is a suite, which has rivals within: `members` are their MSE, `effort` the share that twice of it would save,
+    `contradicted` the share of the first victims whose releases speak against what it learned from aux, if most do.
     """
 
     means: Means
@@ -57,6 +56,7 @@ class Facts:
     suite: bool = False
     members: Means = field(default_factory=dict)
     effort: float | None = None
+    contradicted: float | None = None
 
     @property
     def unfinished(self) -> str:
@@ -102,10 +102,10 @@ def doubts(
     flags += [raised("constant")] if silent else []
     flags += _odd(release or {}, silent)
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
-    flags += [raised(f.unfinished, n, longer=_longer(n, f)) for n, f in attacks.items() if f.converged is False]
-    flags += [
-        raised("starved", name, gain=f.gain, more=spare) for name, f in attacks.items() if (f.gain or 0) > STARVED
-    ]
+    told = attacks.items()
+    flags += [raised(f.unfinished, n, longer=_longer(n, f)) for n, f in told if f.converged is False]
+    flags += [raised("starved", n, gain=f.gain, more=spare) for n, f in told if (f.gain or 0) > STARVED]
+    flags += [raised("unlike", n, share=f.contradicted) for n, f in told if f.contradicted]
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])
     flags += [raised(kind if kind == "collusion" else "adaptive", name, what=ADAPTIVE[kind], attacks=more)

@@ -18,6 +18,12 @@ class Kind:
     voids: bool = False
 
 
+ADAPTIVE = {  # what attacks must know, by the kind that a defence names: words of two flags
+    "draws": "how to average repeated releases (draws > 1)",
+    "answers": "how to average repeated answers (draws > 1)",
+    "collusion": "all that was divided between servers or paths",
+    "mask": "what the chain keeps (mask)",
+}
 OLD = "old"  # a row of before, whose flags are lines and nothing else
 KINDS: Mapping[str, Kind] = {
     "number": Kind(
@@ -138,6 +144,11 @@ KINDS: Mapping[str, Kind] = {
         "The attack was still improving when it stopped, so a longer one would reconstruct more: the privacy shown is "
         "an upper limit.",
         "{longer}",
+    ),
+    "unlike": Kind(
+        "{subject}: {share:.0%} of the victims are unlike aux, from which it learned",
+        "Their releases contradict what the suite learned, so that a search without aux answered where it could. "
+        "Whether it has converged, and what more aux would bring, is known of images like aux alone.",
     ),
     "adaptive": Kind(
         "non-adaptive: {subject} needs an attack that knows {what}",

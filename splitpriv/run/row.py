@@ -79,6 +79,7 @@ def make_row(
             reports[name].get("converged"), attack.adapts, reports[name].get("gain_from_twice_aux"),
             _error(per_image.get(name, {})), attack.typical, attack.suite is not None, _mse(scored[name] / MEMBERS),
             reports[name].get("gain_from_twice_effort"),
+            reports[name].get("contradicted") if reports[name].get("misled") else None,
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip
@@ -113,7 +114,7 @@ def make_row(
         **{f"binds/{what}": name for what, name in checks.binding(parts.attacks, means).items()},
         **{f"attack/{name}/{k}": v for name, report in reports.items() for k, v in report.items()},
         **{f"suite/{m}/{metric}": v for m, s in members.items() for metric, v in measure.summary(s).items()},
-        **({"suite": parts.attacks[suite].suite} if suite else {}),
+        **({"suite": _named(parts.attacks[suite], reports[suite])} if suite else {}),
         **{f"scores/{name}": f"measure/{home.name}/{SCORES}" for name, home in scored.items()},
         **{f"picture/{name}": f"measure/{plan.scores[name]}/grid.png" for name in images},
         **{f"data/{k}": v for k, v in (parts.dataset.reading.facts() if parts.dataset.reading else {}).items()},
@@ -137,6 +138,11 @@ def _suite(attacks: Mapping[str, Attack], reports: Mapping[str, Mapping[str, Any
     """The suite that answers for a row: of several, the one that does best on its own data."""
     names = [name for name, attack in attacks.items() if attack.suite is not None]
     return min(names, key=lambda name: reports[name]["select_mse"], default=None)
+
+
+def _named(suite: Attack, report: Mapping[str, Any]) -> str:
+    """The suite's name; where most victims contradict what it learned from aux, not one of those that are compared."""
+    return f"{suite.suite} unaided" if report.get("misled") else str(suite.suite)
 
 
 def _members(path: Path) -> dict[str, measure.Scores]:

@@ -29,7 +29,8 @@ from splitpriv.store.state import load_tensors
 
 CONSTANTS = {
     plateau: ("ROUND", "RATE", "WARM", "FALL", "GAIN", "NEGLIGIBLE", "MEMORY"),
-    search: ("TV", "ANCHOR", "RATE", "SHORT", "GAIN"),
+    search: ("TV", "ANCHOR", "RATE", "SHORT", "GAIN", "ALONE", "STRIDE"),
+    autoinvert: ("TUNE", "MISLED"),
     members: ("BATCH", "WIDTHS", "WIDTH", "BLOCKS", "POOL"),
     lab: ("PARTS", "MOST", "SHIFT"),
     blend: ("IMAGES", "RIDGE"),
@@ -119,6 +120,26 @@ def test_members_build_on_one_another_and_the_answer_is_the_best_of_them_on_aux(
     assert torch.equal(told[""], told[found.choice])
     assert errors[""] <= errors["mean"] and here.intercepted == 0
     assert all(images.min() >= 0 and images.max() <= 1 for images in told.values())
+
+
+def test_an_adversary_whose_images_are_unlike_the_victims_searches_without_them(world, tmp_path):
+    """What he has is dark and without contrast; that it misleads him he sees by the victims' releases."""
+    attack, here = suite(), world(edge=blurred, noise=noisy, aux=0.2 * pictures(120))
+    (home := tmp_path / "key").mkdir()
+    found = attack.fit(here.access(attack), home)
+    x = pictures(40, seed=9)
+    releases = here.release(x)
+    with torch.no_grad():
+        told = found.everything(releases)
+    errors = {name: float(mse(images, x)) for name, images in told.items()}
+    assert found.report["answer"] == "unaided" and found.report["misled"] and found.report["contradicted"] > 0.9
+    assert errors[""] == errors["unaided"] < 0.5 * min(v for name, v in errors.items() if name not in ("", "unaided"))
+    again = attack.fit(here.access(attack), home).everything(releases)  # after a kill: what was kept is read
+    assert all(torch.equal(told[name], again[name]) for name in told)
+    found.tidy()
+    assert not [*home.glob("batch*")]
+    alike = attack.fit(here.access(attack), home)
+    assert "unaided" not in alike.everything(here.release(0.2 * x)) and alike.report["contradicted"] < 0.5
 
 
 def test_members_that_err_apart_are_blended_by_weights_that_aux_gives(world, tmp_path):

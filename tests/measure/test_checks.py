@@ -63,6 +63,20 @@ def test_a_sound_evaluation_has_no_flags():
             {"attacks": {"all": facts(0.02, requires=EDGE, suite=True, members={"decoder": 0.02, "search": 0.03})}},
             "white box (all's search) weaker than black box (its decoder)",
         ),
+        (
+            {
+                "attacks": {
+                    "all": facts(
+                        0.02,
+                        requires=EDGE,
+                        suite=True,
+                        contradicted=0.97,
+                        members={"decoder": 0.3, "search": 0.4, "unaided": 0.02},
+                    )
+                }
+            },
+            "all: 97% of the victims are unlike aux, from which it learned",
+        ),
         ({"signal": 0.0}, "release is constant: two draws show no sign of the image (repeated ones may)"),
         ({"signal": math.nan}, "release is constant: two draws show no sign of the image (repeated ones may)"),
         ({"overlaps": {"train/aux": 9000, "val/aux": 0}}, "splits overlap: train/aux (9000 images)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from splitpriv.attacks.suite import learnt, members, settled
 from splitpriv.attacks.suite.blend import Blend
 from splitpriv.attacks.suite.lab import LEAST, Found, Lab, Once, mse
 from splitpriv.attacks.suite.plateau import GAIN, Length
-from splitpriv.attacks.suite.search import Search
+from splitpriv.attacks.suite.search import Search, Unaided
 from splitpriv.store import state
 from splitpriv.types import Count
 
@@ -24,6 +25,8 @@ SUITE = "autoinvert-2"  # another number whenever a member or its numbers change
 PLAIN = ("standard", "white")  # what its name need not say; suites of unlike names are not compared
 LEARNT = ("latent", "untrained", "pnp")
 BATCH = 64  # victims between two saved states
+TUNE = 16  # images of aux by which a search that learned nothing from them weighs its prior
+MISLED = 0.5  # share of the victims whose releases the answer explains worse than any of aux: aux is unlike them
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,10 @@ class AutoInvert(Attack):
     device's half is known.
     Expected releases come from the device's half (`knowledge: white`), or from a stand-in learned from queries (black).
     Lengths double until the gain on held-out aux is below 2 %, weights are chosen there, and the answer is that of the
-    member with the lowest MSE on a part of aux that nothing else has used: never a victim. `tier` bounds the cost; what
-    has not reached its plateau says so. `queries`: how often the same image is released to the adversary, who averages.
+    member with the lowest MSE on a part of aux that nothing else has used: never a victim. Where the releases that are
+    attacked contradict it, because the victims are unlike aux, a search from grey answers wherever that explains a
+    release better; it needs the device's half. `tier` bounds the cost; what has not reached its plateau says so.
+    `queries`: how often the same image is released to the adversary, who averages.
     Frozen: `suite` names the members and all their numbers.
     """
 
@@ -116,12 +121,14 @@ class Suite(Reconstructor):
 
     def __init__(self, lab: Lab) -> None:
         super().__init__()
-        self.lab, self._batches = lab, 0
+        self.lab, self._batches = lab, Counter[str]()
         self.expected, self.gain = self._choose()
         self.choice = min(self.expected, key=self.expected.__getitem__)
         parts = {**lab.made, "standin": lab.edge}
         reports = {f"{name}/{key}": value for name, made in parts.items()
                    for key, value in getattr(made, "report", {}).items()}  # fmt: skip
+        self.misled = False if isinstance(lab.edge, members.Standin) else None  # whether aux is unlike the victims
+        self.bound = self._worst()
         within = settled.gains(lab, self.choice)
         self.report = {
             "answer": self.choice, "select_mse": self.expected[self.choice],
@@ -146,11 +153,27 @@ class Suite(Reconstructor):
         seen = scores.pop("")
         return scores, settled.gain_from_aux(seen, scores["refine"])
 
+    @torch.no_grad()
+    def _worst(self) -> float:
+        """The greatest distance at which the answer leaves a release of the part of aux that none has used."""
+        _, releases = self.lab.pairs("select")
+        return host.to_host(self.lab.distance(self.lab.made[self.choice](releases), releases).amax()[None])[0]
+
+    @torch.no_grad()
     def everything(self, releases: Tensor) -> dict[str, Tensor]:
         """What each member makes of releases (N, *shape), by name, and under "" the suite's answer."""
-        parts = [self._kept(r) for r in releases.float().split(BATCH)]
-        images = {name: torch.cat([part[name] for part in parts]) for name in self.lab.made}
-        return {"": images[self.choice], **images}
+        images = self._kept("batch", releases.float(), self.lab.made)
+        far = self.lab.distance(images[self.choice], releases)
+        if self.misled is None:  # the first victims tell
+            share = host.to_host((far > self.bound).float().mean()[None])[0]
+            self.misled = share > MISLED
+            self.report |= {"contradicted": share, "misled": self.misled}
+        if self.misled:
+            alone = self._kept("batch alone", releases.float(), {"unaided": Unaided(self.lab, TUNE)})["unaided"]
+            nearer = self.lab.distance(alone, releases) < far
+            images["unaided"] = torch.where(nearer.view(-1, 1, 1, 1), alone, images[self.choice])
+            self.report["answer"] = "unaided"
+        return {"": images[self.report["answer"]], **images}
 
     def forward(self, releases: Tensor) -> Tensor:
         return self.everything(releases)[""]
@@ -160,11 +183,15 @@ class Suite(Reconstructor):
             for path in self.lab.home.glob(pattern):
                 path.unlink()
 
-    def _kept(self, releases: Tensor) -> dict[str, Tensor]:
-        self._batches += 1
-        path = self.lab.home / f"batch{self._batches}.pt"
-        _, kept = state.load_state(path, {})
-        if kept is None:
-            kept = {name: made(releases).clamp(0, 1) for name, made in self.lab.made.items()}
-            state.save_state(path, 1, {}, kept)
-        return {name: images.to(releases.device) for name, images in kept.items()}
+    def _kept(self, label: str, releases: Tensor, made: Mapping[str, Found]) -> dict[str, Tensor]:
+        """What members make of releases, in batches that are remembered under `label` and their number."""
+        parts = []
+        for part in releases.split(BATCH):
+            self._batches[label] += 1
+            path = self.lab.home / f"{label}{self._batches[label]}.pt"
+            _, kept = state.load_state(path, {})
+            if kept is None:
+                kept = {name: member(part).clamp(0, 1) for name, member in made.items()}
+                state.save_state(path, 1, {}, kept)
+            parts.append({name: images.to(releases.device) for name, images in kept.items()})
+        return {name: torch.cat([part[name] for part in parts]) for name in made}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ TV = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # weights of the tota
 ANCHOR = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of the squared distance from the start
 RATE = 0.02  # pixels per step, along a cosine to zero
 SHORT = 50  # steps by which the weights are chosen
+ALONE, STRIDE = 400, 0.1  # steps of a search that starts from grey, and its rate
 GAIN = 0.02  # twice the steps that gain less are not taken
 BATCH = 64
 
@@ -32,18 +34,21 @@ class Plan:
     steps: int
 
 
-def descend(lab: Lab, releases: Tensor, start: Tensor, plan: Plan) -> Tensor:
+def descend(lab: Lab, releases: Tensor, start: Tensor, plan: Plan, *, rate: float = RATE,
+            unit: Tensor | None = None) -> Tensor:  # fmt: skip
     """Images (N, C, H, W) from `start`, of the same shape, down distance + tv TV + anchor |x - start|^2 by Adam.
 
-    All are means per image, summed over the batch: an image does not depend on who shares its batch.
+    All are means per image, summed over the batch: an image does not depend on who shares its batch. Distances are in
+    units of `unit` (N,), if given; `rate`: pixels per step at first.
     """
     free = start.clamp(0, 1).clone(memory_format=torch.contiguous_format).requires_grad_()
     pull = 2 * plan.anchor / free[0].numel()
-    adam = torch.optim.Adam([free], RATE, betas=(0.9, 0.99), fused=True)
+    adam = torch.optim.Adam([free], rate, betas=(0.9, 0.99), fused=True)
     with torch.enable_grad(), torch.autocast(free.device.type, enabled=False):
         for step in progress.steps(f"descent of {len(free)} images", plan.steps):
-            adam.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / plan.steps)) / 2
-            loss = lab.distance(free, releases).sum()
+            adam.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / plan.steps)) / 2
+            distance = lab.distance(free, releases)
+            loss = (distance if unit is None else distance / unit).sum()
             (slope,) = torch.autograd.grad(loss, free)  # the target's parameters gather no gradients
             with torch.no_grad():
                 slope = slope.contiguous().add_(
@@ -78,6 +83,9 @@ class Search:
     the steps double, at most to `most`, while that gains.
     """
 
+    short = SHORT
+    weighed: tuple[tuple[str, tuple[float, ...]], ...] = (("tv", TV), ("anchor", ANCHOR), ("tv", TV))
+
     def __init__(self, lab: Lab, name: str, start: Found, tune: int, most: int) -> None:
         self.lab, self.name, self.start, self.tune, self.most = lab, name, start, tune, most
         self.home = lab.room(name)
@@ -103,9 +111,13 @@ class Search:
             images = []
             for part in even(index, BATCH):
                 r = releases[part.to(releases.device)]
-                images.append(descend(self.lab, r, self.start(r), self.plan))
+                images.append(self.descend(r, self.start(r), self.plan))
                 bar.update(len(part))
         return torch.cat(images)
+
+    def descend(self, releases: Tensor, start: Tensor, plan: Plan) -> Tensor:
+        """Where the search ends by `plan`, (N, C, H, W)."""
+        return descend(self.lab, releases, start, plan)
 
     def _chosen(self) -> Plan:
         path = self.home / "plan.pt"
@@ -117,7 +129,7 @@ class Search:
         def score(plan: Plan) -> float:
             if plan not in self.tried:
                 parts = zip(releases.split(BATCH), start.split(BATCH), strict=True)
-                images = torch.cat([descend(self.lab, r, s, plan) for r, s in parts])
+                images = torch.cat([self.descend(r, s, plan) for r, s in parts])
                 self.tried[plan] = host.to_host(mse(images, x)[None])[0]
                 kept = [((p.tv, p.anchor, p.steps), value) for p, value in self.tried.items()]
                 state.save_state(path, len(kept), {}, {"tried": kept})
@@ -125,8 +137,8 @@ class Search:
             return self.tried[plan]
 
         with progress.bar(f"{self.name}: choice on aux", None, unit="plan") as bar:
-            plan = Plan(0.1, 0.0, min(SHORT, self.most))
-            for field, grid in (("tv", TV), ("anchor", ANCHOR), ("tv", TV)):
+            plan = Plan(0.1, 0.0, min(self.short, self.most))
+            for field, grid in self.weighed:
                 plan = self._downhill(plan, field, grid, score)
             while not self.settled and 2 * plan.steps <= self.most:
                 longer = replace(plan, steps=2 * plan.steps)
@@ -145,3 +157,23 @@ class Search:
             if score(best) >= score(plan):
                 return plan
             plan = best
+
+
+class Unaided(Search):
+    """A search from grey, for victims unlike aux: from there it takes the weight of total variation alone.
+
+    Distances are in units of the grey image's, so that the weight means the same far from aux; a strong one leads past
+    the minima that lie on the way.
+    """
+
+    short = ALONE
+    weighed = (("tv", TV),)
+
+    def __init__(self, lab: Lab, tune: int) -> None:
+        grey = partial(torch.full, size=lab.access.spec.image, fill_value=0.5, device=lab.access.device)
+        super().__init__(lab, "unaided", lambda releases: grey().expand(len(releases), -1, -1, -1), tune, ALONE)
+
+    def descend(self, releases: Tensor, start: Tensor, plan: Plan) -> Tensor:
+        with torch.no_grad():
+            unit = self.lab.distance(start, releases).clamp_min(1e-12)
+        return descend(self.lab, releases, start, plan, rate=STRIDE, unit=unit)
