@@ -157,20 +157,25 @@ class Suite(Reconstructor):
     def _worst(self) -> float:
         """The greatest distance at which the answer leaves a release of the part of aux that none has used."""
         _, releases = self.lab.pairs("select")
-        return host.to_host(self.lab.distance(self.lab.made[self.choice](releases), releases).amax()[None])[0]
+        return host.to_host(self._far(self.lab.made[self.choice](releases), releases).amax()[None])[0]
+
+    def _far(self, images: Tensor, releases: Tensor) -> Tensor:
+        """How far releases (N, *shape) are from what is expected of images (N, C, H, W): (N,)."""
+        pairs = zip(images.split(BATCH), releases.split(BATCH), strict=True)
+        return torch.cat([self.lab.distance(x, r) for x, r in pairs])
 
     @torch.no_grad()
     def everything(self, releases: Tensor) -> dict[str, Tensor]:
         """What each member makes of releases (N, *shape), by name, and under "" the suite's answer."""
         images = self._kept("batch", releases.float(), self.lab.made)
-        far = self.lab.distance(images[self.choice], releases)
+        far = self._far(images[self.choice], releases)
         if self.misled is None:  # the first victims tell
             share = host.to_host((far > self.bound).float().mean()[None])[0]
             self.misled = share > MISLED
             self.report |= {"contradicted": share, "misled": self.misled}
         if self.misled:
             alone = self._kept("batch alone", releases.float(), {"unaided": Unaided(self.lab, TUNE)})["unaided"]
-            nearer = self.lab.distance(alone, releases) < far
+            nearer = self._far(alone, releases) < far
             images["unaided"] = torch.where(nearer.view(-1, 1, 1, 1), alone, images[self.choice])
             self.report["answer"] = "unaided"
         return {"": images[self.report["answer"]], **images}
