@@ -9,7 +9,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.defenses.parts.subspace import Share, Subspace
+from splitpriv.defenses.parts.subspace import Share, Subspace, gathered
 from splitpriv.types import Epoch
 
 
@@ -30,13 +30,7 @@ class Pca(Subspace):
 
     @torch.no_grad()
     def on_epoch_end(self, epoch: Epoch) -> None:
-        rows: list[Tensor] = []
-        for z, _ in epoch.features():
-            rows.append(z.flatten(1))
-            if sum(map(len, rows)) >= self.samples:
-                break
-        if rows:
-            self.learn(torch.cat(rows)[: self.samples])
+        self.learn(gathered(epoch, self.samples))
 
     def learn(self, flat: Tensor) -> None:
         """Take mean and components of features (N, n); where N - 1 < k, those that there are."""

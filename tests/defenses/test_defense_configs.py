@@ -38,6 +38,7 @@ ACTS = {  # what a defence does; a new one must do something, and says what in a
     "prune": {"edge"}, "lipschitz": {"penalty"}, "patrol": {"edge", "penalty"}, "patrol_cem": {"penalty"},
     "arl": {"penalty"}, "maxent": {"penalty"}, "aioi": {"penalty"}, "deepobfuscator": {"penalty"}, "pan": {"penalty"},
     "disco": {"release", "penalty"}, "siamese": {"penalty"}, "pca": {"release"}, "random_projection": {"release"},
+    "null_space": {"release"},
     "mixup": {"release", "penalty"}, "label_smoothing": {"penalty"}, "sparse_coding": {"release", "penalty"},
     "complex_valued": {"release"}, "tl_dmi": set(),
     "hsic": {"penalty"}, "pearson": {"penalty"}, "bido": {"penalty"}, "bido_coco": {"penalty"},

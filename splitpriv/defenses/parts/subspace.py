@@ -11,7 +11,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.types import Shape, Spec, UserError
+from splitpriv.types import Epoch, Shape, Spec, UserError
 
 MOST = 2**26  # numbers in a basis: 256 MiB, which a QR makes in minutes at most
 Share = Annotated[float, Interval(gt=0, le=1)]
@@ -55,3 +55,13 @@ class Subspace(Defense):
     @property
     def facts(self) -> Mapping[str, float | str]:
         return {"directions": float(self.rank)}
+
+
+def gathered(epoch: Epoch, samples: int) -> Tensor:
+    """Up to `samples` of the epoch's training features, as rows (N, n)."""
+    rows: list[Tensor] = []
+    for z, _ in epoch.features():
+        rows.append(z.flatten(1))
+        if sum(map(len, rows)) >= samples:
+            break
+    return torch.cat(rows)[:samples]
