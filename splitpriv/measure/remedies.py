@@ -58,11 +58,13 @@ def another(listed: Mapping[str, Mapping[str, Any]]) -> str | None:
 def more_aux(protocol: Mapping[str, Any]) -> str:
     """The override that gives the adversary twice the images, where need be of those that the target learns from.
 
-    Empty where published splits or twice the images leave the target none.
+    Empty where splits are given, or twice the images leave the target none.
     """
-    limit, slices = protocol["limit"].get("aux"), protocol["slices"]
+    limit, slices = protocol["limit"].get("aux"), protocol.get("slices")
     if limit:
         return f"protocol.limit.aux={2 * limit}"
+    if not slices:  # of images that were given as they are
+        return ""
     pool, start, stop = slices["aux"]
     lower = 2 * start - stop
     yielding = [role for role, piece in slices.items() if role != "aux" and piece[0] == pool]

@@ -162,6 +162,7 @@ SLICES = {"train": ["train", 0, 0.65], "val": ["train", 0.65, 0.7], "aux": ["tra
              "protocol.slices.aux=[train,0.4,1]"),
         ({"limit": {"aux": 500}}, "protocol.limit.aux=1000"),
         ({"overlap": True}, ""),
+        ({"slices": None}, ""),  # images that were given as they are
         ({"slices": SLICES | {"aux": ["train", 0.4, 1]}}, ""),  # train and val reach into it
         ({"slices": {"train": ["train", 0, 0.3], "val": ["train", 0.3, 0.4], "aux": ["train", 0.4, 1]}}, ""),
     ],
