@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.parts.subspace import MOST, Share, Subspace, gathered
-from splitpriv.nets.pruning import evaluating
+from splitpriv.nets.modes import evaluating
 from splitpriv.types import Epoch, Shape, Spec, UserError
 
 CHUNK = 256  # directions that the layer is asked about at a time

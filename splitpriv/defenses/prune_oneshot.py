@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from splitpriv import host
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.nets import pruning
+from splitpriv.nets.modes import evaluating
 from splitpriv.types import Count, Fraction, Phase, Rate, Step, Whole
 
 
@@ -67,7 +68,7 @@ class PruneOneshot(Defense):
         device = next(net.parameters()).device
         mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (spec.mean, spec.std))
         edge.zero_grad()
-        with pruning.evaluating(edge), torch.enable_grad():
+        with evaluating(edge), torch.enable_grad():
             x = mean + std * torch.randn(1, *spec.image, device=device)  # normal, once the edge has normalised it
             edge(x).sum().backward()
         gone: dict[str, list[int]] = {}

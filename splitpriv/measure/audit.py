@@ -10,7 +10,7 @@ from torch import Tensor
 
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
-from splitpriv.measure.measure import evaluating
+from splitpriv.nets.modes import evaluating
 from splitpriv.stats import fairness, fisher, information
 from splitpriv.types import Count, Spec, UserError
 

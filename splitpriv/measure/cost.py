@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitpriv.defenses.base import Defended
-from splitpriv.measure.measure import evaluating
 from splitpriv.measure.memory import memory
 from splitpriv.nets.graph import countable
+from splitpriv.nets.modes import evaluating
 from splitpriv.types import Spec
 
 

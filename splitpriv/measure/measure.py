@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from splitpriv import host
 from splitpriv.data.base import Split
@@ -18,6 +17,7 @@ from splitpriv.defenses.base import Defended
 from splitpriv.measure.judge import Bench, Judge
 from splitpriv.measure.traits import Scores as Scores
 from splitpriv.metrics import PRIVACY
+from splitpriv.nets.modes import evaluating
 from splitpriv.stats.bounds import cem_bound
 from splitpriv.stats.classification import balanced_accuracy
 from splitpriv.stats.ssim import SMALLEST as WINDOWS
@@ -120,18 +120,6 @@ def utility(model: Defended, split: Split, *, draws: int, batch: int) -> dict[st
         "balanced_accuracy": balanced_accuracy(guess, wanted, logits.shape[1]),
         "cross_entropy": sum(values[1::2]) / count,
     }
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the block; afterwards every module is as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 # ---- privacy -------------------------------------------------------------------------------------------------------

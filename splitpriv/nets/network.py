@@ -21,7 +21,7 @@ from splitpriv.nets.cuts import Cut, cuts, on_way
 from splitpriv.nets.graph import Graph, UntraceableError
 from splitpriv.nets.halves import halves
 from splitpriv.nets.layers import Normalise, Resized, named
-from splitpriv.nets.pruning import evaluating
+from splitpriv.nets.modes import evaluating
 from splitpriv.nets.split import Backbone
 from splitpriv.types import Shape, Spec, UserError
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from splitpriv.nets.modes import evaluating
 from splitpriv.nets.split import SplitNet
 from splitpriv.types import Shape, UserError
 
@@ -41,18 +41,6 @@ def require_library(where: str) -> None:
         raise UserError(
             f"{where}: needs the package torch-pruning, which is not installed; pip install 'splitpriv[prune]'"
         ) from error
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the block; afterwards every part is as it was."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def trace(net: SplitNet, image: Shape) -> Any:

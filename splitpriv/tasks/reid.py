@@ -11,7 +11,7 @@ from torch import Tensor
 from splitpriv import host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.measure.measure import evaluating
+from splitpriv.nets.modes import evaluating
 from splitpriv.nets.reid import BNNeck
 from splitpriv.stats.classification import balanced_accuracy, blind
 from splitpriv.stats.ranking import chance, ranking

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.nets.libraries import Seen, Timm, Torchvision, size_of
+from splitpriv.nets.modes import evaluating
 from splitpriv.nets.network import Network
-from splitpriv.nets.pruning import evaluating
 from splitpriv.nets.split import SplitNet
 from splitpriv.types import Spec, UserError
 from tests.nets import toys
