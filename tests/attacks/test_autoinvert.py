@@ -387,6 +387,14 @@ def test_a_row_names_the_suite_and_lists_its_members(tmp_path):
     assert not {"alone", "adaptive"} & {flag["kind"] for flag in row["flags"]}
 
 
+def test_a_row_whose_victims_are_unlike_aux_says_so_and_has_a_suite_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(autoinvert, "MISLED", -1.0)  # all are
+    monkeypatch.setattr(search, "ALONE", 4)
+    row = execute(tiny("attack=[autoinvert]", "defense=[noise]", decoder=False), Store(tmp_path))
+    assert row["suite"] == f"{autoinvert.SUITE} unaided" and row["attack/autoinvert/answer"] == "unaided"
+    assert row["suite/unaided/mse"] == row["privacy/suite/mse"]
+
+
 def test_members_and_their_numbers_are_those_of_the_suite_s_name(standard):
     """As those of the other tiers are where these are made."""
     print(json.dumps({"suite": autoinvert.SUITE, "settings": SHIPPED}, indent=1))
