@@ -54,17 +54,15 @@ PLAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> the option of `atta
     "autoinvert": ("autoinvert", ()),
 }  # fmt: skip
 CONTROL = "decoder of the suite, 4 times as long"
-EVERYWHERE = ("decoder", "rmle", "gallery", "autoinvert_quick", CONTROL)
+EVERYWHERE = ("decoder", "rmle", "gallery", "autoinvert_quick", CONTROL, "autoinvert", "gan_decoder")
 ELSEWHERE: dict[str, dict[str, tuple[str, ...]]] = {  # what else is played where
     "pnp": {"fashion_tint": ("none", "cem+noise", "nopeek", "vib")},
     "decoder, 64 epochs": {"fashion_tint": ("none", "cem+noise", "topk")},
-    "gan_decoder": {"fashion_tint": ("none", "cem+noise")},
     "latent": {"fashion_tint": ("noise", "cem+noise")},
     "deep_prior": {"fashion_tint": ("none", "cem+noise")},
     "decoder_avg": {"fashion_tint": ("noise", "cem+noise")},
     "rmle_avg": {"fashion_tint": ("noise", "cem+noise")},
     "autoinvert_quick, 16 queries": {"fashion_tint": ("noise", "cem+noise")},
-    "autoinvert": {"fashion_tint": ("cem+noise", "dropout", "vib", "none", "adversarial"), "cifar10": ("cem+noise",)},
 }
 
 
