@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from splitpriv.data.base import Split
 from splitpriv.types import Shape, Spec
 
-Right = Literal["query", "edge", "expected", "clean", "cloud", "layers", "mask", "aux"]
+Right = Literal["query", "edge", "expected", "clean", "cloud", "layers", "mask", "aux", "gap", "present"]
 Observed = Literal["release", "logits", "softmax", "topk", "label"]
 Recovered = Literal["image", "attribute", "identity"]
 
@@ -70,6 +70,9 @@ class Access:
     `clean(x)`  the edge's z without the chain, differentiable;
     `cloud(r)`  logits that the server computes from a release;
     `layers(r)` what the server's stages before the head make of it, one after the other;
+    `gap(x, r)` what of releases r x does not explain, by the law of the mechanism, differentiable in x; None where that
+                says no more than `expected`;
+    `present(r)` True where a release says anything, by the same law;
     `mask`      (*shape), 1 where an entry of the release varies and 0 where the chain made it a constant;
     `aux`       the adversary's own labelled data (`Aux`), never a victim.
     Where releases were `recorded`, `query` knows the images of `aux` alone, as they are, and each has one release.
@@ -189,12 +192,18 @@ def answer(logits: Tensor, observe: Observed, top: int) -> Tensor:
     return shown
 
 
-def mean_of(draw: Callable[[], Tensor], draws: int) -> Tensor:
-    """Mean of `draws` independent calls, without holding them all."""
+def mean_of(draw: Callable[[], Tensor], draws: int, present: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Mean of `draws` independent calls, without holding them all; of each entry over those where it is `present`."""
     total = draw()
+    if draws == 1:
+        return total
+    count = None if present is None else present(total).to(total.dtype)
     for _ in range(draws - 1):
-        total = total + draw()
-    return total / draws if draws > 1 else total
+        more = draw()
+        total = total + more
+        if count is not None and present is not None:
+            count = count + present(more)
+    return total / (draws if count is None else count.clamp_min(1))
 
 
 def even(index: Tensor, batch: int) -> tuple[Tensor, ...]:

@@ -83,6 +83,14 @@ class Defense(nn.Module):
         """`after_edge` with its randomness at its mean, differentiable; a draw where a defence does not say."""
         return self.after_edge(z)
 
+    def gap(self, z: Tensor, release: Tensor) -> Tensor:
+        """What of a release z does not explain, (N, *shape), differentiable in z; see `parts/law.py`."""
+        return self.expected(z) - release
+
+    def present(self, release: Tensor) -> Tensor:
+        """True where an entry of a release says anything; repeated releases are averaged over these."""
+        return torch.ones_like(release, dtype=torch.bool)
+
     def reading(self, own: Tensor, colludes: bool) -> Callable[[Tensor], Tensor]:
         """How an adversary reads releases, who has `own` (n, ...) of its images in true order; see `parts/sight.py`."""
         return lambda r: r
@@ -122,10 +130,7 @@ class Defense(nn.Module):
 
 
 class Defended(nn.Module):
-    """A split network with its chain: the thing that is trained, deployed and attacked.
-
-    The release is what leaves the device, after every defence, noise included.
-    """
+    """A split network with its chain: the thing that is trained, deployed and attacked."""
 
     def __init__(self, net: SplitNet, chain: Mapping[str, Defense], spec: Spec, z: Tensor | None = None) -> None:
         super().__init__()
@@ -218,7 +223,7 @@ class Defended(nn.Module):
         yield "", None, z
 
     def release(self, x: Tensor) -> Tensor:
-        """What leaves the device for x (N, C, H, W) in [0, 1]; fresh noise on every call."""
+        """What leaves the device for x (N, C, H, W) in [0, 1], after every defence; fresh noise on every call."""
         return self.obfuscate(self.features(x))
 
     def expected(self, x: Tensor) -> Tensor:
@@ -233,12 +238,6 @@ class Defended(nn.Module):
         """Logits (N, classes) of the cloud's half."""
         with self.autocast():
             return self.net.cloud(released).float()
-
-    @property
-    def is_gaussian_channel(self) -> bool:
-        """Whether the release is the edge's z plus Gaussian noise and nothing else, as bounds on I(x; z) assume."""
-        changing = [d for _, d in self.defenses() if type(d).after_edge is not Defense.after_edge]
-        return self.input_is_fixed and self.noise_std > 0 and all(d.additive_gaussian for d in changing)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""

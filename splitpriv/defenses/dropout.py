@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ class Dropout(Defense):
     A fresh mask for every release, at deployment too, whatever the module's mode: the loss of information is the point.
     """
 
+    version = 2
     adaptive = frozenset({"draws"})
 
     strength: ClassVar[Mapping[str, str]] = {"rate": "interval(0.05, 0.95)"}
@@ -31,3 +33,15 @@ class Dropout(Defense):
 
     def expected(self, z: Tensor) -> Tensor:
         return (1 - self.rate) * z
+
+    def gap(self, z: Tensor, release: Tensor) -> Tensor:
+        """Entries that arrived tell z; zeros do, too, as far as more arrive than the mask makes: z has such itself."""
+        seen = self.present(release)
+        zeros = (~seen).flatten(1).double().mean(1)
+        chance = 3 * math.sqrt(self.rate * (1 - self.rate) / release[0].numel())
+        own = (zeros - self.rate - chance).clamp_min(0) / ((1 - self.rate) * zeros).clamp_min(1e-12)
+        share = own.sqrt().to(z.dtype).view(-1, *[1] * (z.dim() - 1))
+        return torch.where(seen, z - release, share * z)
+
+    def present(self, release: Tensor) -> Tensor:
+        return release != 0

@@ -28,8 +28,8 @@ class Shredder(Defense):
     order of the tensor's ("sample and reorder"); with `resample` false, the tensor itself.
 
     `expected` adds the mean of all that may be drawn, exactly known to who has the tensors: as the order is kept, a
-    sample hardly differs from its tensor, so that the noise is a choice among `tensors` and whoever tries all, or
-    averages releases, sees through it.
+    sample hardly differs from its tensor, so that the noise is a choice among `tensors` and whoever tries all (`gap`),
+    or averages releases, sees through it.
 
     Open: the paper's loss and the decay of λ are known to us from its abstract and from code alone; the public code
     stops a tensor at an accuracy and has no |n| term. One of its ports (SIMBA) clears the term's gradient, so that it
@@ -45,6 +45,7 @@ class Shredder(Defense):
     mean: Tensor
     centre: Tensor
     spread: Tensor
+    version = 2
     adaptive = frozenset({"draws"})
     strength: ClassVar[Mapping[str, str]] = {"ratio": "tag(log, interval(0.01, 100.0))"}
 
@@ -80,9 +81,15 @@ class Shredder(Defense):
         self.ranks.copy_(flat.argsort(1).argsort(1))
         self.centre.copy_(flat.sort(1).values[:, (flat.shape[1] - 1) // 2, None])
         self.spread.copy_((flat - self.centre).abs().mean(1, keepdim=True))
-        if self.resample:
-            flat = self.centre + self.spread * ordered_laplace_mean(flat.shape[1], flat.device)[self.ranks.long()]
-        self.mean.copy_(flat.mean(0).view_as(self.mean))
+        self.mean.copy_(self.means().mean(0).view_as(self.mean))
+
+    def means(self) -> Tensor:
+        """Of what is drawn by each tensor the mean, (tensors, entries) in units of z's RMS."""
+        if not self.resample:
+            return self.bank.flatten(1)
+        return (
+            self.centre + self.spread * ordered_laplace_mean(self.ranks.shape[1], self.ranks.device)[self.ranks.long()]
+        )
 
     def after_edge(self, z: Tensor) -> Tensor:
         if not self.on:
@@ -99,6 +106,15 @@ class Shredder(Defense):
 
     def expected(self, z: Tensor) -> Tensor:
         return z + self.power.sqrt() * self.mean if self.on else z
+
+    def gap(self, z: Tensor, release: Tensor) -> Tensor:
+        """As if the noise were that of the tensors, or their mean, which explains the release best."""
+        if not self.on:
+            return z - release
+        tried = self.power.sqrt() * torch.cat([self.means(), self.mean.flatten()[None]]).detach()
+        off = (z - release).flatten(1)
+        best = torch.cdist(-off.detach(), tried).argmin(1)
+        return (off + tried[best]).view_as(z)
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
         if step.phase != "noise" or not self.weight:

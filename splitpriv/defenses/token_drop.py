@@ -24,6 +24,7 @@ class TokenDrop(Defense):
     the choice may depend on the image; here it may not.
     """
 
+    version = 2
     adaptive = frozenset({"draws", "mask"})
     strength: ClassVar[Mapping[str, str]] = {"rate": "interval(0.05, 0.95)"}
 
@@ -45,3 +46,10 @@ class TokenDrop(Defense):
 
     def expected(self, z: Tensor) -> Tensor:
         return self.places.back(self.sent / self.places.count * self.places.tokens(z), z)
+
+    def gap(self, z: Tensor, release: Tensor) -> Tensor:
+        return torch.where(self.present(release), z - release, 0.0)
+
+    def present(self, release: Tensor) -> Tensor:
+        there = (self.places.tokens(release) != 0).any(2, keepdim=True)
+        return self.places.back(there.expand(-1, -1, self.places.width), release)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -19,6 +20,7 @@ class TopK(Defense):
     of ResSFL and CEM computes it; what one image releases then depends on the others in its batch.
     """
 
+    version = 2
     strength: ClassVar[Mapping[str, str]] = {"keep": "interval(0.02, 0.9)"}
 
     def __init__(
@@ -37,3 +39,13 @@ class TopK(Defense):
         kept = score.topk(max(1, round(self.share * score.shape[1])), dim=1, sorted=False).indices
         dropped = torch.ones_like(score, dtype=torch.bool).scatter(1, kept, False)
         return z.masked_fill(dropped.view(z.shape), 0.0)
+
+    def gap(self, z: Tensor, release: Tensor) -> Tensor:
+        """What was kept tells z; the rest, that it is no larger than the least of what was kept."""
+        kept, rows = release != 0, int(self.scope == "sample")
+        size, score = (release.abs(), z.abs()) if self.by == "magnitude" else (release, z)
+        least = size.masked_fill(~kept, math.inf).flatten(rows).amin(-1)
+        few = kept.flatten(rows).sum(-1) < max(1, round(self.share * kept.flatten(rows).shape[-1]))
+        least = least.masked_fill(few, 0.0)  # what was kept has zeros, so no entry that was dropped is larger
+        excess = (score - least.view(-1, *[1] * (z.dim() - 1))).clamp_min(0)
+        return torch.where(kept, z - release, excess * z.sign() if self.by == "magnitude" else excess)

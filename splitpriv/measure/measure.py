@@ -14,6 +14,7 @@ from torch import Tensor
 from splitpriv import host
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.defenses.parts.law import is_gaussian_channel
 from splitpriv.measure.judge import Bench, Judge
 from splitpriv.measure.traits import Scores as Scores
 from splitpriv.metrics import PRIVACY
@@ -229,7 +230,7 @@ def bounds(model: Defended, split: Split, spec: Spec) -> dict[str, float]:
     One Gaussian is fitted to the noise-free features of `split`: exact for a linear edge on Gaussian images, for any
     other an estimate that grows more cautious.
     """
-    if spec.entropy is None or not model.is_gaussian_channel:
+    if spec.entropy is None or not is_gaussian_channel(model):
         return {}
     with evaluating(model):
         z = torch.cat([model.features(split.x(slice(i, i + CHUNK))) for i in range(0, len(split), CHUNK)])

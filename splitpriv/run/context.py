@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splitpriv.attacks.base import Access, Attack, Aux, answer, mean_of
+from splitpriv.attacks.base import Access, Attack, Aux, Right, answer, mean_of
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.parts.aside import aside
+from splitpriv.defenses.parts.law import gap, law
 from splitpriv.defenses.parts.sight import sight
 from splitpriv.measure.judge import Bench
 from splitpriv.run.fit import Job
@@ -173,10 +174,14 @@ class Run:
         def query(x: Tensor) -> Tensor:
             return shown(model.release(x))
 
+        last = None if outputs else law(model)
+        told: dict[Right, Any] = {"gap": last and gap(model, last), "present": last and last.present}
+
         @torch.no_grad()
         def intercept(draws: int) -> Tensor:
             occasions = iter(range(draws))
-            return mean_of(lambda: torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)]), draws)
+            once = lambda: torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)])  # noqa: E731
+            return mean_of(once, draws, told["present"] if "present" in attack.requires else None)
 
         shape = (spec.classes,) if outputs else tuple(sight(model.keep[None]).shape[1:])
         aux = None
@@ -184,7 +189,7 @@ class Run:
             aux = self._aux(shown) if outputs or attack.colludes else self.aux
         return Access(
             attack.requires, spec=spec, shape=shape, device=self.device, intercept=intercept, autocast=model.autocast,
-            rights={"query": query, "edge": lambda x: shown(model.release(x)),
+            rights={**told, "query": query, "edge": lambda x: shown(model.release(x)),
                     "expected": lambda x: shown(model.expected(x)), "clean": model.net.edge,
                     "cloud": model.classify, "layers": model.net.deeper, "aux": aux,
                     "mask": model.keep if shape == model.shape else torch.ones(shape, device=self.device)},

@@ -22,6 +22,7 @@ from splitpriv.attacks.suite.lab import Lab, moved, mse
 from splitpriv.attacks.suite.muon import Muon, orthogonal
 from splitpriv.attacks.suite.plateau import Length, Trainee
 from splitpriv.attacks.suite.search import Plan, descend
+from splitpriv.defenses.dropout import Dropout
 from splitpriv.nets import inverters
 from splitpriv.run.prepare import prepare
 from splitpriv.store import Store, state
@@ -140,6 +141,22 @@ def test_an_adversary_whose_images_are_unlike_the_victims_searches_without_them(
     assert not [*home.glob("batch*")]
     alike = attack.fit(here.access(attack), home)
     assert "unaided" not in alike.everything(here.release(0.2 * x)) and alike.report["contradicted"] < 0.5
+
+
+def test_what_a_mechanism_tells_of_its_releases_is_used(world, tmp_path):
+    """Half of the entries are missing, and are seen to be: a suite that is not told takes them for noise."""
+    x, link = pictures(40, seed=9), Dropout(rate=0.5)
+    found: dict[str, dict[str, float]] = {}
+    for name in ("told", "mean"):
+        attack, here = suite(), world(edge=blurred, noise=link.after_edge, aux=pictures(120))
+        access = here.access(attack)
+        access._rights |= {"expected": lambda x: 0.5 * blurred(x), "present": link.present}
+        access._rights["gap"] = (lambda x, r: link.gap(blurred(x), r)) if name == "told" else None
+        (home := tmp_path / name / "key").mkdir(parents=True)
+        torch.manual_seed(0)
+        answers = attack.fit(access, home).everything(here.release(x))
+        found[name] = {member: float(mse(images, x)) for member, images in answers.items()}
+    assert found["told"]["search"] < 0.8 * found["mean"]["search"] and found["told"][""] < found["mean"][""]
 
 
 def test_members_that_err_apart_are_blended_by_weights_that_aux_gives(world, tmp_path):

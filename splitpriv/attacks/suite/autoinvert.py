@@ -80,7 +80,7 @@ class AutoInvert(Attack):
 
     @property
     def requires(self) -> frozenset[Right]:  # type: ignore[override]
-        white: tuple[Right, ...] = ("edge", "expected") if self.knowledge == "white" else ()
+        white: tuple[Right, ...] = ("edge", "expected", "gap", "present") if self.knowledge == "white" else ()
         return frozenset(("query", "aux", *white))
 
     @property

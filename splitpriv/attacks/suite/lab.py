@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ class Lab:
 
     def release(self, x: Tensor) -> Tensor:
         """What the device would send for the adversary's images x: the mean of `draws` fresh releases."""
-        return mean_of(lambda: self.access.query(x), self.draws).float()
+        return mean_of(lambda: self.access.query(x), self.draws, self._told("present")).float()
 
     def pairs(self, part: str) -> tuple[Tensor, Tensor]:
         """Images of a part of aux, `MOST` at most, and their releases; the same on every call."""
@@ -113,8 +113,14 @@ class Lab:
 
     @cached_property
     def noise(self) -> Tensor:
-        """Variance of releases (means of `draws`) of one image, entry by entry, (*shape); 0 without randomness."""
+        """Variance of releases (means of `draws`) of one image, entry by entry, (*shape); 0 without randomness.
+
+        Where the chain tells its law, of what that leaves unexplained.
+        """
         state.seed_epoch(f"{self.home.name} noise", 0)
+        if self._told("gap"):
+            with torch.no_grad():
+                return torch.cat([self.gap(x, r).square() for x, r in self._measured]).mean(0)
         squares = [(self.release(x) - r).square().sum(0) / 2 for x, r in self._measured]
         return torch.stack(squares).sum(0) / sum(len(x) for x, _ in self._measured)
 
@@ -141,14 +147,22 @@ class Lab:
 
     def distance(self, x: Tensor, releases: Tensor) -> Tensor:
         """Squared distance of the expected release of x from `releases`, per image (N,); differentiable in x."""
-        gap = self.expected(x) - releases
-        return (gap.square() * self.weight).flatten(1).mean(1)
+        return (self.gap(x, releases).square() * self.weight).flatten(1).mean(1)
+
+    def gap(self, x: Tensor, releases: Tensor) -> Tensor:
+        """What of releases (N, *shape) images x do not explain: by the chain's law, or as far as it is off its mean."""
+        law = self._told("gap")
+        return law(x, releases) if law else self.expected(x) - releases
+
+    def _told(self, right: Literal["gap", "present"]) -> Any:
+        """What a chain's last mechanism says of its releases beyond their mean, to who knows the device's half."""
+        return getattr(self.access, right, None) if right in self.access.requires else None
 
     def look(self, x: Tensor, releases: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the distance in x, (N, C, H, W), and the expected release of x less `releases`, (N, *shape)."""
+        """Gradient of the distance in x, (N, C, H, W), and what x leaves of `releases`, (N, *shape)."""
         with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
             free = x.detach().clamp(0, 1).requires_grad_()
-            gap = self.expected(free) - releases
+            gap = self.gap(free, releases)
             (slope,) = torch.autograd.grad((gap.square() * self.weight).sum(), free)
         return slope, gap.detach()
 

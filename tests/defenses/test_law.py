@@ -1,0 +1,95 @@
+"""What a mechanism says of its releases beyond their mean, so that no attack takes a mask for noise."""
+
+from __future__ import annotations
+
+from pydoc import locate
+
+import pytest
+import torch
+from shipped import composed, links
+
+from splitpriv.attacks.base import mean_of
+from splitpriv.data.gaussian import Gaussian
+from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.dropout import Dropout
+from splitpriv.defenses.parts.law import gap, law
+from splitpriv.defenses.topk import TopK
+from splitpriv.run.parts import make_model
+
+DATASET = Gaussian(size=8, samples=8, std=0.1, length=2.0, nugget=0.01, test_share=0.5, seed=0, crop=0, flip=False,
+                   rotation=0)  # fmt: skip
+
+
+def model_of(chain: str) -> Defended:
+    torch.manual_seed(0)
+    return make_model(composed(f"defense=[{chain}]"), DATASET).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("chain", ["dropout", "token_drop", "topk", "nopeek,dropout", "topk,nopeek"])
+def test_the_true_image_explains_every_release_and_another_does_not(chain: str) -> None:
+    model = model_of(chain)
+    x, other = torch.rand(64, 1, 8, 8), torch.rand(64, 1, 8, 8)
+    released = model.release(x)
+    last = law(model)
+    assert last is not None
+    there = released != 0 if "drop" in chain else torch.ones_like(released, dtype=torch.bool)  # z has zeros, too
+    torch.testing.assert_close(
+        gap(model, last)(x, released)[there], torch.zeros_like(released[there]), atol=1e-6, rtol=0
+    )
+    assert gap(model, last)(other, released).flatten(1).square().mean(1).min() > 0
+
+
+def test_a_sample_of_a_tensor_is_explained_but_for_what_is_drawn_around_it() -> None:
+    model = model_of("shredder")
+    link = model.chain["shredder"]
+    link.on = True
+    x = torch.rand(64, 1, 8, 8)
+    released = model.release(x)
+    left, mean = gap(model, link)(x, released).square().mean(), (model.expected(x) - released).square().mean()
+    assert left < 0.2 * mean
+
+
+@pytest.mark.parametrize("chain", ["none", "noise", "dropout,noise", "dropout,token_shuffle", "topk,quantize"])
+def test_elsewhere_the_expected_release_is_all_that_is_told(chain: str) -> None:
+    assert law(model_of(chain)) is None
+    z, release = torch.rand(2, 4), torch.rand(2, 4)
+    assert torch.equal(Defense().gap(z, release), z - release) and Defense().present(release).all()
+
+
+def test_every_mechanism_that_tells_its_law_is_tested_here() -> None:
+    shipped = {key: locate(node["_target_"]) for brought in links().values() for key, node in brought.items()}
+    assert {key for key, link in shipped.items() if link.gap is not Defense.gap} == {
+        "dropout", "token_drop", "topk", "shredder"}  # fmt: skip
+
+
+def test_repeated_releases_under_a_mask_give_z_itself() -> None:
+    link, z = Dropout(rate=0.2), torch.randn(64, 4, 4, 4)
+    pooled = mean_of(lambda: link.after_edge(z), 16, link.present)
+    torch.testing.assert_close(pooled[link.present(pooled)], z[link.present(pooled)])
+    assert link.present(pooled).double().mean() > 0.999
+    assert (mean_of(lambda: link.after_edge(z), 16) - z).square().mean() > 0.02
+
+
+def test_zeros_count_where_z_has_zeros_of_its_own() -> None:
+    link = Dropout(rate=0.2)
+    torch.manual_seed(0)
+    dense, sparse = torch.randn(8, 4096), torch.randn(8, 4096).clamp_min(0)
+    ones = torch.ones(8, 4096)
+    missing = link.after_edge(dense)
+    assert (link.gap(ones, missing)[missing == 0] == 0).all()
+    released = link.after_edge(sparse)
+    weight = link.gap(ones, released)[released == 0].square()
+    share = 0.5 / (0.5 + 0.2 * 0.5)  # of the zeros those of z itself
+    assert weight.mean() == pytest.approx(share, abs=0.06)
+
+
+@pytest.mark.parametrize("by", ["value", "magnitude"])
+def test_an_entry_that_was_kept_pulls_although_the_guess_would_drop_it(by: str) -> None:
+    link, z = TopK(keep=0.25, by=by, scope="sample"), torch.tensor([[4.0, 3.0, 2.0, 1.0, 0.5, 0.4, -0.3, 0.2]])
+    guess = torch.tensor([[0.1, 3.0, 2.0, 4.0, 0.5, 0.4, -0.3, 0.2]], requires_grad=True)
+    gap = link.gap(guess, link.after_edge(z))
+    assert torch.equal(gap, torch.tensor([[-3.9, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]]))
+    (slope,) = torch.autograd.grad(gap.square().sum(), guess)
+    assert slope[0, 0] < 0 < slope[0, 3]
+    relu = torch.tensor([[4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])  # two are kept, one of them a zero
+    assert torch.equal(link.gap(torch.ones(1, 8), link.after_edge(relu)), torch.tensor([[-3.0] + 7 * [1.0]]))
