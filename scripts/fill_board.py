@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import config, options
-from splitpriv.board import kept, worlds
+from splitpriv.board import kept
 from splitpriv.measure.verdict import verdict
+from splitpriv.report import worlds
 from splitpriv.store import Row, Store
 from splitpriv.types import UserError
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from splitpriv import plain
-from splitpriv.board import kept, worlds
+from splitpriv.board import kept
 from splitpriv.board.lines import queries_of
+from splitpriv.report import worlds
 from splitpriv.store import Row
 from splitpriv.types import UserError
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from splitpriv import config, metrics
 from splitpriv.board.kept import SHOWN
 from splitpriv.measure.verdict import doubts_of, verdict
+from splitpriv.report.seeds import alike, by_target
 from splitpriv.report.terminal import attacks_of
-from splitpriv.stats.interval import Estimate, interval, over_targets
+from splitpriv.stats.interval import interval
 from splitpriv.store import Row
 
 Known = Mapping[str, Mapping[str, float]]  # key of a row -> name of a submitted attack -> its MSE
@@ -30,7 +32,11 @@ def queries_of(row: Row) -> int:
 
 
 def lines(rows: Sequence[Row], known: Known) -> list[dict[str, Any]]:
-    """One line for each setting of each chain among the rows of one board, none of them void."""
+    """One line for each setting of each chain among the rows of one board, none of them void.
+
+    Raises UserError where rows of one setting were made of different things under the same names.
+    """
+    alike(rows)
     groups: dict[str, list[Row]] = {}
     for row in rows:
         name = json.dumps([row["chain"], settings_of(row)], sort_keys=True, default=str)
@@ -57,21 +63,22 @@ def _line(same: Sequence[Row], twins: Mapping[int, Row], differing: Sequence[str
     first = min(same, key=lambda row: (queries_of(row), row["seed"]))
     utility = f"utility/{first.get('headline', 'accuracy')}"
     strength = {key.removeprefix("defense."): first[key] for key in differing if key in first}
-    once = [row for row in same if queries_of(row) == 1] or list(same)
-    lost = [(row, twins[row["seed"]][utility] - row[utility]) for row in once if row["seed"] in twins]
+    once = [row for row in same if queries_of(row) == queries_of(first)]
+    lost = [row for row in once if row["seed"] in twins]
+    low, high = metrics.within(utility)
     flags = {(flag.kind, flag.text): flag for row in same for flag in doubts_of(row)}
     kinds = {kind: [flag for (k, _), flag in flags.items() if k == kind] for kind, _ in flags}
     best = {row["key"]: best_known(row, known.get(row["key"], {})) for row in once}
+    reached = _over(once, lambda row: best[row["key"]][0], (0.0, inf)) or {}
     shown = next((row[SHOWN] for row in same if SHOWN in row), None)
     return {
         "chain": first["chain"], "strength": strength, "keys": [row["key"] for row in same], "key": first["key"],
-        "seeds": sorted({row["seed"] for row in same}), "utility": _over(once, lambda row: row[utility], utility),
-        "loss": _told(interval(list(over_targets({_seeds(r): v for r, v in lost}).values()))) if lost else None,
+        "seeds": sorted({row["seed"] for row in same}), "utility": _over(once, utility),
+        "loss": _over(lost, lambda row: twins[row["seed"]][utility] - row[utility], (low - high, high - low)),
         "attacked": {str(q): _attacked([row for row in same if queries_of(row) == q]) for q in QUERIES},
-        "best": {**(_over(once, lambda row: best[row["key"]][0]) or {}), "who": sorted({w for _, w in best.values()})},
-        "floor": _over(once, lambda row: row.get("floor/mean_image/mse")),
-        "rate": _over(once, lambda row: row.get("cost/bits_per_image")),
-        "edge": _over(once, lambda row: row.get("cost/edge_macs")), "victims": first.get("victims"),
+        "best": {**reached, "who": sorted({who for _, who in best.values()})},
+        "floor": _over(once, "floor/mean_image/mse"), "rate": _over(once, "cost/bits_per_image"),
+        "edge": _over(once, "cost/edge_macs"), "victims": first.get("victims"),
         "verdict": max((verdict(row) for row in same), key=ORDER.index),
         "flags": [{"kind": kind, "text": found[0].text, "means": found[0].means} for kind, found in kinds.items()],
         "words": first.get("board/words"), "shown": shown,
@@ -82,8 +89,9 @@ def _attacked(rows: Sequence[Row]) -> dict[str, Any] | None:
     """What the suite rebuilt, at one number of queries."""
     if not rows:
         return None
-    return {metric: _over(rows, lambda row, m=metric: row.get(f"privacy/suite/{m}"), f"privacy/suite/{metric}")  # type: ignore[misc]
-            for metric in ("mse", "ssim")} | {"identity": _over(rows, identity)}  # fmt: skip
+    return {metric: _over(rows, f"privacy/suite/{metric}") for metric in ("mse", "ssim")} | {
+        "identity": _over(rows, identity, (0.0, 1.0))
+    }
 
 
 def identity(row: Row) -> float | None:
@@ -102,18 +110,13 @@ def best_known(row: Row, submitted: Mapping[str, float]) -> tuple[float, str]:
     return min((v, "" if name == "suite" else name) for name, v in reached.items() if name == "suite" or v != suite)
 
 
-def _seeds(row: Row) -> tuple[int, int]:
-    return row["seed"], row.get("attack_seed", 0)
-
-
-def _over(rows: Sequence[Row], value: Callable[[Row], Any], key: str = "") -> dict[str, Any] | None:
-    """A number over target seeds; None where not every row has it."""
-    values = {_seeds(row): value(row) for row in rows}
-    if not values or any(v is None for v in values.values()):
+def _over(rows: Sequence[Row], value: str | Callable[[Row], Any],
+          within: tuple[float, float] = (-inf, inf)) -> dict[str, Any] | None:  # fmt: skip
+    """What rows have at a key, or a number of each that lies `within` limits, over target seeds; None where not every
+    row has it."""
+    read = (lambda row: row.get(value)) if isinstance(value, str) else value
+    if not rows or any(read(row) is None for row in rows):
         return None
-    within = metrics.within(key) if key else (float("-inf"), float("inf"))
-    return _told(interval(list(over_targets(values).values()), within=within))
-
-
-def _told(e: Estimate) -> dict[str, Any]:
+    limits = metrics.within(value) if isinstance(value, str) else within
+    e = interval([*by_target(rows, read).values()], within=limits)
     return {"mean": e.mean, "n": e.n, "low": e.low, "high": e.high}

@@ -5,47 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from splitpriv import targets
 from splitpriv.board.lines import Known, lines, queries_of
 from splitpriv.board.ranks import places
 from splitpriv.measure.verdict import doubts_of, verdict
-from splitpriv.report.frontier import LOSSES, points, summarise, world_of
+from splitpriv.report.frontier import LOSSES, points, summarise
 from splitpriv.report.terminal import images_of
+from splitpriv.report.worlds import settings, world_of
 from splitpriv.store import Row
-from splitpriv.types import UserError
 
-# Groups of settings in which the rows of one board are alike; a board's lines differ in `defense.` alone.
-ALIKE = ("dataset.", "backbone.", "split.", "task.", "optim.", "protocol.", "knowledge.", "measure.")
 FREE = ("protocol.queries",)  # of which a line tells both ends
 
 
 def world(row: Row) -> dict[str, str]:
     """What the rows of one board have in common, by name; how often images are released is for its columns."""
     return {k: v for k, v in world_of(row, "suite").items() if k not in FREE}
-
-
-def settings(row: Row) -> dict[str, Any]:
-    """The settings that all rows of one board share; one that came later has the value that means what was before."""
-    told = {k: v for k, v in row.items() if k.startswith(ALIKE) and "/" not in k and k not in FREE}
-    whole = {**{k: v for k, v in later(row).items() if k not in FREE}, **told}
-    return {k: v for k, v in sorted(whole.items()) if v is not None}
-
-
-def later(row: Row) -> dict[str, Any]:
-    """The settings that came after keys did, of all that a row is made of but its defences, at what was before."""
-    made = {key: str(v) for key, v in row.items() if key.startswith(ALIKE) and key.endswith("._target_")}
-    return {key.replace("_target_", name): v for key, target in made.items() for name, v in _added(target).items()}
-
-
-@cache
-def _added(target: str) -> Mapping[str, Any]:
-    try:
-        return dict(getattr(targets.locate(target, "board"), "added", {}))
-    except UserError:  # not here, or of a plug-in
-        return {}
 
 
 def identity(row: Row) -> str:

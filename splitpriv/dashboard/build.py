@@ -23,8 +23,8 @@ from splitpriv.dashboard.status import status
 from splitpriv.heap import growing
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY
-from splitpriv.report.frontier import world_of
 from splitpriv.report.terminal import attacks_of, scores_of
+from splitpriv.report.worlds import world_of
 from splitpriv.store import Row, Store
 
 ASSETS = Path(__file__).parent / "assets"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,17 @@ from rich.table import Table
 from splitpriv import metrics
 from splitpriv.config import nearest
 from splitpriv.measure.verdict import doubts_of, verdict
-from splitpriv.report.terminal import attacks_of, console
+from splitpriv.report import worlds
+from splitpriv.report.seeds import alike, by_target
+from splitpriv.report.terminal import console
 from splitpriv.stats.frontier import GAP, bought_over_seeds, hypervolume, pareto
-from splitpriv.stats.interval import Estimate, interval, over_targets
+from splitpriv.stats.interval import Estimate, interval
 from splitpriv.store import Row
 from splitpriv.types import UserError
 
 PRIVACY = ("privacy/", "information/", "bound/", "fairness/")  # what may stand on the vertical axis
 LOSSES = (0.005, 0.01, 0.02)  # of accuracy, at which privacy is reported
 SHARES = ("utility/accuracy", "utility/map", "utility/rank1", "utility/rank5", "utility/f1")  # points of which are lost
-# what runs of one front have in common, and what rows had before it was told
-WORLD = {"dataset": "", "backbone": "", "task": "", "cut": "", "protocol": "", "protocol.queries": 1, "knowledge": ""}
-APART = ("seed", "attack_seed", "key", "fit", "stages", "commit", "trajectory", "flags", "ceiling", "verdict",
-         "note", "tags", "runtime.device", "runtime.threads")  # fmt: skip  # what seeds may change
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,13 @@ class Point:
 
 
 def points(rows: Sequence[Row], x: str, y: str, by: str) -> list[Point]:
-    """Rows that differ in nothing but their seeds, as one point each; attack seeds are averaged within a target's."""
-    settings: dict[str, list[Row]] = {}
-    for row in rows:
-        told = {k: v for k, v in row.items() if "/" not in k and k not in APART}
-        settings.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(row)
+    """Rows that differ in nothing but their seeds, as one point each; attack seeds are averaged within a target's.
+
+    Raises UserError where such rows were made of different things under the same names.
+    """
     means = []
-    for same in settings.values():
-        sides = [over_targets({(r["seed"], r.get("attack_seed", 0)): r[key] for r in same}) for key in (x, y)]
-        estimates = [interval(list(s.values()), within=metrics.within(k)) for s, k in zip(sides, (x, y), strict=True)]
+    for same in alike(rows):
+        estimates = [interval([*by_target(same, itemgetter(k)).values()], within=metrics.within(k)) for k in (x, y)]
         means.append(Point(str(same[0].get(by, "")), same, *estimates))
     return sorted(means, key=lambda p: (p.group, p.x.mean))
 
@@ -69,6 +65,7 @@ def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference:
     undefended run no volume. A group's volume and privacies are those of every target seed, averaged.
     """
     sign, way = 1 if rises else -1, -1 if is_cost(x) else 1
+    low, high = sorted(sign * end for end in metrics.within(y))
     means = [(way * p.x.mean, sign * p.y.mean) for p in drawn]
     bare = [p for p in drawn if p.rows[0]["chain"] == "none"]
     starts = _by_seed(bare, x, y, sign, way)
@@ -82,7 +79,8 @@ def summarise(drawn: Sequence[Point], x: str, y: str, *, rises: bool, reference:
         volumes = None
         if corner:
             volumes = interval([hypervolume(line, corner) for line in lines.values()], within=(0.0, inf))
-        gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss) for loss in losses if x in SHARES}
+        gained = {f"{loss:g}": bought_over_seeds(lines, undefended, loss, (low, high))
+                  for loss in losses if x in SHARES}  # fmt: skip
         groups[name] = {
             "hypervolume": _told(volumes),
             "privacy_at_loss": {loss: {**_told(e[0], sign), "at_least": e[1]} if e else None
@@ -108,7 +106,7 @@ def is_cost(key: str) -> bool:
 def _by_seed(drawn: Sequence[Point], x: str, y: str, sign: int, way: int) -> dict[int, list[tuple[float, float]]]:
     lines: dict[int, list[tuple[float, float]]] = {}
     for p in drawn:
-        sides = [over_targets({(r["seed"], r.get("attack_seed", 0)): r[key] for r in p.rows}) for key in (x, y)]
+        sides = [by_target(p.rows, itemgetter(key)) for key in (x, y)]
         for seed in sides[0]:
             lines.setdefault(seed, []).append((way * sides[0][seed], sign * sides[1][seed]))
     return lines
@@ -129,6 +127,8 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
     worst case where some row has no suite; `by` is the key that groups. Void rows are left out.
     Raises UserError without points.
     """
+    if reference and not all(map(math.isfinite, reference)):
+        raise UserError(f"--reference {reference[0]:g} {reference[1]:g}: is no point; give two finite numbers")
     x = x or f"utility/{rows[0].get('headline', 'accuracy')}"
     y = y or f"privacy/{'suite' if all(row.get('suite') for row in rows) else 'worst'}/{metric}"
     worth, told = metrics.find(x), metrics.find(y)
@@ -151,7 +151,7 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
         why = next(flag for row in rows for flag in doubts_of(row) if flag.voids)
         clear = f"; to clear this: {why.remedy}" if why.remedy else ""
         raise UserError(f"curve: every matching run is void, one for this: {why.text}{clear}")
-    _require_one_world(kept, y)
+    worlds.require_one(kept, y.split("/")[1])
     drawn = points(kept, x, y, by)
     numbers = summarise(drawn, x, y, rises=told is not None and told.better == "higher", reference=reference)
     return (
@@ -163,25 +163,6 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def world_of(row: Row, who: str = "") -> dict[str, str]:
-    """What runs of one front have in common: their world, the suite that `who` stands for ("suite", "worst" or an
-    attack) and, for a worst case, the attacks it is over. Rows of before have the neutral value of what came later."""
-    world = {key: str(row.get(key, usual)) for key, usual in WORLD.items()}
-    world |= {"suite": str(row.get("suite", ""))} if who in ("suite", "worst") or f"attack/{who}/answer" in row else {}
-    return world | ({"attacks": " ".join(sorted(attacks_of(row)))} if who == "worst" else {})
-
-
-def _require_one_world(rows: Sequence[Row], y: str) -> None:
-    """Raise UserError unless the runs share their world."""
-    told = [world_of(row, y.split("/")[1]) for row in rows]
-    for key in told[0]:
-        values = sorted({world[key] for world in told})
-        if len(values) > 1:
-            remedy = "--y privacy/ATTACK/METRIC" if key == "attacks" else f"--where {key}=…"
-            raise UserError(f"curve: these runs cannot share one front, their {key} differ ({'; '.join(values)}); "
-                            f"choose with {remedy}")  # fmt: skip
 
 
 def levels(rows: Sequence[Row], y: str) -> dict[str, float]:

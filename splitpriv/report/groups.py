@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from splitpriv import metrics
 from splitpriv.report.columns import Column, heading, show, text
-from splitpriv.report.frontier import APART
+from splitpriv.report.seeds import APART, alike, by_target
 from splitpriv.report.terminal import unlike
-from splitpriv.stats.interval import Estimate, interval, over_targets
+from splitpriv.stats.interval import Estimate, interval
 from splitpriv.store import Row
 
 WORST_FIRST = ("void", "doubtful", "sound")
@@ -40,16 +41,20 @@ class Group:
             return None
         if self.differ:
             return Estimate(sum(row[key] for row in said) / len(said), len(said))
-        seeds = over_targets({(row["seed"], row.get("attack_seed", 0)): row[key] for row in said})
-        found = metrics.find(key)
+        seeds, found = by_target(said, itemgetter(key)), metrics.find(key)
         return interval(list(seeds.values()), exact=bool(found and found.exact), within=metrics.within(key))
 
 
 def groups(rows: Sequence[Row], by: Sequence[str]) -> list[Group]:
-    """Rows by what they say at the keys `by`, in the order in which they came."""
+    """Rows by what they say at the keys `by`, in the order in which they came.
+
+    Raises UserError where rows of a group share all settings but were made of different things under the same names.
+    """
     same: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         same.setdefault(tuple(text(row, key) for key in by), []).append(row)
+    for members in same.values():
+        alike(members)
     return [Group(members, _differ(members)) for members in same.values()]
 
 

@@ -5,6 +5,7 @@ Points are (utility, privacy), both made so that higher is better for the defend
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -53,14 +54,16 @@ def bought(points: Points, start: tuple[float, float], loss: float) -> tuple[flo
 
 
 def bought_over_seeds(
-    curves: Mapping[int, Points], starts: Mapping[int, tuple[float, float]], loss: float
-) -> tuple[Estimate, bool] | None:
+    curves: Mapping[int, Points], starts: Mapping[int, tuple[float, float]], loss: float,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> tuple[Estimate, bool] | None:  # fmt: skip
     """`bought` of every target seed, with its own undefended point: mean, interval over seeds, whether a least one.
 
-    None if any seed has none: a mean over the others would favour whoever lost less.
+    The interval is Student's and ends at the limits `within` which a privacy lies. None if any seed has none: a mean
+    over the others would favour whoever lost less.
     """
     privacies = [bought(curves[seed], starts[seed], loss) for seed in sorted(set(curves) & set(starts))]
     known = [value for value in privacies if value is not None]
     if not known or len(known) < len(privacies):
         return None
-    return interval([value for value, _ in known], "percentile"), any(least for _, least in known)
+    return interval([value for value, _ in known], within=within), any(least for _, least in known)

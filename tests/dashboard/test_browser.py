@@ -16,8 +16,8 @@ import synthetic
 from splitpriv.dashboard import build, serve, thumbs
 from splitpriv.measure import pictures
 from splitpriv.measure.verdict import verdict
-from splitpriv.report.frontier import world_of
 from splitpriv.report.select import Selection
+from splitpriv.report.worlds import world_of
 from splitpriv.stats.frontier import pareto
 from splitpriv.store import Store, notes
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from splitpriv.board import lines
 from splitpriv.commands import cli
-from splitpriv.report import curves, frontier
+from splitpriv.report import curves, frontier, groups, worlds
 from splitpriv.store import Row, Store
 from splitpriv.types import UserError
 
@@ -40,6 +41,36 @@ def test_attack_seeds_are_nested_in_target_seeds() -> None:
     rows = [{**ROWS[3], "attack_seed": a, "privacy/worst/mse": v} for a, v in enumerate((0.1, 0.3))]
     (point,) = frontier.points(rows, "utility/accuracy", "privacy/worst/mse", "chain")
     assert point.y.n == 1 and point.y.mean == pytest.approx(0.2) and point.y.low is None
+
+
+def test_rows_of_one_setting_are_of_one_make() -> None:
+    first = [{**row, "stages": [f"measure/{row['chain']}", f"fit/{row['seed']}"]} for row in ROWS[:3]]
+    edited = {**first[0], "key": "edited"}  # the same seeds: a plug-in, or weights
+    moved = {**first[0], "key": "moved", "seed": 7, "stages": ["measure/other", "fit/0"]}  # other images
+    for rows, others in ((first, ""), ([*first, edited], "key!=none-0-{}"), ([moved, *first], "key!=moved")):
+        for read in (lambda rows: frontier.points(rows, "utility/accuracy", "privacy/a/mse", "chain"),
+                     lambda rows: groups.groups(rows, ["dataset"]), lambda rows: lines.lines(rows, {})):  # fmt: skip
+            if not others:
+                read(rows)
+                continue
+            with pytest.raises(UserError, match="4 runs of none share their settings") as error:
+                read(rows)
+            assert error.value.problems[0].endswith(f"--where {others}")
+    studies = [{**edited, "way": way, "key": way} for way in "ab"]
+    assert groups.groups(studies, ["chain"])[0].differ == ["way"]
+
+
+def test_what_a_loss_buys_lies_where_the_number_can() -> None:
+    rows = [row("none", s, 0.9, 0.001) for s in range(2)] + [row("noise", s, 0.89, 0.03 + s / 20) for s in range(2)]
+    wide = 12.706205 * 0.025  # Student's t of two values that are 0.05 apart
+    for metric, sign, ends in (("mse", 1, (0.0, 0.055 + wide)), ("ssim", -1, (-0.055 - wide, -0.055 + wide))):
+        named = [{**r, f"privacy/a/{metric}": sign * r["privacy/a/mse"]} for r in rows]
+        told = frontier.compare(named, metric=metric, y=f"privacy/a/{metric}")[2]["groups"]["noise"]
+        found = told["privacy_at_loss"]["0.02"]
+        assert (found["low"], found["high"]) == pytest.approx(ends, abs=1e-6)
+    shares = [{**r, "privacy/a/accuracy": 1 - r["privacy/a/mse"]} for r in rows]
+    told = frontier.compare(shares, metric="mse", y="privacy/a/accuracy")[2]["groups"]["noise"]
+    assert told["privacy_at_loss"]["0.02"]["high"] == 1
 
 
 def test_the_numbers_behind_the_picture() -> None:
@@ -88,7 +119,7 @@ def test_settings_that_differ_in_a_list_are_two_points() -> None:
 
 def test_queries_and_suites_are_worlds_of_their_own() -> None:
     before = {"chain": "none", "seed": 0, "utility/accuracy": 0.9, "privacy/suite/mse": 0.01, "suite": "autoinvert-1"}
-    assert frontier.world_of(before) == frontier.world_of({**before, "protocol.queries": 1})
+    assert worlds.world_of(before) == worlds.world_of({**before, "protocol.queries": 1})
     for other in ({"protocol.queries": 16}, {"suite": "autoinvert-1 quick"}):
         with pytest.raises(UserError, match=f"their {next(iter(other))} differ"):
             frontier.compare([before, {**before, **other}], metric="mse")
@@ -104,6 +135,13 @@ def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:
     for other in ({"cut": 2}, {"protocol": "official"}, {"knowledge": "none"}, {"privacy/b/mse": 0.3}):
         with pytest.raises(UserError, match=f"their {'attacks' if 'privacy/b/mse' in other else next(iter(other))} di"):
             curves.draw([ROWS[0], {**ROWS[1], **other}], Store(tmp_path), tmp_path / "a.json", metric="mse")
+    for key in ("dataset.path", "dataset.size", "knowledge.size", "measure.ssim_padding", "optim.epochs"):
+        with pytest.raises(UserError, match=rf"their {key} differ \(/faces; /xray\); choose with --where {key}=…"):
+            curves.draw([{**ROWS[0], key: "/faces"}, {**ROWS[3], key: "/xray"}], Store(tmp_path), tmp_path / "a.json",
+                        metric="mse")  # fmt: skip
+    for point in ((float("nan"), 0.0), (0.0, float("inf"))):
+        with pytest.raises(UserError, match=r"--reference .* give two finite numbers"):
+            curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", reference=point)
     with pytest.raises(UserError, match="--y cost/release_bytes: is no measure of privacy"):
         curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", y="cost/release_bytes")
     with pytest.raises(UserError, match="--by chian: no matching run"):
@@ -163,7 +201,7 @@ def test_the_declared_reference_is_the_undefended_network(tmp_path: Path) -> Non
         [r for r in ROWS if r["chain"] != "none"], Store(tmp_path), tmp_path / "a.json", metric="mse"
     )
     assert defended["reference"] is None and defended["groups"]["noise"]["hypervolume"] == {}
-    twice = [*ROWS, row("none", 0, 0.9, 0.01, **{"optim.batch": 7})]
+    twice = [*ROWS, row("none", 0, 0.9, 0.01, **{"attack.a.steps": 7})]
     assert curves.draw(twice, Store(tmp_path), tmp_path / "a.json", metric="mse")["ambiguous"]
 
 

@@ -37,16 +37,16 @@ def test_no_value_is_a_mistake_of_ours() -> None:
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_bootstrap_is_scipys_and_repeats(method: str) -> None:
-    values = [0.1, 0.4, 0.2, 0.9, 0.5]
+    values = [0.1, 0.4, 0.2, 0.9, 0.5] * 3
     found, again = interval(values, method), interval(values, method)  # type: ignore[arg-type]
     assert found == again and found.low is not None and found.high is not None
     assert min(values) < found.low < found.mean < found.high < max(values)
     t = interval(values)
-    assert t.low is not None and t.low < found.low  # a bootstrap of five is narrower than Student's
+    assert t.low is not None and t.low < found.low  # a bootstrap is narrower than Student's
 
 
 def test_percentile_and_bca_differ_on_skewed_values() -> None:
-    values = [0.0, 0.0, 0.1, 0.1, 0.2, 3.0]
+    values = [0.0, 0.0, 0.1, 0.1, 0.2, 3.0] * 3
     assert interval(values, "percentile") != interval(values, "bca")
 
 
@@ -58,7 +58,15 @@ def test_only_exact_numbers_that_agree_have_a_width_of_zero() -> None:
 
 def test_few_values_are_not_bootstrapped() -> None:
     for method in ("percentile", "bca"):
-        assert interval([1.0, 2.0, 4.0], method) == interval([1.0, 2.0, 4.0])  # type: ignore[arg-type]
+        values = [float(i * i) for i in range(14)]
+        assert interval(values, method) == interval(values)  # type: ignore[arg-type]
+        assert interval([*values, 1.0], method) != interval([*values, 1.0])  # type: ignore[arg-type]
+
+
+def test_intervals_of_five_seeds_cover_as_often_as_they_say() -> None:
+    draws = np.random.default_rng(0).standard_normal((300, 5))
+    found = [interval(list(values), "percentile") for values in draws]
+    assert 0.92 < np.mean([e.low <= 0 <= e.high for e in found if e.low is not None and e.high is not None]) < 0.98
 
 
 def test_attack_seeds_are_nested_in_target_seeds() -> None:
