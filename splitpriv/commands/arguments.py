@@ -6,9 +6,12 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from splitpriv.types import UserError
+
 if TYPE_CHECKING:
     from splitpriv.report.select import Selection
 
+REOPENED = ("runtime.", "dataset.path=")  # what may differ where a run is opened again
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", "lpips", "told", "feature_distance")
 
 
@@ -39,6 +42,18 @@ def axes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--by", default="chain", metavar="KEY", help="key that colours points (default: chain)")
 
 
-def places(command: argparse.ArgumentParser) -> None:
-    """Where to look."""
+def places(command: argparse.ArgumentParser, *also: str) -> None:
+    """Where to look; `also`: how further overrides begin that the command heeds."""
     command.add_argument("overrides", nargs="*", metavar="key=value", help="paths.outputs=… or paths.data=…")
+    command.set_defaults(places=("paths.", "plugins=", *also))
+
+
+def require_places(args: argparse.Namespace) -> None:
+    """Raise UserError for words that a command with `places` would pass by: a run is not set, nor chosen, there."""
+    told = getattr(args, "places", None)
+    wrong = [word for word in args.overrides if told and not word.startswith(told)]
+    what = (
+        "a filter stands behind --where" if "where" in args else f"{args.command} takes {', '.join(told or ())} alone"
+    )
+    if wrong:
+        raise UserError(*(f"{word}: {what}" for word in wrong))

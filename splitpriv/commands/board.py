@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
         command.add_argument("--rows", type=Path, nargs="+", default=[], metavar="FILE.jsonl",
                              help="files of rows, as in results/board (default: the store's rows)")  # fmt: skip
         command.add_argument("--entries", type=Path, default=Path("board"), metavar="DIR", help="default: board")
-        arguments.places(command)
+        arguments.places(command, *([] if command is build else arguments.REOPENED))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     card.add_argument("key", help="key of a finished run, or its first letters; `splitpriv rows` lists them")
     card.add_argument("--out", type=Path, help=".html, .pdf or .md file (default: <paths.outputs>/cards/KEY.html)")
     card.add_argument("--no-pictures", action="store_true", help="show no victim and no reconstruction")
-    arguments.places(card)
+    arguments.places(card, *arguments.REOPENED)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from splitpriv import __version__, overrides, stop
 from splitpriv.commands import (
+    arguments,
     audit,
     board,
     card,
@@ -124,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0
     try:
         with nullcontext() if args.command == "dashboard" else stop.signals(), streams.shown():
+            arguments.require_places(args)
             code = int(COMMANDS[args.command](args) or 0)
         return code or 2 * streams.lost()
     except (KeyboardInterrupt, stop.Stopped) as asked:

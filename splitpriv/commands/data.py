@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from splitpriv.commands import arguments
 from splitpriv.data.reading import Reading, shown
 from splitpriv.types import UserError
 
@@ -19,7 +18,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("data", help="list, fetch, verify or describe data sets")
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("name", nargs="?", help="a data set, as in `dataset=NAME`; describe: also a folder or table")
-    arguments.places(parser)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dataset.…=… or paths.data=…")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     export.add_argument("key", help="key of a finished run, or its first letters; `splitpriv rows` lists them")
     export.add_argument("--format", required=True, help="torch (.pt2), onnx or executorch (.pte)")
     export.add_argument("--out", type=Path, help="folder to make (default: <paths.outputs>/export/KEY-FORMAT)")
-    arguments.places(export)
+    arguments.places(export, *arguments.REOPENED)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
     arguments.select(track)
     track.add_argument("--report", action="store_true", help="one W&B run that compares them: scatter, picture, table")
     arguments.axes(track)
-    arguments.places(track)
+    arguments.places(track, "track=", "track.")
 
 
 def run(args: argparse.Namespace) -> int:

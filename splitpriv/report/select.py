@@ -19,6 +19,7 @@ ORDERS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
 WORD = re.compile(r"([^=<>!]+)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
+JUDGED = ("verdict", "flags")  # what is shown may be another than what a row says: these are asked for last
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,9 @@ class Selection:
         """The rows, judged; raise UserError for a key that no row has."""
         rows = [row for row in self.store.rows() if self.keys is None or row["key"] in self.keys]
         rows = notes.noted(rows, self.store)
-        known = list(dict.fromkeys(key for row in rows for key in row)) if self.filters else []
-        if known and (wrong := [f.key for f in self.filters if f.key not in known]):
-            raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))
-        return judged([row for row in rows if all(f.keeps(row) for f in self.filters)], self.store)
+        late = [f for f in self.filters if f.key in JUDGED or f.key.startswith("ceiling/")]
+        rows = _kept(rows, [f for f in self.filters if f not in late])
+        return _kept(judged(rows, self.store), late)
 
     def some(self, command: str) -> list[Row]:
         """The rows; raise UserError where there are none, whether the store is empty or does not exist yet."""
@@ -82,9 +82,19 @@ class Selection:
         return tables
 
 
+def _kept(rows: Sequence[Row], filters: Sequence[Filter]) -> list[Row]:
+    """The rows that pass all filters; raise UserError for a key that none has."""
+    known = list(dict.fromkeys(key for row in rows for key in row)) if filters else []
+    if known and (wrong := [f.key for f in filters if f.key not in known]):
+        raise UserError(*(f"--where {key}: no row has this key; {config.nearest(key, known)}" for key in wrong))
+    return [row for row in rows if all(f.keeps(row) for f in filters)]
+
+
 def select(where: Sequence[str], overrides: Sequence[str]) -> Selection:
     """What the words after `--where` and the overrides of paths choose; raise UserError for a word that is none."""
-    places = [word for word in where if word.startswith("paths.")]  # argparse cannot tell them from filters
+    places = [
+        word for word in where if word.startswith(("paths.", "plugins="))
+    ]  # argparse cannot tell them from filters
     store = Store(config.compose([*overrides, *places])["paths"]["outputs"])
     return Selection(store, filters([word for word in where if word not in places]))
 
@@ -101,6 +111,8 @@ def filters(where: Sequence[str]) -> list[Filter]:
         f"--where {f.key}{f.sign}{f.wanted}: {f.sign} compares numbers; write one after it"
         for f in told if f.sign in ORDERS and as_number(f.wanted) is None
     ]  # fmt: skip
+    wrong += [f"--where {f.key}{f.sign}{f.wanted}: one = is enough, and >= is written so"
+              for f in told if f.sign in ("=", "!=") and f.wanted.startswith(("=", "<", ">"))]  # fmt: skip
     keys = [w.split("=", 1)[0] for w in where if (m := matches[w]) and m[2] == "="]
     wrong += [f"--where {key}: is given twice; keep one" for key in sorted({k for k in keys if keys.count(k) > 1})]
     if wrong:

@@ -127,6 +127,40 @@ def test_rows_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--where seed: is not key=value" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [
+    ["rows"], ["curve"], ["dashboard"], ["track", "track=[csv]"], ["store", "size"], ["card", "k1"],
+    ["push", "k1", "x"], ["export", "k1", "--format", "torch"], ["board", "build", "x"],
+])  # fmt: skip
+def test_a_word_that_nothing_heeds_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*words, "seed=99"]) == 2
+    filters = words[0] in ("rows", "curve", "dashboard", "track")
+    said = "a filter stands behind --where" if filters else f"{words[0]} takes paths., plugins="
+    assert f"seed=99: {said}" in capsys.readouterr().err
+
+
+def test_the_verdict_that_is_shown_is_the_one_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    store = filled()
+    store.add_row({**store.row("k1"), "key": "k3", "protocol": "smoke", "verdict": "sound", "stages": []})
+
+    def keys(*where: str) -> list[str]:
+        assert cli.main(["rows", "--where", *where, "--format", "json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert all(row["verdict"] in where[0] for row in found if where[0].startswith("verdict="))
+        return [row["key"] for row in found]
+
+    assert keys("verdict=sound") == ["k0"] and keys("verdict=void") == ["k3"] and keys("verdict!=void", "seed>=1")
+    assert keys("ceiling/a/mse<=0.1") == ["k0", "k1", "k2", "k3"] and keys("ceiling/a/mse>0.1") == []
+    assert cli.main(["rows", "--where", "ceiling/a/msee>0"]) == 2
+    assert "no row has this key; did you mean ceiling/a/mse" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["seed==1", "seed=>1", "seed=<1", "chain!==none"])
+def test_a_sign_too_many_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    filled()
+    assert cli.main(["rows", "--where", word]) == 2
+    assert f"--where {word}: one = is enough" in capsys.readouterr().err
+
+
 def test_rows_of_another_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filled()
     assert cli.main(["rows", "--format", "json", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
