@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from splitpriv import plain
+from splitpriv import overrides, plain
 from splitpriv.types import UserError
 
 
@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     tune.add_argument("--metric", choices=["mse", "ssim"], default="mse", help="of the attacks' reconstructions")
     tune.add_argument("--out", type=Path, help="PNG, SVG or PDF (default: tune.png in the sweep's folder)")
     tune.add_argument("overrides", nargs="*", metavar="key=value", help="the run, as in 'defense=[cem,noise]'; an "
-                      "interval or values of a setting are searched in place of the strengths")  # fmt: skip
+                      "interval or values of a defence's setting are searched in place of the strengths")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
                         f"'{found.searched[0]}=interval(...)'")  # fmt: skip
     print(_line(f"best at ≤ {args.loss:g} points of loss", found.best, found))
     chosen = [f"{key}={found.best[key]}" for key in found.searched if found.best.get(key) is not None]
-    kept = [word for word in args.overrides if word.partition("=")[0] not in found.searched and "hydra" not in word]
+    kept = [word for word in args.overrides
+            if word.partition("=")[0] not in found.searched and not overrides.is_hydra(word)]  # fmt: skip
     print(f"run it: {shlex.join(['splitpriv', 'run', *kept, *chosen])}")
     print(f"picture: {out}")
     return 0

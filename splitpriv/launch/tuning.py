@@ -39,9 +39,12 @@ class Tuned:
 def strengths(words: Sequence[str]) -> list[str]:
     """Overrides that leave the strength of every defence of a chain open, unless `words` fix it or open others.
 
-    Raise UserError where there is no chain, or nothing of it that could be searched.
+    Raise UserError where there is no chain, nothing of it that could be searched, or something else is searched.
     """
     swept = [o.get_key_element() for o in points.read(words) if o.is_sweep_override()]
+    if others := [key for key in swept if not overrides.place_of(key).startswith("defense.")]:
+        raise UserError(*(f"tune: searches settings of defences alone, as in 'defense.noise.sigma=0.1,0.2'; give {key} "
+                          "one value, and tune once for each" for key in others))  # fmt: skip
     if swept:
         return []
     chain = config.compose(words)["defense"]

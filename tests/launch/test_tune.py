@@ -41,6 +41,8 @@ def test_what_is_given_is_not_searched() -> None:
     for words, said in (
         (["defense=[none]"], "there is no defence whose strength"),
         (["defense=[noise]", "defense.noise.sigma=1"], "every strength of the chain is given"),
+        (["defense=[noise]", "split.at=1,2"], "settings of defences alone, .*; give split.at one value"),
+        (["defense=[noise],[none]"], "give defense one value"),
     ):
         with pytest.raises(UserError, match=said):
             tuning.strengths(words)
@@ -82,7 +84,8 @@ def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]
 
 
 def test_the_strongest_within_the_loss_is_found(searched: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["tune", "defense=[noise]", "attack=[decoder]", "--loss", "1", "--trials", "5"]) == 0
+    words = ["defense=[noise]", "attack=[decoder]", "paths.outputs=/tmp/hydra", "hydra.verbose=true"]
+    assert cli.main(["tune", *words, "--loss", "1", "--trials", "5"]) == 0
     twin, words, drawn = searched
     assert twin == [] and sorted(drawn) == [*ROWS, "twin"]
     assert {"hydra.sweeper.n_trials=5", "hydra/sweeper=optuna", "hydra.sweeper.direction=[maximize,maximize]"} <= {
@@ -91,7 +94,8 @@ def test_the_strongest_within_the_loss_is_found(searched: list[Any], capsys: pyt
     said = capsys.readouterr().out
     assert "best at ≤ 1 points of loss: defense.noise.sigma=0.2: utility/accuracy 0.8900 (-1.00 points)" in said
     assert (
-        "run it: splitpriv run 'defense=[noise]' 'attack=[decoder]' defense.noise.sigma=0.2" in said
+        "run it: splitpriv run 'defense=[noise]' 'attack=[decoder]' paths.outputs=/tmp/hydra defense.noise.sigma=0.2"
+        in said
         and "picture: " in said
     )
 
