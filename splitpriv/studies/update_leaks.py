@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor, nn
 
 from splitpriv import config, host, progress
@@ -22,6 +22,7 @@ from splitpriv.attacks.base import answer, mean_of
 from splitpriv.config import Config
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.measure.flags import raised
 from splitpriv.run.context import Run
 from splitpriv.run.plan import Plan
 from splitpriv.run.prepare import Prepared, prepare
@@ -77,17 +78,21 @@ class UpdateLeaks(Study):
         told = head(dataclasses.replace(prepared, cfg={**cfg, "attack": {}}))  # the attacks it lists are not run
         stages = [*(f"fit/{fit}" for fit in prepared.plan.fits), f"leaks/{key}"]
         settings = {k: v for k, v in config.flatten({"leaks": node}).items() if k != "leaks.draws"}
+        victims = len(load_tensors(next(home.glob("target_*.safetensors")))["delta"])  # fewer than asked for, perhaps
         for record in read_json(home / "found.json"):
             way = {k: record[k] for k in ("sample_at_test", "draws")}
+            accuracy, floor = record["attack/accuracy"], record["floor/commonest"]
+            blind = raised("guess", ATTACK, metric="accuracy", blind="the commonest label",
+                           longer=f"leaks.epochs={2 * self.epochs}")  # fmt: skip
             words = f"{'drawn' if way['sample_at_test'] else 'not drawn'}, {way['draws']} averaged"
             row = base.row(
                 "leaks", **{**told, **way, "key": row_key(key, **way)}, **settings, way=words, stages=stages,
                 ceiling=row_key(twin, sample_at_test=False, draws=self.draws[0]), headline=prepared.parts.task.headline,
-                victims=self.updates, **{k: v for k, v in record.items() if k.startswith("utility/")},
-                **{f"privacy/{ATTACK}/accuracy": record["attack/accuracy"],
-                   f"interval/privacy/{ATTACK}/accuracy": record["attack/interval"],
-                   f"values/privacy/{ATTACK}/accuracy": record["attack/runs"],
-                   "floor/prior/accuracy": record["floor/commonest"]},
+                victims=victims, flags=[blind.record()] if accuracy <= floor else [],
+                **{k: v for k, v in record.items() if k.startswith("utility/")},
+                **{f"privacy/{ATTACK}/accuracy": accuracy, "floor/prior/accuracy": floor,
+                   f"interval/privacy/{ATTACK}/accuracy": half_interval(accuracy, victims),
+                   f"values/privacy/{ATTACK}/accuracy": record["attack/runs"]},
             )  # fmt: skip
             store.add_row(row)
             yield row
@@ -213,11 +218,16 @@ def measure(attack: UpdateLeaks, target: Run, key: str, home: Path) -> None:
             mean = sum(runs) / len(runs)
             records.append({
                 "sample_at_test": on and any(able), "draws": draws, "attack/accuracy": mean, "attack/runs": runs,
-                "attack/interval": 1.96 * math.sqrt(mean * (1 - mean) / len(secrets)),
                 "floor/commonest": float(secrets.y.bincount().max()) / len(secrets),
                 **{f"utility/{k}": v for k, v in worth.items()},
             })  # fmt: skip
     write_atomic(home / "found.json", json.dumps(records))
+
+
+def half_interval(share: float, n: int) -> float:
+    """The number after "±" of a share of `n`: the larger distance to an end of Wilson's 95 % interval."""
+    ends = stats.binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return float(max(share - ends.low, ends.high - share))
 
 
 def stage_key(node: Config, plan: Plan, cfg: Config) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from splitpriv import config, targets
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.measure.verdict import verdict
 from splitpriv.run.context import Run
 from splitpriv.run.parts import make_model
 from splitpriv.run.prepare import prepare
@@ -155,6 +156,19 @@ def test_the_command_reports_sampling_on_and_off_and_the_floor(capsys: pytest.Ca
     (plain,) = base.run("leaks", [*COMMAND])
     assert (plain["chain"], plain["sample_at_test"], plain["draws"]) == ("none", False, 1)
     assert {row["ceiling"] for row in (*rows, plain)} == {plain["key"]}
+
+
+def test_a_row_says_how_many_it_attacked_and_what_a_blind_guess_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update_leaks.UpdateLeaks, "infer", lambda self, shadow, target, classes: torch.zeros(8))
+    (row,) = base.run("leaks", [*COMMAND, "leaks.updates=200"])
+    assert row["victims"] == row["protocol.limit.victims"] == 8 < row["leaks.updates"]
+    assert [flag["kind"] for flag in row["flags"]] == ["guess"] and verdict(row) == "void"  # too few victims, too
+    assert row["interval/privacy/update_leaks/accuracy"] > 0.1
+
+
+@pytest.mark.parametrize(("share", "n", "half"), [(1.0, 32, 1 - 32 / (32 + 1.959964**2)), (0.5, 100, 0.0961683)])
+def test_an_interval_is_wilsons(share: float, n: int, half: float) -> None:
+    assert update_leaks.half_interval(share, n) == pytest.approx(half, abs=1e-5)
 
 
 def test_a_second_call_reads_and_a_killed_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
