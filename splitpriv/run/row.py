@@ -17,6 +17,7 @@ from splitpriv.attacks.base import Attack
 from splitpriv.config import Config, flatten
 from splitpriv.measure import checks, measure, remedies, samples, verdict
 from splitpriv.measure.flags import Flag, raised
+from splitpriv.metrics import PRIVACY
 from splitpriv.run.plan import Plan
 from splitpriv.run.prepare import Prepared
 from splitpriv.store import Row, Store
@@ -101,9 +102,8 @@ def make_row(
     if suite:
         means["suite"] = answered(means[suite], floors["mean_image"])
     if images:
-        means["worst"] = measure.summary(
-            measure.worst({**per_image, **{f"{suite}/{m}": s for m, s in members.items()}})
-        )
+        reached = measure.worst({**per_image, **{f"{suite}/{m}": s for m, s in members.items()}})
+        means["worst"] = at_worst(measure.summary(reached), floors["mean_image"])
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     where, mixed = computed(store, plan)
     curves = [note for key in plan.fits for note in read_json(store.home("fit", key) / "curve.json")]
@@ -132,6 +132,13 @@ def make_row(
 def answered(told: Mapping[str, float], floor: Mapping[str, float]) -> Mapping[str, float]:
     """The headline: what a suite answers, or the mean image where that is nearer: no adversary need do worse."""
     return {**told, **floor} if told["mse"] > floor["mse"] else told
+
+
+def at_worst(told: Mapping[str, float], floor: Mapping[str, float]) -> dict[str, float]:
+    """The worst case: of each metric what the best attacks reached, or the mean image's where that is better."""
+    better = {True: max, False: min}
+    return {name: better[PRIVACY[name].better == "lower"](value, floor.get(name, value))
+            for name, value in told.items()}  # fmt: skip
 
 
 def _suite(attacks: Mapping[str, Attack], reports: Mapping[str, Mapping[str, Any]]) -> str | None:
