@@ -24,7 +24,7 @@ from splitpriv.heap import growing
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY
 from splitpriv.report.terminal import attacks_of, scores_of
-from splitpriv.report.worlds import world_of
+from splitpriv.report.worlds import among
 from splitpriv.store import Row, Store
 
 ASSETS = Path(__file__).parent / "assets"
@@ -54,7 +54,10 @@ def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> 
     root = os.path.realpath(store.root)
     measured = {row["key"]: _measured(row, store, root) for row in rows}
     edges = _edges(rows, measured)
-    runs = [_run(row, measured[row["key"]], edges, strips, store) for row in rows]
+    runs = [
+        _run(row, measured[row["key"]], edges, strips, store) | {"world": world}
+        for row, world in zip(rows, among(rows), strict=True)
+    ]
     wrong = store.read_rows()[1] if store.wrong is None else store.wrong
     data = {
         "version": __version__, "made": now(), "store": store.root.name, "left_out": sorted(wrong.items())[:LEFT_OUT],
@@ -139,7 +142,7 @@ def _run(row: Row, measured: Mapping[str, Any], edges: Mapping[Any, list[float]]
     return {
         "row": plain.finite({**{k: v for k, v in row.items() if k not in curves and k != "trajectory"},
                 "verdict": verdict(row), "flags": [flag.record() for flag in doubts_of(row)]}), "finished": finished,
-        "group": group_of(row), "world": world_of(row, "worst"), "attacks": attacks_of(row),
+        "group": group_of(row), "attacks": attacks_of(row),
         "shown": attacks, "curves": curves, "trajectory": _trajectory(row.get("trajectory") or []),
     }  # fmt: skip
 

@@ -59,3 +59,22 @@ def require_one(rows: Sequence[Row], who: str) -> None:
         remedy = "--y privacy/ATTACK/METRIC" if key == "attacks" else f"--where {key}=…"
         raise UserError(f"curve: these runs cannot share one front, their {key} differ ({'; '.join(values)}); "
                         f"choose with {remedy}")  # fmt: skip
+
+
+def among(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """The world of each row, as a worst case sees it, with the settings in which rows of that world differ, as text.
+
+    They are numbered, since what leaves the tool tells paths by their last part alone.
+    """
+    worlds = [world_of(row, "worst") for row in rows]
+    same: dict[str, list[int]] = {}
+    for i, world in enumerate(worlds):
+        same.setdefault(str({**world, "attacks": ""}), []).append(i)
+    for members in same.values():
+        told = {i: settings(rows[i]) for i in members}
+        keys = differing([*told.values()])
+        texts = {i: ", ".join(f"{key}={told[i].get(key, 'none')}" for key in keys) for i in members}
+        number = {text: n for n, text in enumerate(dict.fromkeys(texts.values()), 1)}
+        for i, text in texts.items():
+            worlds[i]["settings"] = f"{number[text]}: {text}" if text else ""
+    return worlds

@@ -209,6 +209,19 @@ def test_runs_that_differ_in_seeds_alone_share_a_group(store: Store) -> None:
     assert build.group_of(row) != build.group_of({**row, "dataset": "mnist"})
 
 
+def test_runs_of_other_settings_stand_on_a_front_of_their_own(store: Store) -> None:
+    first = store.rows()[0]
+    others = [
+        {"dataset.path": "/faces/images"},
+        {"dataset.path": "/xray/images", "privacy/more/mse": 0.1},
+        {"backbone": "tiny"},
+    ]
+    rows = [{**first, "dataset.path": "/faces/images"}, *({**first, "key": f"{i}", **o} for i, o in enumerate(others))]
+    worlds = [run["world"] for run in build.collect(rows, store)[0]["runs"]]
+    told = ["1: dataset.path=…/images", "1: dataset.path=…/images", "2: dataset.path=…/images", ""]
+    assert [world["settings"] for world in worlds] == told and worlds[0] == worlds[1]
+
+
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     found = build._thin(list(range(1, 1001)), [1 / i for i in range(1, 1001)])
     assert len(found["at"]) == build.POINTS
