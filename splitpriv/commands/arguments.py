@@ -51,7 +51,7 @@ def places(command: argparse.ArgumentParser, *also: str) -> None:
 def require_places(args: argparse.Namespace) -> None:
     """Raise UserError for words that a command with `places` would pass by: a run is not set, nor chosen, there."""
     told = getattr(args, "places", None)
-    wrong = [word for word in args.overrides if told and not word.startswith(told)]
+    wrong = [word for word in args.overrides if told and not word.lstrip("+~").startswith(told)]
     what = (
         "a filter stands behind --where" if "where" in args else f"{args.command} takes {', '.join(told or ())} alone"
     )
