@@ -13,14 +13,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from splitpriv.measure.verdict import FAR, references
+
 ROOT = Path(__file__).parents[1]
 PAGES = ("docs/autoinvert.md", "docs/calibration.md")
 SUITE = "autoinvert_quick"
 SINGLES = ("decoder", "rmle", "gallery", "pnp", "gan_decoder", "latent", "deep_prior", "decoder, 64 epochs")
 REPEATED = ("decoder_avg", "rmle_avg")
-MEMBERS = ("mean", "gallery", "decoder", "refine", "search", "fuse", "polish")
-NEEDS = {"refine": "decoder", "search": "refine", "fuse": "search", "polish": "fuse"}  # what a member builds on
+MEMBERS = ("mean", "gallery", "decoder", "refine", "search", "blend", "fuse", "polish")
+NEEDS = {
+    "refine": "decoder",
+    "search": "refine",
+    "blend": "search",
+    "fuse": "search",
+    "polish": "fuse",
+}  # what they build on
 LEAST = 0.01  # a gain below this is none
+MANY = 12  # chains on which an attack has to be played before it is ranked
 
 Plays = Mapping[str, Any]
 
@@ -75,8 +84,9 @@ def longer(rows: Mapping[tuple[str, str], Plays]) -> str:
     lines = []
     for (world, chain), plays in rows.items():
         if control in plays or "autoinvert" in plays:
+            same = plays.get("autoinvert", {}).get("suite") == plays[SUITE]["suite"].split()[0]
             lines.append([world, chain, shown(plays[SUITE]["members"], "decoder"), shown(plays, control),
-                          shown(plays, SUITE), shown(plays, "autoinvert")])  # fmt: skip
+                          shown(plays, SUITE), shown(plays, "autoinvert") if same else ""])  # fmt: skip
     return grid(("data", "chain", "decoder of `quick`", "four times as long", "`quick`", "`autoinvert`"), lines)
 
 
@@ -89,8 +99,9 @@ def repeated(rows: Mapping[tuple[str, str], Plays]) -> str:
 
 
 def order(rows: Mapping[tuple[str, str], Plays]) -> str:
-    """The defences, the most private first, under the attacks of before and under the suite."""
+    """The defences, the most private first, under the attacks of before and under the suite; of void rows none."""
     lines = []
+    rows = {key: plays for key, plays in rows.items() if not void(key[0], plays[SUITE]["accuracy"])}
     for world in dict.fromkeys(world for world, _ in rows):
         chains = [chain for w, chain in rows if w == world]
         before = sorted(chains, key=lambda c: -rows[world, c]["pair"]["mse"])
@@ -106,6 +117,11 @@ def order(rows: Mapping[tuple[str, str], Plays]) -> str:
                  "accuracy"), lines)  # fmt: skip
 
 
+def void(world: str, accuracy: float) -> bool:
+    """Whether a row is void because its network has not learnt its task."""
+    return accuracy < FAR * references()[world]["accuracy"]["printed"]
+
+
 def errors(plays: Plays, name: str) -> tuple[float, float] | None:
     """MSE and seconds of a candidate, a single attack by its name or a member as `suite: name`; None if not played."""
     _, _, member = name.partition("suite: ")
@@ -118,10 +134,10 @@ def greedy(rows: Mapping[tuple[str, str], Plays]) -> str:
 
     The gain is the mean over chains of the logarithm of the error before over that after, as a percentage; a member
     that builds on others comes with them, and at their cost, unless they are there. An attack binds where no other does
-    better.
+    better. What was played on a few chains only has no place.
     """
     every = [*SINGLES, *(f"suite: {m}" for m in MEMBERS if m != "mean")]
-    left = [name for name in every if any(errors(plays, name) for plays in rows.values())]
+    left = [name for name in every if sum(bool(errors(plays, name)) for plays in rows.values()) >= min(MANY, len(rows))]
     least = {key: min(e[0] for n in left if (e := errors(plays, n))) for key, plays in rows.items()}
     best = {key: plays[SUITE]["floor"] for key, plays in rows.items()}
     taken: list[str] = []

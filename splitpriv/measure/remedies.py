@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 LENGTHS = ("epochs", "steps")  # settings by which an attack becomes longer
 FIRST = ("decoder", "rmle", "probe_clean")  # to be proposed before others of their kind: they are quick
-TIERS = {"quick": "autoinvert", "standard": "autoinvert_plus"}  # what a suite's tier is cut short of
+CUT = ("quick", "standard")  # tiers of a suite whose bounds come before their plateau, mostly
 WHITE = frozenset({"edge", "clean"})
 
 
 def longer(name: str, settings: Mapping[str, Any]) -> str:
     """The override that doubles the length of an attack with these (nested or dotted) settings; empty without one."""
-    if settings.get("tier") in TIERS:  # of a suite
-        return f"attack=[{TIERS[settings['tier']]}]"
+    if settings.get("tier") in CUT:
+        return f"attack.{name}.tier=plus"
     flat = flatten(settings)
     lengths = [key for key in flat if key.rpartition(".")[2] in LENGTHS and isinstance(flat[key], int) and flat[key]]
     key = min(lengths, key=lambda key: key.count("."), default=None)

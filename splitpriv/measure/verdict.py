@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Literal
 
@@ -56,9 +56,16 @@ def implied(row: Row) -> list[Flag]:
     return [*_size(row), *_utility(row), *_learnt(row)]
 
 
-def official(protocol: str, overlap: bool) -> bool:
+def official(protocol: str, overlap: bool, slices: Mapping[str, Sequence[Any]]) -> bool:
     """Whether shared images are part of what is measured: its authors' protocol, or an adversary who holds them."""
-    return protocol.startswith(OFFICIAL) or not overlap
+    return not overlap or slices == _authors(protocol)
+
+
+@cache
+def _authors(protocol: str) -> Mapping[str, Sequence[Any]] | None:
+    """Which images each split has by an official protocol; None for any other."""
+    path = CONF / "protocol" / f"{protocol}.yaml"
+    return yaml.safe_load(path.read_text())["slices"] if protocol.startswith(OFFICIAL) and path.is_file() else None
 
 
 def _size(row: Row) -> Iterator[Flag]:
@@ -68,7 +75,8 @@ def _size(row: Row) -> Iterator[Flag]:
         yield raised("smoke")
     if victims < VICTIMS:
         yield raised("few", count=victims, more=_more(row, victims))
-    if "verdict" not in row and not official(protocol, bool(row.get("protocol.overlap"))):
+    slices = {k.rpartition(".")[2]: row[k] for k in row if k.startswith("protocol.slices.")}
+    if "verdict" not in row and not official(protocol, bool(row.get("protocol.overlap")), slices):
         yield raised("allowed")
 
 

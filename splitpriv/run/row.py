@@ -90,13 +90,14 @@ def make_row(
     bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
     release = {k[8:]: v for k, v in plain.items() if k.startswith("release/")}
     overlaps = {pair.replace("-", " and "): counts["named"] for pair, counts in shared["pairs"].items()}
+    protocol, agreed = cfg["choices"]["protocol"], cfg["protocol"]
     flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=overlaps, utility=utility,
-                          declared=verdict.official(cfg["choices"]["protocol"], cfg["protocol"]["overlap"]),
+                          declared=verdict.official(protocol, agreed["overlap"], agreed.get("slices") or {}),
                           adaptive=facts["adaptive"], bounds=bounds, release=release,
-                          spare=remedies.more_aux(cfg["protocol"]))  # fmt: skip
+                          spare=remedies.more_aux(agreed))  # fmt: skip
     flags += [raised("pull", name, **words) for name, words in facts.get("doubts", {}).items()]
-    flags += samples.copies(shared, cfg["protocol"]["overlap"])
-    flags += samples.gaps(facts.get("gaps", {}), cfg["protocol"]["limit"])
+    flags += samples.copies(shared, agreed["overlap"])
+    flags += samples.gaps(facts.get("gaps", {}), agreed["limit"])
     suite = _suite(parts.attacks, reports)
     members = _members(scored[suite] / MEMBERS) if suite else {}
     if suite:

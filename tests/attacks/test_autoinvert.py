@@ -33,7 +33,7 @@ CONSTANTS = {
     search: ("TV", "ANCHOR", "RATE", "SHORT", "GAIN", "ALONE", "STRIDE"),
     autoinvert: ("TUNE", "MISLED"),
     members: ("BATCH", "WIDTHS", "WIDTH", "BLOCKS", "POOL"),
-    lab: ("PARTS", "MOST", "SHIFT"),
+    lab: ("PARTS", "MOST", "SHIFT", "FAINT", "QUIET"),
     blend: ("IMAGES", "RIDGE"),
     settled: ("PATH", "IMAGES", "APART"),
     muon: ("MOMENTUM", "ADAM_SHARE", "QUINTIC"),
@@ -43,6 +43,7 @@ SHIPPED = {
        for module, names in CONSTANTS.items() for name in names},
     **{f"tier {name}": str(tier) for name, tier in autoinvert.TIERS.items()},
     **{f"rung {name}": str(net.keywords) for name, net in members.RUNGS.items()},
+    **{f"search.{name}": str(getattr(search, name).weighed) for name in ("Search", "Unaided")},
     **{f"learnt.{name}": str(getattr(learnt, name).keywords)
        for name in ("DENOISER", "GENERATOR", "PNP", "LATENT", "UNTRAINED")},
 }  # fmt: skip

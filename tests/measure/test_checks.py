@@ -88,9 +88,9 @@ def test_each_doubt(changed, flag):
 
 
 @pytest.mark.parametrize(("tier", "effort", "kind", "remedy"), [
-    ("quick", 1.0, "short", "attack=[autoinvert]"), ("standard", 0.3, "unsettled", "attack=[autoinvert_plus]"),
-    ("standard", 0.05, "short", "attack=[autoinvert_plus]"), ("plus", 0.3, "unsettled", ""),
-    ("standard", None, "unsettled", "attack=[autoinvert_plus]"),
+    ("quick", 1.0, "short", "attack.suite.tier=plus"), ("standard", 0.3, "unsettled", "attack.suite.tier=plus"),
+    ("standard", 0.05, "short", "attack.suite.tier=plus"), ("plus", 0.3, "unsettled", ""),
+    ("standard", None, "unsettled", "attack.suite.tier=plus"),
 ])  # fmt: skip
 def test_a_suite_promises_its_plateau_unless_its_name_says_otherwise(tier, effort, kind, remedy) -> None:
     suite = facts(0.01, suite=True, converged=False, settings={"tier": tier}, effort=effort)

@@ -10,6 +10,7 @@ import pytest
 from splitpriv.measure import verdict as verdicts
 from splitpriv.measure.flags import raised
 from splitpriv.measure.kinds import KINDS
+from splitpriv.measure.remedies import load
 from splitpriv.measure.verdict import doubts_of, official, verdict
 from splitpriv.store import Row
 
@@ -18,6 +19,10 @@ SOUND: Row = {
     "optim.epochs": 8, "victims": 500, "utility/accuracy": 0.88, "privacy/decoder/mse": 0.02, "privacy/rmle/mse": 0.07,
     "privacy/worst/mse": 0.02, "floor/mean_image/mse": 0.06, "flags": [],
 }  # fmt: skip
+
+
+AUTHORS = {"protocol.slices.train": ["train", 0, 1], "protocol.slices.val": ["test", 0, 1],
+           "protocol.slices.aux": ["train", 0, 1], "protocol.slices.victims": ["test", 0, 1]}  # fmt: skip
 
 
 def kinds(**changed: Any) -> list[str]:
@@ -49,6 +54,12 @@ def test_a_row_without_doubts_is_sound() -> None:
         ({"privacy/decoder/mse": math.nan}, "blind", "attack=[autoinvert]"),
         ({"floor/mean_image/mse": math.nan}, "blind", "attack=[autoinvert]"),
         ({"protocol.overlap": True}, "allowed", "protocol=strict protocol.overlap=false"),
+        ({"protocol": "cem_official", "protocol.overlap": True, **AUTHORS, "protocol.slices.aux": ["test", 0, 1]},
+         "allowed", "protocol=strict protocol.overlap=false"),  # in its authors' name the adversary holds the victims
+        ({"protocol": "cem_official_mine", "protocol.overlap": True, **AUTHORS}, "allowed",
+         "protocol=strict protocol.overlap=false"),
+        ({"dataset": "fashion_tint", "utility/accuracy": 0.18}, "far", "optim.epochs=16"),
+        ({"dataset": "cifar100", "utility/accuracy": 0.03}, "far", "optim.epochs=16"),
     ],
 )  # fmt: skip
 def test_what_voids_a_row(changed: dict[str, Any], kind: str, remedy: str) -> None:
@@ -67,7 +78,7 @@ def test_chance_is_an_interval_on_the_images_that_were_tested() -> None:
 def test_what_does_not() -> None:
     assert kinds(**{"privacy/a/mse": math.nan}) == []  # another attack worked; the number has a flag of its own
     assert kinds(**{"privacy/decoder/mse": 0.07, "privacy/rmle/mse": math.nan, "privacy/a/mse": 0.02}) == []
-    assert kinds(**{"protocol": "cem_official", "protocol.overlap": True}) == []
+    assert kinds(**{"protocol": "cem_official", "protocol.overlap": True, **AUTHORS}) == []
     assert kinds(**{"dataset": "images", "utility/accuracy": 0.2}) == []  # neither chance nor a reference is known
     assert kinds(**{"headline": "map", "utility/map": 0.1}) == []
     assert kinds(**{"privacy/probe/auc": 0.5, "victims": 100}) == []
@@ -91,8 +102,10 @@ def test_doubts_that_are_stored_are_not_raised_again() -> None:
 
 
 def test_a_declared_overlap_is_that_of_a_published_protocol_or_of_the_knowledge() -> None:
-    assert official("cem_official_infer", overlap=True) and official("strict", overlap=False)
-    assert not official("strict", overlap=True)
+    authors = load("protocol", "cem_official_infer")["slices"]
+    assert official("cem_official_infer", True, authors) and official("strict", False, {})
+    assert not official("strict", True, {}) and not official("strict", True, load("protocol", "strict")["slices"])
+    assert not official("cem_official", True, authors)
 
 
 def test_every_kind_is_explained() -> None:

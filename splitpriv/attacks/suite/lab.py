@@ -22,6 +22,7 @@ LEAST = 20  # images of aux
 MOST = 256  # of a part on which something is chosen; the rest is learned from
 SHIFT = 2  # pixels that an image of aux may move by
 CHUNK = 256
+FAINT, QUIET = 1e-2, 1e-4  # of the spread of releases, by which an entry counts to vary at least: in distances, in odds
 
 
 class Found(Protocol):
@@ -132,13 +133,13 @@ class Lab:
         another is about 2. Entries that hardly vary count as if they varied by a hundredth of the others' spread.
         """
         signal = self.scale.spread.square().expand(self.access.shape)
-        raw = 1 / (self.noise + 1e-2 * signal.mean())
+        raw = 1 / (self.noise + FAINT * signal.mean())
         return raw / (raw * signal).mean()
 
     @cached_property
     def precision(self) -> Tensor:
         """The inverse of the noise, entry by entry, (*shape); of a release without noise as if it had little."""
-        return 1 / (self.noise + 1e-4 * self.scale.spread.square().mean())
+        return 1 / (self.noise + QUIET * self.scale.spread.square().mean())
 
     def expected(self, x: Tensor) -> Tensor:
         """What the device sends for x on average, differentiable; where it is not known, by the stand-in's account."""
