@@ -11,6 +11,7 @@ from typing import Any
 from splitpriv.measure import remedies
 from splitpriv.measure.flags import Flag, raised
 from splitpriv.measure.kinds import ADAPTIVE
+from splitpriv.measure.remedies import longer
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors
@@ -19,6 +20,7 @@ SCALES = (1e-3, 1e3)  # sizes of a release within which attacks find their way
 SAME = 1e-4  # relative difference of two releases that is rounding
 WHIM = 0.05  # and that of two images which differ in a last digit, whose rounding may turn over now and then
 STARVED = 0.1  # share of the error that twice the aux would take away; above it there is too little (known to some .02)
+THIN = 20  # images by whose error members are told apart
 UNSETTLED = 0.1  # share of a suite's error that twice its effort would take away; above it there is no plateau in sight
 SURE = 1.96  # standard errors of a 95 % interval
 BOXES = {
@@ -40,7 +42,8 @@ class Facts:
     `adapts` are the attack's own; `gain` is the share of its error that twice the aux would take away, where known;
     `error` is the standard error of its MSE over victims, which says nothing of a `typical` one; `suite` says that it
     is a suite, which has rivals within: `members` are their MSE, `effort` the share that twice of it would save,
-    `contradicted` the share of the first victims whose releases speak against what it learned from aux, if most do.
+    `contradicted` the share of the first victims whose releases speak against what it learned from aux, if most do,
+    `chosen_on` the images of aux by which it chose its answer.
     """
 
     means: Means
@@ -57,6 +60,7 @@ class Facts:
     members: Means = field(default_factory=dict)
     effort: float | None = None
     contradicted: float | None = None
+    chosen_on: int | None = None
 
     @property
     def unfinished(self) -> str:
@@ -103,8 +107,9 @@ def doubts(
     flags += _odd(release or {}, silent)
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
     told = attacks.items()
-    flags += [raised(f.unfinished, n, longer=_longer(n, f)) for n, f in told if f.converged is False]
+    flags += [raised(f.unfinished, n, longer=longer(n, f.settings)) for n, f in told if f.converged is False]
     flags += [raised("starved", n, gain=f.gain, more=spare) for n, f in told if (f.gain or 0) > STARVED]
+    flags += [raised("thin", n, count=f.chosen_on, more=spare) for n, f in told if (f.chosen_on or THIN) < THIN]
     flags += [raised("unlike", n, share=f.contradicted) for n, f in told if f.contradicted]
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])
@@ -171,10 +176,6 @@ def above_ceiling(name: str, row: Mapping[str, Any], settings: Mapping[str, Any]
                 yield raised(kind, name, longer=remedies.longer(name, settings))
 
 
-def _longer(name: str, facts: Facts) -> str:
-    return remedies.longer(name, facts.settings)
-
-
 def _completed(attacks: Mapping[str, Facts], kinds: Sequence[str]) -> str:
     """The list of attacks with what is lacking: those that adapt to these kinds, and a second one."""
     listed = {name: f.settings for name, f in attacks.items()}
@@ -210,9 +211,9 @@ def _floors(attacks: Mapping[str, Facts], mse: Means, mean_image: Means, random_
     """Attacks that an image of aux would replace."""
     for name, value in mse.items():
         if value > random_image["mse"]:
-            yield raised("random", name, longer=_longer(name, attacks[name]))
+            yield raised("random", name, longer=longer(name, attacks[name].settings))
         elif value >= mean_image["mse"] * (1 - MARGIN):
-            yield raised("mean", name, longer=_longer(name, attacks[name]))
+            yield raised("mean", name, longer=longer(name, attacks[name].settings))
 
 
 def _guesses(attacks: Mapping[str, Facts]) -> Iterator[Flag]:
@@ -220,7 +221,9 @@ def _guesses(attacks: Mapping[str, Facts]) -> Iterator[Flag]:
     for name, f in attacks.items():
         for reached, blind in (("map", "chance_map"), ("balanced_accuracy", "label_balanced_accuracy")):
             if reached in f.means and blind in f.means and f.means[reached] <= f.means[blind] * (1 + MARGIN):
-                yield raised("guess", name, metric=reached, blind=blind.replace("_", " "), longer=_longer(name, f))
+                yield raised(
+                    "guess", name, metric=reached, blind=blind.replace("_", " "), longer=longer(name, f.settings)
+                )
 
 
 def _twins(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
@@ -228,11 +231,9 @@ def _twins(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
     for more, less in permutations(mse, 2):
         a, b = attacks[more], attacks[less]
         if a.apart == b.apart and mse[more] > mse[less] * (1 + MARGIN):
-            longer = _longer(more, a)
-            if a.draws > b.draws and a.eot == b.eot:
-                yield raised("twin", more, other=less, what="releases", longer=longer)
-            if a.eot > b.eot and a.draws == b.draws:
-                yield raised("twin", more, other=less, what="gradients", longer=longer)
+            for what, averaged, same in (("releases", "draws", "eot"), ("gradients", "eot", "draws")):
+                if getattr(a, averaged) > getattr(b, averaged) and getattr(a, same) == getattr(b, same):
+                    yield raised("twin", more, other=less, what=what, longer=longer(more, a.settings))
 
 
 def _boxes(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
@@ -241,9 +242,9 @@ def _boxes(attacks: Mapping[str, Facts], mse: Means) -> Iterator[Flag]:
     black = {name: mse[name] for name in mse if name not in white}
     if white and black and min(white.values()) > min(black.values()) * (1 + MARGIN):
         subject, other = (min(box, key=box.__getitem__) for box in (white, black))
-        yield raised("box", subject, other=other, longer=_longer(subject, attacks[subject]))
+        yield raised("box", subject, other=other, longer=longer(subject, attacks[subject].settings))
     for name in white:
         told = attacks[name].members
         least = {box: min(told.get(member, math.inf) for member in names) for box, names in BOXES.items()}
         if math.isfinite(least["white"]) and least["white"] > least["black"] * (1 + MARGIN):
-            yield raised("box", f"{name}'s search", other="its decoder", longer=_longer(name, attacks[name]))
+            yield raised("box", f"{name}'s search", other="its decoder", longer=longer(name, attacks[name].settings))

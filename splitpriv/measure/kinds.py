@@ -26,10 +26,7 @@ ADAPTIVE = {  # what attacks must know, by the kind that a defence names: words 
 }
 OLD = "old"  # a row of before, whose flags are lines and nothing else
 KINDS: Mapping[str, Kind] = {
-    "number": Kind(
-        "{subject}: {metric} is {value}",
-        "A number of this run is not finite: something diverged.",
-    ),
+    "number": Kind("{subject}: {metric} is {value}", "A number of this run is not finite: something diverged."),
     "smoke": Kind(
         "protocol smoke: a few images, which prove nothing",
         "The protocol is for seeing that everything works; its networks and attacks have learnt next to nothing.",
@@ -144,6 +141,11 @@ KINDS: Mapping[str, Kind] = {
         "The attack was still improving when it stopped, so a longer one would reconstruct more: the privacy shown is "
         "an upper limit.",
         "{longer}",
+    ),
+    "thin": Kind(
+        "{subject}: chose its answer on {count} images of aux",
+        "So few images do not tell its members apart: with more another might be chosen, and do better.",
+        "{more}",
     ),
     "unlike": Kind(
         "{subject}: {share:.0%} of the victims are unlike aux, from which it learned",

@@ -81,6 +81,7 @@ def make_row(
             _error(per_image.get(name, {})), attack.typical, attack.suite is not None, _mse(scored[name] / MEMBERS),
             reports[name].get("gain_from_twice_effort"),
             reports[name].get("contradicted") if reports[name].get("misled") else None,
+            reports[name].get("chosen_on"),
         )
         for name, attack in parts.attacks.items()
     }  # fmt: skip

@@ -77,6 +77,7 @@ def test_a_sound_evaluation_has_no_flags():
             },
             "all: 97% of the victims are unlike aux, from which it learned",
         ),
+        ({"attacks": {"all": facts(0.02, suite=True, chosen_on=2)}}, "all: chose its answer on 2 images of aux"),
         ({"signal": 0.0}, "release is constant: two draws show no sign of the image (repeated ones may)"),
         ({"signal": math.nan}, "release is constant: two draws show no sign of the image (repeated ones may)"),
         ({"overlaps": {"train/aux": 9000, "val/aux": 0}}, "splits overlap: train/aux (9000 images)"),

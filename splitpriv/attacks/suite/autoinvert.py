@@ -131,7 +131,7 @@ class Suite(Reconstructor):
         self.bound = self._worst()
         within = settled.gains(lab, self.choice)
         self.report = {
-            "answer": self.choice, "select_mse": self.expected[self.choice],
+            "answer": self.choice, "chosen_on": len(lab.pairs("select")[0]), "select_mse": self.expected[self.choice],
             "converged": max(within.values()) < GAIN,
             "gain_from_twice_effort": max(within.values()), "gain_from_twice_aux": self.gain,
             "gain_within": within, **reports, **{f"{name}/select": value for name, value in self.expected.items()},
