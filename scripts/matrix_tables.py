@@ -84,10 +84,19 @@ def longer(rows: Mapping[tuple[str, str], Plays]) -> str:
     lines = []
     for (world, chain), plays in rows.items():
         if control in plays or "autoinvert" in plays:
-            same = plays.get("autoinvert", {}).get("suite") == plays[SUITE]["suite"].split()[0]
             lines.append([world, chain, shown(plays[SUITE]["members"], "decoder"), shown(plays, control),
-                          shown(plays, SUITE), shown(plays, "autoinvert") if same else ""])  # fmt: skip
-    return grid(("data", "chain", "decoder of `quick`", "four times as long", "`quick`", "`autoinvert`"), lines)
+                          shown(plays, SUITE), *whole(plays)])  # fmt: skip
+    return grid(("data", "chain", "decoder of `quick`", "four times as long", "`quick`", "`autoinvert`", "its decoder",
+                 "search", "polish", "answer", "CPU s"), lines)  # fmt: skip
+
+
+def whole(plays: Plays) -> list[str]:
+    """What the whole suite leaves, by itself and by its members, if it was played at the version of the quick one."""
+    told = plays.get("autoinvert", {})
+    if told.get("suite") != plays[SUITE]["suite"].split()[0]:
+        return [""] * 6
+    members = (shown(told["members"], name) for name in ("decoder", "search", "polish"))
+    return [f"{told['mse']:.5f}", *members, told["answer"], f"{told['cpu_s']:.0f}"]
 
 
 def repeated(rows: Mapping[tuple[str, str], Plays]) -> str:
