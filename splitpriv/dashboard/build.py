@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -23,6 +24,7 @@ from splitpriv.dashboard.status import status
 from splitpriv.heap import growing
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.metrics import PRIVACY
+from splitpriv.report.seeds import images
 from splitpriv.report.terminal import attacks_of, scores_of
 from splitpriv.report.worlds import among
 from splitpriv.store import Row, Store
@@ -54,10 +56,13 @@ def collect(rows: Sequence[Row], store: Store, tables: Iterable[Table] = ()) -> 
     root = os.path.realpath(store.root)
     measured = {row["key"]: _measured(row, store, root) for row in rows}
     edges = _edges(rows, measured)
-    runs = [
-        _run(row, measured[row["key"]], edges, strips, store) | {"world": world}
-        for row, world in zip(rows, among(rows), strict=True)
-    ]
+    runs = [_run(row, measured[row["key"]], edges, strips, store) for row in rows]
+    turns = Counter[tuple[str, int, int]]()
+    for row, run, world in zip(rows, runs, among(rows), strict=True):
+        run["world"] = world
+        same = run["group"], row["seed"], row.get("attack_seed", 0)
+        turns[same] += 1  # a second one is made of other weights or code: in no mean with the first
+        run["group"] += f"-{turns[same]}" if turns[same] > 1 else ""
     wrong = store.read_rows()[1] if store.wrong is None else store.wrong
     data = {
         "version": __version__, "made": now(), "store": store.root.name, "left_out": sorted(wrong.items())[:LEFT_OUT],
@@ -79,9 +84,9 @@ def now() -> str:
 
 
 def group_of(row: Row) -> str:
-    """A name for all runs that differ in their seeds alone."""
+    """A name for all runs of the same images that differ in their seeds alone."""
     config = [(k, row[k]) for k in _settings(tuple(row)) if "." in k or is_setting(k, row[k])]
-    return hashlib.sha256(repr((row.get("chain"), config)).encode()).hexdigest()[:10]
+    return hashlib.sha256(repr((row.get("chain"), config, images(row))).encode()).hexdigest()[:10]
 
 
 @lru_cache(maxsize=512)

@@ -36,7 +36,7 @@ def by_target(rows: Sequence[Row], value: Callable[[Row], Any]) -> dict[int, flo
 def _require_one_make(rows: Sequence[Row]) -> None:
     """Raise UserError where rows of one setting are of other images, or two of them have the same seeds."""
     last = {_seeds(row): row["key"] for row in rows}
-    others = [row["key"] for row in rows if _images(row) != _images(rows[-1]) or row["key"] != last[_seeds(row)]]
+    others = [row["key"] for row in rows if images(row) != images(rows[-1]) or row["key"] != last[_seeds(row)]]
     if others:
         raise UserError(f"{len(rows)} runs of {rows[0]['chain']} share their settings, but not the images, weights or "
                         "code that they were made of: no mean is over both; keep those of one make (`board build`: "
@@ -47,7 +47,7 @@ def _seeds(row: Row) -> tuple[int, int]:
     return row["seed"], row.get("attack_seed", 0)
 
 
-def _images(row: Row) -> str:
+def images(row: Row) -> str:
     """What changes with the images read, and with no seed: the key of the stage that counts copies among them."""
     first = next(iter(row.get("stages", ())), "")
     return first if first.startswith("measure/") else ""

@@ -207,6 +207,10 @@ def test_runs_that_differ_in_seeds_alone_share_a_group(store: Store) -> None:
     )
     assert build.group_of(row) != build.group_of({**row, "optim.epochs": 99})
     assert build.group_of(row) != build.group_of({**row, "dataset": "mnist"})
+    rows = [{**row, "key": f"{i}", "stages": [f"measure/{images}"], "seed": seed}
+            for i, (images, seed) in enumerate([("a", 0), ("a", 1), ("b", 0), ("a", 0)])]  # fmt: skip
+    first, seeds, other, again = (run["group"] for run in build.collect(rows, store)[0]["runs"])
+    assert first == seeds != other and again == f"{first}-2"
 
 
 def test_runs_of_other_settings_stand_on_a_front_of_their_own(store: Store) -> None:
