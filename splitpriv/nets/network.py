@@ -75,7 +75,10 @@ class Network(Backbone):
     @cached_property
     def look(self) -> Look:
         """Every cut, and how it was found."""
-        key = f"{self.facts['modules']} {self.image} {self.classes}"
+        settings = [
+            {k: v for k, v in vars(m).items() if isinstance(v, int | float | str)} for m in self.model.modules()
+        ]
+        key = f"{self.facts['modules']} {self.image} {self.classes} {settings}"  # by which a forward may decide
         if key not in _known:
             _known[key] = self._look()
         return _known[key]
