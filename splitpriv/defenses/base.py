@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
+from splitpriv.defenses.parts.held import held, probing
 from splitpriv.nets.small_maps import arithmetic, gains
 from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step, blame
 
@@ -130,7 +131,10 @@ class Defense(nn.Module):
 
 
 class Defended(nn.Module):
-    """A split network with its chain: the thing that is trained, deployed and attacked."""
+    """A split network with its chain: the thing that is trained, deployed and attacked.
+
+    `frozen` names the weights that never learn, since whoever made them said so.
+    """
 
     def __init__(self, net: SplitNet, chain: Mapping[str, Defense], spec: Spec, z: Tensor | None = None) -> None:
         super().__init__()
@@ -142,39 +146,37 @@ class Defended(nn.Module):
             if defense is not None:
                 with blame(f"defense.{name}"), aside():
                     defense.attach(self, spec, shape)
+        self.frozen = frozenset(name for name, p in self.named_parameters() if not p.requires_grad)
         if any((type(d).attach, type(d).before_edge) != (Defense.attach, Defense.before_edge) for d in chain.values()):
             self.refresh()  # what they changed
 
     def refresh(self) -> None:
         """Look again at the shape of a release, after the architecture changed."""
-        with self._probe():
-            self.shape = tuple(self.release(self._grey()).shape[1:])
+        with probing(self):
+            x = self._grey()
+            for name, defense in self.defenses():
+                x = held(defense.before_edge, x, f"defense.{name}: before_edge", self.spec.image)
+            self.shape = tuple(self.obfuscate(self._encode(x)).shape[1:])
 
     def shapes(self, z: Tensor | None = None) -> Iterator[tuple[str, Defense | None, Shape]]:
         """Each defence with the shape of the z that reaches it, without the batch; finally ("", None, the release's).
 
         Lazy: a link is asked what it makes of z only once the loop goes on, and may be attached until then.
         """
-        with self._probe():
-            z = self._encode(self._grey()) if z is None else z
+        with probing(self):
+            z = held(self._encode, self._grey(), "backbone: the edge") if z is None else z
         for name, defense in self.defenses():
             yield name, defense, tuple(z.shape[1:])
-            with self._probe():
-                z = defense.after_edge(z)
+            with probing(self):
+                made = held(defense.after_edge, z, f"defense.{name}: after_edge")
+                if type(defense).reading is Defense.reading:  # others may show more than they send
+                    held(defense.expected, z, f"defense.{name}: expected", tuple(made.shape[1:]))
+            z = made
         yield "", None, tuple(z.shape[1:])
 
     def _grey(self) -> Tensor:
         """Two images to find shapes with."""
         return torch.full((2, *self.spec.image), 0.5, device=next(self.net.parameters()).device)
-
-    @contextmanager
-    def _probe(self) -> Iterator[None]:
-        """A look at shapes that leaves no trace: no gradient, no random number used up, no statistics learnt."""
-        mode = self.training
-        self.eval()
-        with torch.no_grad(), aside():
-            yield
-        self.train(mode)
 
     def defenses(self) -> Iterator[tuple[str, Defense]]:
         """The chain in its order."""
@@ -242,8 +244,3 @@ class Defended(nn.Module):
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 for the networks where `precision` says so; everything else stays fp32."""
         return arithmetic(self.net, self.precision, self.small_maps)
-
-    @property
-    def input_is_fixed(self) -> bool:
-        """Whether `features` is the same on every call, so that it may be cached: no defence acts before the edge."""
-        return all(type(d).before_edge is Defense.before_edge for _, d in self.defenses())

@@ -117,12 +117,14 @@ class SelectiveEnsemble(Defense):
 def copied(module: nn.Module) -> nn.Module:
     """A copy whose tensors are clones: those without a storage cannot be copied otherwise."""
     known: dict[int, object] = {id(b): b.clone() for b in module.buffers()}
-    return copy.deepcopy(module, known | {id(p): nn.Parameter(p.detach().clone()) for p in module.parameters()})
+    return copy.deepcopy(
+        module, known | {id(p): nn.Parameter(p.detach().clone(), p.requires_grad) for p in module.parameters()}
+    )
 
 
 def anew(module: nn.Module) -> nn.Module:
-    """A copy with weights drawn afresh."""
-    made = copied(module)
+    """A copy with weights drawn afresh, all of which learn."""
+    made = copied(module).requires_grad_(True)
     for part in made.modules():
         if callable(reset := getattr(part, "reset_parameters", None)):
             reset()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.law import input_is_fixed
 from splitpriv.nets.modes import evaluating
 from splitpriv.stats import fairness, fisher, information
 from splitpriv.types import Count, Spec, UserError
@@ -132,7 +133,7 @@ def first_noise(model: Defended) -> tuple[Callable[[Tensor], Tensor], Tensor | f
     None unless adding that noise is the first thing that the chain does: then all that follows, whatever it is, can
     only lose information. What comes before it could be a step function, which has no Fisher information to speak of.
     """
-    if not model.input_is_fixed:
+    if not input_is_fixed(model):
         return None
     variance: Tensor | float = 0.0
     for _, defense in model.defenses():

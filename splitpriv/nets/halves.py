@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from splitpriv.nets.cuts import between, node_of
 from splitpriv.nets.graph import Graph
+from splitpriv.types import UserError
 
 
 class Half(nn.Module):
@@ -79,13 +81,17 @@ def part(traced: Graph, start: fx.Node, end: fx.Node) -> fx.Graph:
 def halves(net: nn.Module, name: str, ways: Mapping[bool, Graph]) -> tuple[Half, Half]:
     """Edge and cloud of a network cut behind the module `name`, which share its modules.
 
-    `ways`: the graph in training and in evaluation. Raises LookupError where one of them has no such cut.
+    `ways`: the graph in training and in evaluation. Raises LookupError where one of them has no such cut, UserError
+    where a release would not be float32.
     """
     sides: tuple[dict[bool, fx.Graph], dict[bool, fx.Graph]] = ({}, {})
     for training, traced in ways.items():
         node = node_of(traced, net, name)
         if node is None:
             raise LookupError(name)
+        if (kind := traced.values[node].dtype) != torch.float32:
+            raise UserError(f"split.at: behind {name} the network computes in {kind}, and a release is torch.float32; "
+                            "make it with .float(), and cast nothing in its forward")  # fmt: skip
         sides[0][training] = part(traced, traced.image, node)
         sides[1][training] = part(traced, node, logits(traced))
     return Half(net, sides[0]), Half(net, sides[1])

@@ -59,7 +59,9 @@ class Network(Backbone):
         before = {} if size is None else {"resize": Resized(*size)}
         super().__init__({"normalise": named(**before, scale=Normalise(mean, std, channels)), "net": net}, {})
         self.called, self.image = called, (channels, *(size or spec.image[1:]))
+        frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
         self.facts = {**facts, "modules": digest(net), "input": [size, list(mean), list(std)]}
+        self.facts |= {"frozen": frozen} if frozen else {}
         self.classes, self.channels = spec.classes, spec.image[0]
         self.cuts = words(self.places)
 

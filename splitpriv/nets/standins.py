@@ -43,9 +43,9 @@ def either(spec: Spec, shape: Shape, width: int, backbone: Callable[..., Backbon
 
 def cut(spec: Spec, shape: Shape, backbone: Callable[[Spec], Backbone], at: int | str,
         bottleneck: Mapping[str, Any] | None) -> nn.Module:  # fmt: skip
-    """The edge of `backbone` cut at `at`, freshly initialised; raises UserError where its z is not of shape `shape`,
-    or where nothing is left to learn."""
-    edge = SplitNet(fresh(backbone)(spec), spec, at=at, bottleneck=bottleneck).edge.eval()
+    """The edge of `backbone` cut at `at`, freshly initialised, all of which learns; raises UserError where its z is not
+    of shape `shape`, or where nothing is left to learn."""
+    edge = SplitNet(fresh(backbone)(spec), spec, at=at, bottleneck=bottleneck).edge.eval().requires_grad_(True)
     with torch.no_grad():
         actual = tuple(edge(torch.full((2, *spec.image), 0.5)).shape[1:])
     if not list(edge.parameters()):

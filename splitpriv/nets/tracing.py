@@ -9,9 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
 
 from splitpriv.nets.graph import BATCHES, Graph, UntraceableError, evaluated, first_line, settle
-from splitpriv.types import Shape
+from splitpriv.types import Shape, UserError
+
+BLIND = (
+    "backbone: its forward computes under torch.no_grad(), which a network that is cut does not keep; leave that out, "
+    "and set requires_grad to False where the layers that shall not learn are made"
+)
 
 
 class _Tracer(fx.Tracer):
@@ -21,14 +27,28 @@ class _Tracer(fx.Tracer):
         super().__init__(autowrap_modules=(math,))
         self.inside = inside
         self.seen: list[tuple[str, Any]] = []
+        self.blind = False  # whether something is computed without gradients, which no graph shows
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name not in self.inside
+
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
+        self.blind |= kind.startswith("call_") and not torch.is_grad_enabled()
+        return super().create_node(kind, *args, **kwargs)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         out = super().call_module(m, forward, args, kwargs)
         self.seen.append((self.path_of_module(m), out))
         return out
+
+
+class _Seeing(TorchFunctionMode):
+    """Refuses what is computed without gradients."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not torch.is_grad_enabled():
+            raise UserError(BLIND)
+        return func(*args, **(kwargs or {}))
 
 
 class _Whole(nn.Module):
@@ -55,9 +75,12 @@ def follow(net: nn.Module, inside: Collection[str], training: bool = False) -> G
     whole = _Whole(net).train(training)
     tracer = _Tracer({"net", *(f"net.{name}" for name in inside)})
     try:
-        graph = tracer.trace(whole)
+        with torch.enable_grad():
+            graph = tracer.trace(whole)
     except Exception as error:  # whatever the forward of a stranger raises at a proxy
         raise UntraceableError(first_line(error)) from error
+    if training and tracer.blind:
+        raise UserError(BLIND)
     outputs: dict[fx.Node, list[str]] = {}
     calls: dict[str, int] = {}
     for name, out in tracer.seen:
@@ -80,11 +103,16 @@ def by_export(net: nn.Module, image: Shape, training: bool = False) -> Graph:
     whole = _Whole(net).train(training)
     batch = torch.export.Dim("batch", min=2)
     try:
+        example = torch.empty(BATCHES[0], *image, device="meta")
+        if training:
+            with torch.enable_grad(), _Seeing(), torch.device("meta"):
+                whole(example)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            example = torch.empty(BATCHES[0], *image, device="meta")
             program = torch.export.export(whole, (example,), dynamic_shapes=({0: batch},), strict=False)
             module = program.module(check_guards=False)
+    except UserError:
+        raise
     except Exception as error:
         raise UntraceableError(first_line(error)) from error
     graph = module.graph

@@ -17,7 +17,7 @@ from splitpriv.attacks.base import Access, Attack, Aux, Right, answer, mean_of
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.defenses.parts.law import gap, law
+from splitpriv.defenses.parts.law import gap, input_is_fixed, law
 from splitpriv.defenses.parts.sight import sight
 from splitpriv.measure.judge import Bench
 from splitpriv.run.fit import Job
@@ -160,7 +160,7 @@ class Run:
 
     def _aux(self, shown: Callable[[Tensor], Tensor]) -> Aux:
         model = self.model
-        return Aux(self.known["aux"], model.features, lambda z: shown(model.obfuscate(z)), model.input_is_fixed)
+        return Aux(self.known["aux"], model.features, lambda z: shown(model.obfuscate(z)), input_is_fixed(model))
 
     def access(self, attack: Attack) -> Access:
         """What this attack may hold, in the form that it observes."""

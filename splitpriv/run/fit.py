@@ -17,6 +17,7 @@ from splitpriv import host, stop
 from splitpriv.data.augment import augment
 from splitpriv.data.base import Dataset, Split
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.held import rival, scalar
 from splitpriv.progress import bar
 from splitpriv.run import limits
 from splitpriv.run.capture import Captured
@@ -85,7 +86,7 @@ class SplitFit(pl.LightningModule):
         self.adversaries = {name: d for name, d in model.defenses() if learns and d.adversary_parameters()}
         self.main = job.recipe.optimizer(self._main_groups())
         self.schedule = job.recipe.schedule(self.main) if job.recipe.schedule else None
-        self.own = {name: d.adversary_optimizer() for name, d in self.adversaries.items()}
+        self.own = {name: rival(d, model.net, f"defense.{name}") for name, d in self.adversaries.items()}
         if monitor is not None:
             self.own["monitor"] = monitor.optimizer()
         steady = job.recipe.rise is None and all(d.steady for _, d in model.defenses())
@@ -102,6 +103,8 @@ class SplitFit(pl.LightningModule):
             part.requires_grad_(name in self.job.phase.train)
         for name in self.job.phase.frozen:
             self.model.net.get_submodule(name).eval().requires_grad_(False)
+        for name, p in self.model.named_parameters():
+            p.requires_grad_(p.requires_grad and name not in self.model.frozen)
 
     def _main_parameters(self) -> list[nn.Parameter]:
         theirs = {id(p) for _, d in self.model.defenses() for p in d.adversary_parameters()}
@@ -146,15 +149,14 @@ class SplitFit(pl.LightningModule):
             received.append((name, defense, z))
             if name in self.adversaries:
                 for _ in range(defense.adversary_steps):
-                    terms[f"adversary/{name}"] = descend(
-                        model, self.own[name], defense.adversary_loss(z.detach(), step)
-                    )
+                    loss = scalar(defense.adversary_loss(z.detach(), step), f"defense.{name}: adversary_loss")
+                    terms[f"adversary/{name}"] = descend(model, self.own[name], loss)
         losses, right = job.task.terms(model, released, step)
         terms |= losses
         for name, defense, z in received:  # after the cloud has answered, which some penalties look at
             penalty = defense.penalty(z, step)
             if penalty is not None:
-                terms[f"penalty/{name}"] = penalty
+                terms[f"penalty/{name}"] = scalar(penalty, f"defense.{name}: penalty", "edge" in job.phase.train)
         main = [value for name, value in terms.items() if not name.startswith("adversary/")]
         descend(model, self.main, torch.stack(main).sum() if len(main) > 1 else main[0], job.recipe.clip)
         if self.monitor is not None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from splitpriv.config import Config, flatten
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.types import UserError
+from splitpriv.types import Phase, UserError
 
 WHOLE = 2**53  # beyond it a key, and JSON, cannot tell two whole numbers apart
 LARGEST = 1e15  # of all other numbers
@@ -112,6 +112,23 @@ def require_use(model: Defended, others: float, epochs: Sequence[float]) -> None
     ]  # fmt: skip
     if problems:
         raise UserError(*problems)
+
+
+def require_learning(model: Defended, phases: Sequence[Phase]) -> None:
+    """Raise UserError for phases that name what is not there, or in which nothing is left that learns."""
+    roots = {"edge": "net.edge.", "cloud": "net.cloud.", "defense": "chain."}
+    modules = {name for name, _ in model.net.named_modules()}
+    learns = [name for name, _ in model.named_parameters() if name not in model.frozen]
+    for phase in phases:
+        strange = [name for name in phase.train if name not in roots] + sorted({*phase.frozen} - modules)
+        if strange:
+            raise UserError(f"defense: phase {phase.name!r} speaks of {', '.join(strange)}; a phase trains edge, cloud "
+                            "or defense, and freezes modules of the network by name")  # fmt: skip
+        if model.frozen and not any(name.startswith(roots[part]) for part in phase.train for name in learns):
+            raise UserError(
+                f"backbone: nothing learns in phase {phase.name!r}, since all weights in question came with "
+                "requires_grad=False; let some learn, or choose optim=none"
+            )
 
 
 def require_still(cfg: Config, model: Defended) -> None:

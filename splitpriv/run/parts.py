@@ -189,6 +189,8 @@ def _require_sense(
 def _require_use(model: Defended, parts: Mapping[str, Any], phases: tuple[Phase, ...]) -> None:
     """Raise UserError for defences that a training of these phases, on batches of this size, would leave idle."""
     optim = parts["optim"]
+    if not isinstance(optim, Untrained):
+        limits.require_learning(model, phases)
     batch = min(optim.batch, parts["protocol"].limit.get("train") or optim.batch)
     epochs = [phase.epochs or optim.epochs for phase in phases if not phase.idle]
     limits.require_use(model, parts["task"].others(batch, parts["dataset"].spec), epochs)

@@ -22,6 +22,7 @@ from splitpriv.attacks.base import answer, mean_of
 from splitpriv.config import Config
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
+from splitpriv.defenses.parts.law import input_is_fixed
 from splitpriv.measure.flags import raised
 from splitpriv.run.context import Run
 from splitpriv.run.plan import Plan
@@ -122,10 +123,11 @@ class UpdateLeaks(Study):
     @torch.no_grad()
     def differences(self, model: Defended, samples: Split, probes: Split, draws: int) -> Tensor:
         """Answers before an update less those after it, (N, probes · classes), for an update by each sample alone."""
-        values = list(model.parameters())
+        values = [p for name, p in model.named_parameters() if name not in model.frozen]
         kept = [p.clone() for p in values]
         x, rows = probes.x(slice(None)), []
-        before = self._answers(model, x, draws)
+        fixed = input_is_fixed(model)
+        before = self._answers(model, x, draws, fixed)
         with progress.bar(f"updates, {draws} draws", len(samples), unit="update") as bar:
             for i in range(len(samples)):
                 part = samples.take(slice(i, i + 1))
@@ -137,14 +139,14 @@ class UpdateLeaks(Study):
                 for p, g in zip(values, grads, strict=True):
                     if g is not None:
                         p.sub_(g, alpha=self.update_lr)
-                rows.append((before - self._answers(model, x, draws)).flatten())
+                rows.append((before - self._answers(model, x, draws, fixed)).flatten())
                 for p, old in zip(values, kept, strict=True):
                     p.copy_(old)
                 bar.update()
         return torch.stack(rows)
 
-    def _answers(self, model: Defended, x: Tensor, draws: int) -> Tensor:
-        z = model.features(x) if model.input_is_fixed else None
+    def _answers(self, model: Defended, x: Tensor, draws: int, fixed: bool) -> Tensor:
+        z = model.features(x) if fixed else None
 
         def once() -> Tensor:
             return model.classify(model.obfuscate(model.features(x) if z is None else z))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +13,14 @@ from shipped import composed
 from torch import Tensor, nn
 
 from splitpriv import targets
+from splitpriv.attacks.base import Aux
+from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise
+from splitpriv.defenses.parts.law import input_is_fixed
+from splitpriv.measure.measure import bounds
 from splitpriv.run.parts import make_model
-from splitpriv.types import Shape, Spec, Step
+from splitpriv.types import Shape, Spec, Step, UserError
 
 SPEC = Spec((1, 4, 4), 2)
 PLACES = range(4)
@@ -110,3 +116,58 @@ def test_what_a_defence_draws_while_it_is_built_shifts_nothing(monkeypatch: pyte
     assert all(torch.equal(a, b) for a, b in zip(net, again, strict=True))
     assert torch.equal(code, same)
     assert torch.equal(state, after)
+
+
+HOOKS: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
+    "double": ({"after_edge": lambda self, z: z.double()}, "after_edge makes (2, 3, 4, 4) in torch.float64"),
+    "int8": (
+        {"after_edge": lambda self, z: (z * 10).round().to(torch.int8)},
+        "after_edge makes (2, 3, 4, 4)",
+    ),
+    "one row": ({"after_edge": lambda self, z: z[:1]}, "after_edge makes (1, 3, 4, 4)"),
+    "two": ({"after_edge": lambda self, z: (z, z)}, "after_edge returns a tuple; return one tensor"),
+    "in place": ({"after_edge": lambda self, z: z.add_(1)}, "after_edge changes in place what it is given"),
+    "of a view": ({"after_edge": lambda self, z: z.flatten(1).mul_(2)}, "after_edge changes in place"),
+    "expected": (
+        {"expected": lambda self, z: z.flatten(1)},
+        "expected makes (48,) of each image, and must",
+    ),
+    "the image": ({"before_edge": lambda self, x: x.mul_(2)}, "before_edge changes in place what it is given"),
+    "its size": ({"before_edge": lambda self, x: x[..., :2]}, "before_edge makes (1, 4, 2) of each image"),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_what_hooks_return_is_tried_before_anything_is_trained(hook: str) -> None:
+    hooks, told = HOOKS[hook]
+    link = type("Own", (Defense,), hooks)()
+    with pytest.raises(UserError) as error:
+        Defended(Net(), {"own": link}, SPEC)  # type: ignore[arg-type]
+    assert str(error.value).startswith(f"defense.own: {told}")
+
+
+class Rain(nn.Module):
+    """An edge that is random wherever it runs."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.conv, self.rate = nn.Conv2d(1, 3, 1), rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(self.conv(x), self.rate)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_features_of_a_random_edge_are_drawn_anew_and_have_no_bounds(rate: float) -> None:
+    torch.manual_seed(0)
+    net = Net()
+    net.edge = Rain(rate)
+    model, spec = Defended(net, {"noise": Noise(sigma=0.1)}, SPEC).eval(), replace(SPEC, entropy=1.0)  # type: ignore[arg-type]
+    before = torch.get_rng_state()
+    assert input_is_fixed(model) == (rate == 0)
+    assert torch.equal(before, torch.get_rng_state()) and not model.training
+    x, y = torch.rand(64, 1, 4, 4), torch.zeros(64, dtype=torch.long)
+    aux = Aux(Split(x, y, y, {}), model.features, lambda z: z, input_is_fixed(model))
+    one, two = (aux.release(torch.arange(64), 4) for _ in range(2))
+    assert torch.equal(one, two) == (rate == 0)
+    assert bool(bounds(model, aux.split, spec)) == (rate == 0)

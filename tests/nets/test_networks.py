@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from splitpriv.defenses.selective_ensemble import anew, copied
+from splitpriv.nets import standins
 from splitpriv.nets.libraries import Seen, Timm, Torchvision, size_of
 from splitpriv.nets.modes import evaluating
 from splitpriv.nets.network import Network
@@ -240,3 +242,48 @@ def test_libraries_models_cut_and_released_equal_the_whole(
     x = torch.rand(3, 3, 32, 32)
     with torch.no_grad(), evaluating(net):
         torch.testing.assert_close(split.cloud(split.edge(x)), net(x), rtol=0, atol=1e-6)
+
+
+class Unfelt(toys.Skip):
+    """Its first layer computes without gradients, where torch.fx can follow or, `asks`, torch.export alone."""
+
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.asks = asks
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.asks and x.shape[-1] > 100:
+            x = x / 2
+        with torch.no_grad():
+            z = self.first(x)
+        out: Tensor = self.head(self.second(z).mean((2, 3)))
+        return out
+
+
+class Wide(toys.Skip):
+    """Computes in double precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.double())
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_what_a_cut_network_would_not_keep_is_refused(asks: bool) -> None:
+    net = network(Unfelt(asks))
+    assert refusal(net, "first").startswith("backbone: its forward computes under torch.no_grad()")
+    SplitNet(net, SPEC, at=0, bottleneck=None)  # whole, it runs its own code
+    assert "split.at: behind first the network computes in torch.float64" in refusal(network(Wide()), "first")
+
+
+def test_frozen_layers_are_in_the_key_and_an_adversary_s_copy_learns() -> None:
+    def frozen(spec: Spec = SPEC) -> Network:
+        return network(toys.Skip().requires_grad_(False))
+
+    assert "frozen" not in network(toys.Skip()).facts and "first.weight" in frozen().facts["frozen"]
+    assert all(p.requires_grad for p in standins.cut(SPEC, (4, 8, 8), frozen, "first", None).parameters())
+    kept, new = copied(frozen()), anew(frozen())
+    assert not any(p.requires_grad for p in kept.parameters()) and all(p.requires_grad for p in new.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import torch
 
 from splitpriv.commands.cli import main
 from splitpriv.config import compose
+from splitpriv.run import stages
+from splitpriv.run.context import Run
 from splitpriv.run.prepare import check, from_overrides
+from splitpriv.store import Store
 from splitpriv.types import UserError
 from tests.small import TINT
 
@@ -27,6 +31,15 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+class Noisy(Net):
+    def forward(self, x):
+        return super().forward(x + 0.1 * torch.randn_like(x))
+
+class Frozen(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.requires_grad_(False)
 
 def text(num_classes):
     return "no module"
@@ -95,6 +108,12 @@ def test_a_key_holds_source_and_weights_by_content(own: Path) -> None:
     assert keys[0] == keys[1] and len({tuple(key) for key in keys}) == 4
 
 
+def test_a_network_that_came_frozen_has_nothing_to_train(own: Path) -> None:
+    frozen = [*words(own), "backbone.name=mynet:Frozen"]
+    assert any(p.startswith("backbone: nothing learns in phase 'fit'") for p in problems(*frozen))
+    assert problems(*frozen, "optim=none") == []
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [(["split=bottleneck"], "split.bottleneck: its layers have to learn"), (["monitor=decoder"], "monitor: watches"),
@@ -107,25 +126,32 @@ def test_nothing_that_must_learn_goes_with_no_training(more: list[str], told: st
 
 def test_own_weights_are_evaluated_as_they_are(own: Path, tmp_path: Path) -> None:
     file = weights_of(own, 3)
-    over = words(
-        own,
-        "split.at=body",
-        f"backbone.weights={file}",
-        "optim=none",
-        "defense=[noise]",
-        *(w for w in TINT if not w.startswith(("backbone.", "optim.", "split."))),
-    )
-    from splitpriv.run import stages
-    from splitpriv.run.context import Run
-    from splitpriv.store import Store
-
-    prepared = from_overrides(over)
-    run = Run(prepared, Store(tmp_path), torch.device("cpu"))
+    run = untrained(own, tmp_path, f"backbone.weights={file}", "defense=[noise]")
     kept = torch.load(file)
     state = run.model.net.state_dict()
     assert all(torch.equal(state[next(k for k in state if k.endswith(f"net.{name}"))], t) for name, t in kept.items())
-    stages.utility(run, tmp_path)  # a chain, which nothing trained
-    assert "utility/accuracy" in (tmp_path / "facts.json").read_text()
+    facts = facts_of(run, tmp_path)  # of a chain, which nothing trained
+    assert "utility/accuracy" in facts and facts["adaptive"] == {"noise": ["draws"]}
+
+
+def test_a_network_that_draws_has_no_features_to_keep_and_asks_for_repeated_queries(own: Path, tmp_path: Path) -> None:
+    run = untrained(own, tmp_path, "backbone.name=mynet:Noisy", "defense=[none]")
+    index = torch.arange(len(run.aux))
+    assert not torch.equal(run.aux.release(index, 4), run.aux.release(index, 4))
+    assert facts_of(run, tmp_path)["adaptive"] == {"edge": ["draws"]}
+
+
+def untrained(own: Path, store: Path, *more: str) -> Run:
+    quick = (w for w in TINT if not w.startswith(("backbone.", "optim.", "split.")))
+    return Run(
+        from_overrides(words(own, "split.at=body", "optim=none", *quick, *more)), Store(store), torch.device("cpu")
+    )
+
+
+def facts_of(run: Run, home: Path) -> dict[str, Any]:
+    stages.utility(run, home)
+    facts: dict[str, Any] = json.loads((home / "facts.json").read_text())
+    return facts
 
 
 def test_the_cuts_are_printed_and_drawn(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -463,3 +464,70 @@ def test_rates_change_by_epoch_or_at_every_step(rise: float | None, rates: list[
     asked = dataclasses.replace(recipe(lr=0.1), rise=rise)
     fitted(make({"seen": Seen()}), tmp_path, dataclasses.replace(job(), recipe=asked))
     assert seen == pytest.approx([0.1 * rate for rate in rates])
+
+
+def test_what_came_frozen_stays_frozen_in_every_phase(tmp_path: Path) -> None:
+    net = make().net
+    net.edge.conv1[0].weight.requires_grad_(False)
+    model = copy.deepcopy(Defended(net, {"pull": Pull(0.1)}, SPEC))
+    assert model.frozen == {"net.edge.conv1.0.weight"}
+    before = state(model)
+    for phase in (("cloud",), ("edge", "cloud", "defense")):
+        fitted(model, tmp_path, job(phase))
+    moved = {name for name, value in state(model).items() if not torch.equal(value, before[name])}
+    assert {"net.edge.conv1.1.weight", "net.cloud.head.1.weight", "chain.pull.target"} <= moved
+    assert "net.edge.conv1.0.weight" not in moved
+
+
+class Rival(Pull):
+    """A defence with an adversary, each of its answers as said."""
+
+    def __init__(self, loss: Any = lambda z, p: (z * p).mean(), mine: bool = True, penalty: Any = None) -> None:
+        super().__init__(1.0)
+        self.loss, self.mine, self.pull_by, self.body = loss, mine, penalty, nn.Parameter(torch.ones(()))
+
+    def attach(self, model: Defended, spec: Spec, shape: Any) -> None:
+        self.theirs = [next(model.net.parameters())]
+
+    def penalty(self, z: Tensor, step: Step) -> Tensor:
+        return self.pull_by(z) if self.pull_by else super().penalty(z, step)
+
+    def adversary_parameters(self) -> list[nn.Parameter]:
+        return [self.body] if self.mine else self.theirs
+
+    def adversary_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.adversary_parameters(), 0.1)
+
+    def adversary_loss(self, z: Tensor, step: Step) -> Tensor:
+        return self.loss(z, self.body)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"penalty": lambda z: z.mean((1, 2, 3))}, "penalty returns a tensor (16,); return a scalar tensor"),
+        ({"penalty": lambda z: 0.1}, "penalty returns a float; return a scalar tensor"),
+        ({"penalty": lambda z: z.detach().mean()}, "penalty has no gradient, so that nothing learns from it"),
+        ({"loss": lambda z, p: z * p}, "adversary_loss returns a tensor (16, 4, 4, 4)"),
+        ({"loss": lambda z, p: z.mean()}, "adversary_loss has no gradient"),
+        ({"mine": False}, "adversary_optimizer must train what adversary_parameters names"),
+    ],
+)
+def test_losses_of_one_s_own_are_scalars_from_which_something_learns(how: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as error:
+        stepped({"own": Rival(**how)})
+    assert str(error.value).startswith("defense.own: ") and told in str(error.value)
+
+
+def test_a_penalty_on_an_edge_that_came_frozen_or_rests_is_told_apart() -> None:
+    net = make().net
+    net.edge.requires_grad_(False)
+    frozen, resting = Defended(net, {"own": NoPull()}, SPEC), make({"own": NoPull()})
+    SplitFit(resting, job(("cloud",))).step(torch.arange(16), 0.0)  # another phase is the one that it acts in
+    with pytest.raises(UserError, match=r"defense.own: penalty has no gradient"):
+        SplitFit(frozen, job()).step(torch.arange(16), 0.0)
+
+
+class NoPull(Defense):
+    def penalty(self, z: Tensor, step: Step) -> Tensor:
+        return z.square().mean()

@@ -18,7 +18,7 @@ from splitpriv.run.limits import finite
 from splitpriv.run.parts import assemble, make_model
 from splitpriv.run.prepare import check
 from splitpriv.targets import build
-from splitpriv.types import UserError
+from splitpriv.types import Phase, UserError
 
 WRONG = [
     ("optim.optimizer.lr", float("nan"), "is nan"),
@@ -167,3 +167,21 @@ def test_parts_are_what_their_place_asks_for() -> None:
         build(node, "knowledge")
     with pytest.raises(UserError, match=r"^paths: takes no _target_"):
         build(node, "paths")
+
+
+@pytest.mark.parametrize(
+    ("phases", "said"),
+    [
+        ([Phase("fit", train=("edge", "could"))], "defense: phase 'fit' speaks of could; a phase trains"),  # type: ignore[arg-type]
+        ([Phase("fit", frozen=("edge.none",))], "defense: phase 'fit' speaks of edge.none"),
+        ([Phase("a"), Phase("b", train=("edge",))], "backbone: nothing learns in phase 'b', since all weights"),
+    ],
+)
+def test_a_phase_in_which_nothing_learns(phases: list[Phase], said: str) -> None:
+    cfg = tiny()
+    model = make_model(cfg, build(cfg["dataset"], "dataset")())
+    limits.require_learning(model, [Phase("a"), Phase("b", train=("edge",), frozen=("cloud",))])
+    model.frozen = frozenset(name for name, _ in model.named_parameters() if name.startswith("net.edge"))
+    with pytest.raises(UserError) as error:
+        limits.require_learning(model, phases)
+    assert str(error.value).startswith(said)

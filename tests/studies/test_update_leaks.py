@@ -70,6 +70,18 @@ def test_a_difference_is_that_of_one_step_of_sgd() -> None:
     assert not any(p.requires_grad for p in target.parameters())
 
 
+def test_what_came_frozen_is_not_updated() -> None:
+    target, samples, probes = model(), images(1), images(5)
+    *frozen, last = dict(target.named_parameters())
+    target.frozen = frozenset(frozen)
+    twin = copy.deepcopy(target).requires_grad_(True)
+    F.cross_entropy(twin(samples.images), samples.y).backward()
+    learns = twin.get_parameter(last)
+    learns.data.sub_(learns.grad, alpha=0.1)
+    found = attack(update_lr=0.1).differences(target, samples, probes, 1)
+    assert torch.allclose(found[0], (target(probes.images) - twin(probes.images)).flatten(), atol=1e-6)
+
+
 def test_the_bottleneck_s_own_layers_are_updated_too() -> None:
     for name in ("mid", "vib"):
         target = model(f"defense=[{name}]", f"defense.{name}.sample_at_test=false")

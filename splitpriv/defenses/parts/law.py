@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.held import probing
 
+DRAWN = 8  # images of which an edge is asked twice
 Gap = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -42,4 +45,19 @@ def gap(model: Defended, last: Defense) -> Gap:
 
 def is_gaussian_channel(model: Defended) -> bool:
     """Whether the release is the edge's z plus Gaussian noise and nothing else, as bounds on I(x; z) assume."""
-    return model.input_is_fixed and model.noise_std > 0 and all(d.additive_gaussian for d in changing(model))
+    return model.noise_std > 0 and all(d.additive_gaussian for d in changing(model)) and input_is_fixed(model)
+
+
+def input_is_fixed(model: Defended) -> bool:
+    """Whether `features` is the same on every call, so that it may be cached: no defence acts before the edge, and the
+    edge draws nothing."""
+    return all(type(d).before_edge is Defense.before_edge for _, d in model.defenses()) and edge_is_fixed(model)
+
+
+def edge_is_fixed(model: Defended) -> bool:
+    """Whether the edge answers alike twice, in evaluation: in a network of one's own anything may be random."""
+    device = next(model.net.parameters()).device
+    with probing(model):
+        x = torch.rand(DRAWN, *model.spec.image).to(device)
+        one, two = (model.net.edge(x).float() for _ in range(2))
+    return torch.allclose(one, two, rtol=1e-5, atol=1e-6 * float(one.abs().max()))

@@ -1,0 +1,66 @@
+"""What a network and hooks return, held against what they must keep; nothing here reads a value in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from splitpriv.defenses.parts.aside import aside
+from splitpriv.nets.modes import evaluating
+from splitpriv.types import Shape, UserError
+
+if TYPE_CHECKING:
+    from splitpriv.defenses.base import Defense
+
+
+@contextmanager
+def probing(model: nn.Module) -> Iterator[None]:
+    """A look that leaves no trace: no gradient, no random number used up, no statistics learnt."""
+    with evaluating(model), torch.no_grad(), aside():
+        yield
+
+
+def held(hook: Callable[[Tensor], Any], given: Tensor, called: str, shape: Shape | None = None) -> Tensor:
+    """What `hook` makes of `given` (N, ...): one float32 tensor (N, ...), of `shape` behind N if that is said.
+
+    Raises UserError otherwise, and where the hook changes `given` itself, which others read after it: a feature that
+    is cached, or an image of the data set.
+    """
+    before = given._version
+    made = hook(given)
+    if given._version != before:
+        raise UserError(f"{called} changes in place what it is given, which others read, too; return a new tensor")
+    if not isinstance(made, Tensor):
+        raise UserError(f"{called} returns a {type(made).__name__}; return one tensor")
+    if made.shape[:1] != given.shape[:1] or made.dtype != torch.float32:
+        raise UserError(f"{called} makes {tuple(made.shape)} in {made.dtype} of {tuple(given.shape)}; return a row "
+                        "for each image, in torch.float32")  # fmt: skip
+    if shape is not None and made.shape[1:] != shape:
+        raise UserError(f"{called} makes {tuple(made.shape[1:])} of each image, and must make {shape}; correct it")
+    return made
+
+
+def scalar(value: Any, called: str, learns: bool = True) -> Tensor:
+    """`value`, a loss: one number in a tensor, which has a gradient if anything `learns` from it; raises UserError."""
+    if not isinstance(value, Tensor) or value.dim():
+        told = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise UserError(f"{called} returns {told}; return a scalar tensor, as of z.square().mean()")
+    if learns and not value.requires_grad:
+        raise UserError(f"{called} has no gradient, so that nothing learns from it; detach nothing on its way, let "
+                        "what it looks at learn, or leave it out")  # fmt: skip
+    return value
+
+
+def rival(defense: Defense, net: nn.Module, called: str) -> torch.optim.Optimizer:
+    """A new optimiser of a defence's adversary; raises UserError unless it trains the adversary, whole and alone."""
+    optimizer = defense.adversary_optimizer()
+    theirs = {id(p) for p in defense.adversary_parameters()}
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if theirs != trained or theirs & {id(p) for p in net.parameters()}:
+        raise UserError(f"{called}: adversary_optimizer must train what adversary_parameters names, all of it and "
+                        "nothing else, and no weight of the network; correct the two")  # fmt: skip
+    return optimizer
