@@ -5,7 +5,8 @@
 
 Rows go to results/board/<world>.jsonl, with small pictures of the first seed's; stages stay in the store. `grid`: five
 strengths by 2 seeds under the suite at a bounded cost. `whole`: of each chain the strength that protects most at one
-point of loss or less, by 5 seeds, at 1 and 16 queries under the whole suite. Seconds are the processor's.
+point of loss or less, by 5 seeds, at 1 and 16 queries under the whole suite, and at 1 query the first that costs more,
+without which nobody could say what the chain leaves at that loss. Seconds are the processor's.
 """
 
 from __future__ import annotations
@@ -97,47 +98,46 @@ def chains(world: World) -> dict[str, tuple[str, ...]]:
     return told
 
 
+def strengths(world: World, name: str, words: tuple[str, ...]) -> dict[int, tuple[str, ...]]:
+    """Place in its grid -> the words of a chain at that strength, the weakest first; one place for a chain without."""
+    grids = config.grid(name)
+    return {i: (*words, *(f"{key}={values[i]}" for key, values in grids.items()))
+            for i in (world.strengths if grids else world.strengths[:1])}  # fmt: skip
+
+
 def grid(world: World) -> list[Point]:
     """All points of the first step: a seed's middle strengths of all chains before the ends, then the next seed."""
-    found = chains(world)
+    found = {name: strengths(world, name, words) for name, words in chains(world).items()}
     points = []
     for early in (True, False):
         for seed in range(world.grid_seeds):
             for i in sorted(world.strengths, key=lambda i: abs(i - 2)):
-                for name, words in found.items():
-                    if (name in FIRST) == early and (name != "none" or i == world.strengths[0]):
-                        strength = [f"{key}={values[i]}" for key, values in config.grid(name).items()]
-                        points.append(Point("grid", name, (*words, *strength), seed))
+                points += [Point("grid", name, at[i], seed)
+                           for name, at in found.items() if (name in FIRST) == early and i in at]  # fmt: skip
     return sorted(points, key=lambda p: p.chain != "none")
 
 
 def whole(world: World, rows: Sequence[Row]) -> list[Point]:
     """All points of the second step, as far as the rows of the first say which strength each chain gets."""
-    found: dict[str, tuple[float, Point]] = {}
+    found: list[tuple[str, tuple[str, ...], int]] = []  # chain, its words, and queries
     known = {_told(row): row for row in rows if verdict(row) != "void"}
-    for name, of in _by_chain(grid(world)).items():
-        for words in dict.fromkeys(p.words for p in of):
-            same = [p for p in of if p.words == words]
-            twins = [Point("grid", "none", ("defense=[none]",), p.seed) for p in same]
-            pairs = [
-                (known.get(_asked(world, p)), known.get(_asked(world, t))) for p, t in zip(same, twins, strict=True)
-            ]
-            both = [(row, twin) for row, twin in pairs if row and twin]
-            if not both:
-                continue
-            lost = statistics.fmean(t["utility/accuracy"] - r["utility/accuracy"] for r, t in both)
-            left = statistics.fmean(r["privacy/suite/mse"] for r, _ in both)
-            if lost <= LOSS and left > found.get(name, (-1.0, None))[0]:
-                found[name] = left, Point("whole", name, words, 0)
-    return [Point("whole", name, p.words, seed, queries) for seed in range(world.whole_seeds) for queries in (1, 16)
-            for name, (_, p) in found.items()]  # fmt: skip
-
-
-def _by_chain(points: Sequence[Point]) -> dict[str, list[Point]]:
-    grouped = defaultdict(list)
-    for point in points:
-        grouped[point.chain].append(point)
-    return grouped
+    bare = {seed: known.get(_asked(world, Point("grid", "none", ("defense=[none]",), seed)))
+            for seed in range(world.grid_seeds)}  # fmt: skip
+    for name, words in chains(world).items():
+        at = list(strengths(world, name, words).values())
+        within: dict[int, float] = {}  # place of a strength that costs no more -> what it leaves the suite
+        for i, told in enumerate(at):
+            made = [(known.get(_asked(world, Point("grid", name, told, seed))), twin) for seed, twin in bare.items()]
+            both = [(row, twin) for row, twin in made if row and twin]
+            if (
+                both
+                and statistics.fmean(twin["utility/accuracy"] - row["utility/accuracy"] for row, twin in both) <= LOSS
+            ):
+                within[i] = statistics.fmean(row["privacy/suite/mse"] for row, _ in both)
+        if within:
+            best, beyond = max(within, key=lambda i: within[i]), max(within) + 1
+            found += [(name, at[best], 1), (name, at[best], 16), *((name, told, 1) for told in at[beyond : beyond + 1])]
+    return [Point("whole", name, words, seed, q) for seed in range(world.whole_seeds) for name, words, q in found]
 
 
 def _asked(world: World, point: Point) -> str:
