@@ -27,7 +27,8 @@ Text = Annotated[
 Web = Annotated[str, Field(pattern=r"^(https://|hf://|docs/[a-z])[A-Za-z0-9_.~:/?#@!$&'()*+,;=%-]+$", max_length=300)]
 Error = Annotated[float, Field(ge=0, le=1)]
 SCHEMA, ENTRY, ROWS = "schema.json", "entry.json", "rows.jsonl"
-WEIGHTS = 1_000_000  # bytes of a model that is committed
+WEIGHTS = 1_000_000  # bytes of a model, or of an attack's reconstructions, that are committed
+SENT = (".safetensors", ".npz")  # what an attack's reconstructions may be kept as, beside its entry
 
 
 class Strict(BaseModel):
@@ -55,12 +56,11 @@ class Attack(Strict):
 
 
 class Quick(Strict):
-    """What an attack of seconds reaches on 200 victims, and by how much that may differ when it is made again."""
+    """What an attack of seconds reaches on so many victims."""
 
     attack: Name
     victims: Annotated[int, Field(ge=1)]
     mse: Error
-    tolerance: Error
 
 
 class Model(Strict):
@@ -141,6 +141,12 @@ class Entries:
     def weights(self, name: str) -> list[Path]:
         """The weights of a model that lie here."""
         return sorted((self.folder / "models" / name).glob("*.safetensors")) if self.folder else []
+
+
+def sent(folder: Path, name: str) -> Path | None:
+    """The reconstructions of an attack, where they are kept beside its entry."""
+    places = ((folder / "attacks" / name).with_suffix(ending) for ending in SENT)
+    return next((path for path in places if path.is_file()), None)
 
 
 def read(folder: Path) -> Entries:

@@ -74,6 +74,7 @@ class Dataset:
     version: int = 1
     reading: Reading | None = None  # of files that people bring
     duplicates: Duplicates = "flag"  # what becomes of copies on several sides unless the protocol says it
+    ships: ClassVar[bool] = False  # whether its images come with the package, or are drawn by it
     unkeyed: ClassVar[tuple[str, ...]] = ()  # settings of which keys hold the `content` instead
     crop: int = 0  # padding of the random crop, pixels
     flip: bool = False

@@ -36,6 +36,7 @@ class FashionTint(Dataset):
     so the background stays black. The pools are a seeded split of the 10,000.
     """
 
+    ships = True
     origin = "Fashion-MNIST"
     # Measured over both pools: tests/data/test_fashion_tint.py measures them again.
     spec = Spec((3, 32, 32), 10, {"tint": len(TINTS)}, mean=(0.1365, 0.1166, 0.1133), std=(0.2555, 0.2055, 0.2333))

@@ -26,6 +26,8 @@ class Gaussian(Dataset):
     `spec.entropy` is H(x) = 1/2 log det(2 pi e Sigma), nats. All draws come from `seed`.
     """
 
+    ships = True
+
     def __init__(
         self,
         *,

@@ -25,6 +25,7 @@ class Identities(Dataset):
     which asks who that is, and 1 for the other shots, among which it is sought. Everything is drawn from `seed`.
     """
 
+    ships = True
     origin = FashionTint.origin
 
     def __init__(
