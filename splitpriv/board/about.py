@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import yaml
 
 from splitpriv import config, metrics, options, overrides, targets
+from splitpriv.board import chains
 from splitpriv.config import flatten
 from splitpriv.run.reopen import GROUPS, nested
 from splitpriv.store import Row
@@ -23,18 +24,35 @@ KEPT = {*GROUPS} - {"monitor"}
 
 
 def links(row: Row) -> list[dict[str, Any]]:
-    """Each defence of a chain: its name, two sentences of what it is, and its settings."""
+    """Each option of a chain: its name, two sentences of what it is, and what else its file says of it.
+
+    A class that bears the option's name tells of itself; of a preset, which is a class with other numbers or several
+    links, its file does.
+    """
     told = []
-    for name, node in nested(row)["defense"].items():
-        try:
-            doc = targets.locate(str(node.get("_target_")), f"defense.{name}").__doc__ or ""
-        except UserError:
-            doc = ""
-        sentences = SENTENCE.split(" ".join(doc.split("\n\n")[0].split()))
-        more = SENTENCE.split(" ".join(doc.split("\n\n")[1].split())) if doc.count("\n\n") else []
-        said = ". ".join(s.rstrip(".") for s in [*sentences, *more][:2])
-        told.append({"name": name, "said": f"{said}." if said else "", "yaml": heading(name)})
+    for part in chains.parts(row):
+        target = str(row.get(f"defense.{part.option}._target_", ""))
+        note = SENTENCE.split(heading(part.option))
+        if target.rpartition(".")[2].lower() == part.option.replace("_", "") or not note[0]:
+            said, more = _documented(target, part.option), note
+        else:
+            said, more = note[:2], note[2:]
+        told.append({"name": part.name, "said": _sentences(said[:2]), "yaml": _sentences(more)})
     return told or [{"name": "none", "said": "The device sends the feature as it is.", "yaml": heading("none")}]
+
+
+def _documented(target: str, option: str) -> list[str]:
+    """The sentences of a class's docstring."""
+    try:
+        doc = targets.locate(target, f"defense.{option}").__doc__ or ""
+    except UserError:
+        return []
+    return [sentence for text in doc.split("\n\n")[:2] for sentence in SENTENCE.split(" ".join(text.split()))]
+
+
+def _sentences(said: Sequence[str]) -> str:
+    text = ". ".join(s.rstrip(".") for s in said)
+    return f"{text}." if text else ""
 
 
 def heading(option: str) -> str:

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from splitpriv import config, metrics
+from splitpriv.board import chains
 from splitpriv.board.kept import SHOWN
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.report.seeds import alike, by_target
@@ -16,7 +17,6 @@ from splitpriv.stats.interval import interval
 from splitpriv.store import Row
 
 Known = Mapping[str, Mapping[str, float]]  # key of a row -> name of a submitted attack -> its MSE
-QUERIES = (1, 16)  # releases of each image that the board tells of
 IDENTITY = ("told", "rank1", "map")  # metrics that say whether a rebuilt picture still says who it was
 ORDER = ("sound", "doubtful", "void")
 
@@ -51,9 +51,7 @@ def _differing(rows: Sequence[Row]) -> dict[str, list[str]]:
     told: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         told.setdefault(row["chain"], []).append(settings_of(row))
-    grids = {
-        key for chain in told for link in chain.split("+") for key in config.grid(link)
-    }  # a strength is told anyhow
+    grids = {key for row in rows for part in chains.parts(row) for key in config.grid(part.option)}  # told anyhow
     return {chain: [key for key in dict.fromkeys(k for s in all_ for k in s)
                     if key in grids or len({json.dumps(s.get(key)) for s in all_}) > 1]
             for chain, all_ in told.items()}  # fmt: skip
@@ -68,15 +66,15 @@ def _line(same: Sequence[Row], twins: Mapping[int, Row], differing: Sequence[str
     low, high = metrics.within(utility)
     flags = {(flag.kind, flag.text): flag for row in same for flag in doubts_of(row)}
     kinds = {kind: [flag for (k, _), flag in flags.items() if k == kind] for kind, _ in flags}
-    best = {row["key"]: best_known(row, known.get(row["key"], {})) for row in once}
-    reached = _over(once, lambda row: best[row["key"]][0], (0.0, inf)) or {}
+    counts = sorted({queries_of(row) for row in same})
+    by_count = {str(q): [row for row in same if queries_of(row) == q] for q in counts}
     shown = next((row[SHOWN] for row in same if SHOWN in row), None)
     return {
         "chain": first["chain"], "strength": strength, "keys": [row["key"] for row in same], "key": first["key"],
         "seeds": sorted({row["seed"] for row in same}), "utility": _over(once, utility),
         "loss": _over(lost, lambda row: twins[row["seed"]][utility] - row[utility], (low - high, high - low)),
-        "attacked": {str(q): _attacked([row for row in same if queries_of(row) == q]) for q in QUERIES},
-        "best": {**reached, "who": sorted({who for _, who in best.values()})},
+        "attacked": {q: _attacked(rows) for q, rows in by_count.items()},
+        "best": {q: _best(rows, known) for q, rows in by_count.items()},
         "floor": _over(once, "floor/mean_image/mse"), "rate": _over(once, "cost/bits_per_image"),
         "edge": _over(once, "cost/edge_macs"), "victims": first.get("victims"),
         "verdict": max((verdict(row) for row in same), key=ORDER.index),
@@ -85,10 +83,15 @@ def _line(same: Sequence[Row], twins: Mapping[int, Row], differing: Sequence[str
     }  # fmt: skip
 
 
-def _attacked(rows: Sequence[Row]) -> dict[str, Any] | None:
+def _best(rows: Sequence[Row], known: Known) -> dict[str, Any]:
+    """The least error that anybody reached, and who, at one number of queries."""
+    best = {row["key"]: best_known(row, known.get(row["key"], {})) for row in rows}
+    reached = _over(rows, lambda row: best[row["key"]][0], (0.0, inf)) or {}
+    return {**reached, "who": sorted({who for _, who in best.values()})}
+
+
+def _attacked(rows: Sequence[Row]) -> dict[str, Any]:
     """What the suite rebuilt, at one number of queries."""
-    if not rows:
-        return None
     return {metric: _over(rows, f"privacy/suite/{metric}") for metric in ("mse", "ssim")} | {
         "identity": _over(rows, identity, (0.0, 1.0))
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv import __version__, plain
-from splitpriv.board import about, entries, kept, worlds
+from splitpriv.board import about, chains, entries, kept, worlds
 from splitpriv.board.lines import Known
 from splitpriv.dashboard import build, thumbs
 from splitpriv.dashboard.facts import facts
@@ -17,6 +17,7 @@ from splitpriv.report.terminal import judged
 from splitpriv.store import Row, Store, write_atomic
 
 SCRIPTS = ("core.js", "state.js", "plot.js", "parts.js", "board.js")
+WEIGHTS = "model.safetensors"  # of a model that lies beside its entry, and so on the site
 
 
 def make(rows: Sequence[Row], store: Store, folder: Path | None, out: Path, found: entries.Entries) -> dict[str, Any]:
@@ -31,12 +32,10 @@ def make(rows: Sequence[Row], store: Store, folder: Path | None, out: Path, foun
         _json(out / "worlds" / f"{board['id']}.json", board)
         for line in board["lines"]:
             _card(by_key[line["key"]], store, out / "cards" / f"{line['key']}.html")
-    for name, model in found.models.items():
-        for weights in found.weights(name):
-            place = out / "models" / name / weights.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(weights.read_bytes())
-            model["link"] = f"models/{name}/{weights.name}" if weights.name == "model.safetensors" else model["link"]
+    for weights in (path for name in found.models for path in found.weights(name)):
+        place = out / "models" / weights.parent.name / weights.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(weights.read_bytes())
     _json(out / "board.json", data)
     write_atomic(out / "index.html", build.rendered("board", SCRIPTS, build.pack(data), strips))
     return data
@@ -51,17 +50,21 @@ def collect(
     by_key = {row["key"]: row for row in rows}
     strips: dict[str, bytes] = {}
     defences: dict[str, Any] = {}
+    models = [{**m, "link": f"models/{name}/{WEIGHTS}"} if any(w.name == WEIGHTS for w in found.weights(name)) else m
+              for name, m in found.models.items()]  # fmt: skip
     for board in boards:
         for line in board["lines"]:
             row = by_key[line["key"]]
             line["command"] = about.command(row)
-            line["claimed"] = about.claimed(line["chain"], board["world"])
+            listed = chains.listed(row)
+            line["claimed"] = about.claimed(listed, board["world"])
             line["shown"] = _shown(row, store, folder, strips)
-            line["weights"] = next((m["link"] for m in found.models.values() if m["row"] in line["keys"]), None)
-            defences.setdefault(line["chain"], {"links": about.links(row), "claims": _claims(line["chain"])})
+            line["weights"] = next((m["link"] for m in models if m["row"] in line["keys"]), None)
+            defences.setdefault(line["chain"], {"links": about.links(row), "claims": _claims(listed)})
+    sent = [{**a, "kept": bool(found.folder and entries.sent(found.folder, a["name"]))} for a in found.attacks.values()]
     data = {
         "version": __version__, "made": build.now(), "facts": facts(), "boards": boards, "defences": defences,
-        "models": list(found.models.values()), "attacks": list(found.attacks.values()),
+        "models": models, "attacks": sent,
     }  # fmt: skip
     return plain.strict(data), strips
 

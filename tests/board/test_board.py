@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import invented
 import pytest
 
 from splitpriv import config
-from splitpriv.board import about, entries, kept, lines, ranks, site, worlds
+from splitpriv.board import about, chains, entries, kept, lines, ranks, site, worlds
 from splitpriv.store import Store
 from splitpriv.types import UserError
 
 E = dict[str, Any]
+ROOT = Path(__file__).parents[2]
 
 
 def estimate(mean: float, half: float | None, n: int = 3, least: bool = False) -> E:
@@ -51,6 +53,29 @@ def test_few_seeds_have_no_place_and_unmeasured_ones_neither() -> None:
     assert found["a"].why == "n = 2, needs 3" and found["c"].why == "not measured at this loss"
 
 
+def test_data_that_ship_need_more_seeds(rows: list[Any], board: E) -> None:
+    ours = [{**row, "dataset._target_": "splitpriv.data.fashion_tint.FashionTint"} for row in rows]
+    place = worlds.boards(ours, {})[0]["chains"]["noise"]["places"]["0.01"]
+    assert place["first"] is None and place["why"] == "n = 3, needs 5" and board["least"] == 3
+
+
+def spot(loss: tuple[float, float, float], mse: tuple[float, float, float], n: int = 3, means: bool = False) -> E:
+    of = [{"low": low, "mean": mean, "high": high, "n": n} for low, mean, high in (loss, mse)]
+    return {"chain": "a", "loss": of[0], "attacked": {"1": {"mse": of[1]}}, "means": means}
+
+
+def test_only_intervals_that_do_not_touch_push_off_the_front() -> None:
+    one, touches, beaten = (
+        spot((0.01, 0.02, 0.03), (0.5, 0.6, 0.7)),
+        spot((0.02, 0.04, 0.06), (0.2, 0.3, 0.4)),
+        spot((0.04, 0.05, 0.06), (0.2, 0.3, 0.4)),
+    )
+    every = [one, touches, beaten]
+    assert [ranks.front(each, every, 3) for each in every] == ["front", "front", ""]
+    few = [spot((0.04, 0.05, 0.06), (0.2, 0.3, 0.4), 2, means) for means in (True, False)]
+    assert [ranks.front(each, [*every, *few], 3) for each in few] == ["front (n = 2)", ""]
+
+
 def test_a_least_estimate_is_below_nobody() -> None:
     found = ranks.places({"a": estimate(1, 0.1, least=True), "b": estimate(3, 0.1)})
     assert (found["a"].first, found["a"].last, found["b"].first) == (1, 2, 1) or found["b"].last == 2
@@ -83,6 +108,42 @@ def test_worlds_and_suites_stand_apart(rows: list[Any]) -> None:
     whole = [{**row, "suite": "autoinvert-1"} for row in rows[:3]]
     many = worlds.boards([*rows, *other, *longer, *whole, {**rows[0], "suite": None}], {})
     assert len(many) == 4 and len({board["id"] for board in many}) == 4
+    assert len({(*board["name"], board["world"]["suite"]) for board in many}) == 4
+    longest = next(board for board in many if board["settings"]["optim.epochs"] == 20)
+    assert longest["name"][-1] == "optim.epochs 20" and longest["apart"] == {"optim.epochs": 20}
+
+
+PRESETS = (
+    "bido,cloak",
+    "bido_coco,cloak_noise,pan",
+    "patrol,cem_paper,noise",
+    "patrol_cem,cem,noise",
+    "cloak_blackbox",
+)
+
+
+@functools.cache
+def composed(options: str) -> E:
+    chosen = config.compose([f"defense=[{options}]"])["defense"]
+    return {"chain": "+".join(chosen), **config.flatten({"defense": chosen})}
+
+
+def test_a_chain_is_called_by_its_options() -> None:
+    for options in PRESETS:
+        assert chains.name(composed(options)) == options.replace(",", "+")
+    changed = {**composed("patrol_cem,cem,noise"), "defense.cem.clusters": 3, "defense.cem.weight": 99.0}
+    assert chains.name(changed) == "patrol_cem+cem(cem.clusters=3)+noise"
+    assert chains.listed(changed) == "patrol_cem+cem+noise"
+    assert chains.name({"chain": "mine", "defense.mine._target_": "mine.Mine", "defense.mine.a": 1}) == "mine"
+
+
+def test_variants_of_a_defence_are_chains_of_their_own(rows: list[Any]) -> None:
+    variants = [invented.row("bido", seed, at, **{k: v for k, v in composed(of).items() if "bido" in k})
+                for of, at in (("bido,cloak", 0.2), ("bido_coco,cloak_noise,pan", 0.4))
+                for seed in range(3)]  # fmt: skip
+    board = worlds.boards([*rows[:3], *variants], {})[0]
+    assert {*board["chains"]} == {"none", "bido", "bido_coco"}
+    assert [{*each["strength"]} for each in board["lines"] if each["chain"] == "bido_coco"] == [{"bido.lambda_x"}]
 
 
 def test_what_was_sent_in_lowers_the_best_known(rows: list[Any]) -> None:
@@ -95,8 +156,16 @@ def test_what_was_sent_in_lowers_the_best_known(rows: list[Any]) -> None:
     assert sent.reached([row]) == {row["key"]: {"theirs": 1e-4}}
     assert not sent.reached([{**row, "fit": ["0" * 16]}, {**row, "protocol.queries": 16}, {**row, "dataset.seed": 1}])
     lowered = worlds.boards(rows, {row["key"]: {"theirs": 1e-4}})[0]
-    best = line(lowered, "none")["best"]
+    best = line(lowered, "none")["best"]["1"]
     assert "theirs" in best["who"] and best["mean"] < line(lowered, "none")["attacked"]["1"]["mse"]["mean"]
+
+
+def test_best_known_is_one_for_each_count_of_queries(rows: list[Any], board: E) -> None:
+    often = next(row for row in rows if row["protocol.queries"] == 16)
+    before = line(board, "noise", **{"noise.sigma": 0.02})["best"]
+    after = line(worlds.boards(rows, {often["key"]: {"theirs": 1e-4}})[0], "noise", **{"noise.sigma": 0.02})["best"]
+    assert before["16"]["mean"] == 0.001 and after["16"] == {**before["16"], "mean": 1e-4, "who": ["theirs"]}
+    assert after["1"] == before["1"] and board["queries"] == [1, 16]
 
 
 def test_privacy_at_a_loss_has_seeds_and_places(board: E) -> None:
@@ -120,6 +189,16 @@ def test_a_chain_is_told_in_two_sentences_and_its_paper_beside(rows: list[Any]) 
     printed = about.claimed("cem+noise", {"dataset": "cifar10", "backbone": "vgg11"})
     assert any(about.number(claim, "mse") == 0.0054 for claim in printed)
     assert not about.claimed("cem+noise", {"dataset": "fashion_tint", "backbone": "tiny"})
+
+
+def test_presets_tell_of_themselves_and_find_their_papers() -> None:
+    coco, cloaked, pan = about.links(composed("bido_coco,cloak_noise,pan"))
+    assert coco["said"].startswith("BiDO with COCO") and cloaked["said"].startswith("Cloak without suppression")
+    assert pan["said"].startswith("Privacy Adversarial Network") and pan["yaml"].startswith("Open:")
+    patrol = about.links(composed("patrol,cem_paper,noise"))[0]
+    assert patrol["name"] == "patrol" and patrol["said"].count(". ") == 1
+    printed = {claim["chain"] for claim in about.claims()}
+    assert {chains.listed(composed(options)) for options in ("patrol_cem,cem,noise", "cloak_blackbox")} <= printed
 
 
 def test_the_command_is_that_of_the_row(rows: list[Any]) -> None:
@@ -157,9 +236,22 @@ def test_the_site_needs_nothing_else(rows: list[Any], tmp_path: Path) -> None:
     assert {*data["defences"]} == {"none", "noise"}
 
 
+def test_the_committed_site_is_that_of_the_committed_rows_and_entries(tmp_path: Path) -> None:
+    """If not: `splitpriv board build DIR --rows results/board/*.jsonl`, then copy DIR/board.json to site.json."""
+    folder, found = ROOT / "results" / "board", entries.read(ROOT / "board")
+    rows = {row["key"]: row for row in (*kept.read(sorted(folder.glob("*.jsonl"))), *found.rows())}
+    data, _ = site.collect(list(rows.values()), Store(tmp_path), folder, found)
+    committed = json.loads((folder / "site.json").read_text())
+    for name in ("boards", "defences", "models", "attacks"):
+        assert data[name] == committed[name], name
+    assert {line["weights"] for board in data["boards"] for line in board["lines"]} == {
+        None, *(model["link"] for model in data["models"])}  # fmt: skip
+    assert [model["link"] for model in data["models"]] == ["models/noise_005/model.safetensors"]
+
+
 @pytest.mark.parametrize("name", ["fashion_tint", "fairface", "cifar10"])
 def test_every_world_of_the_script_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import fill_board
 
     world = fill_board.WORLDS[name]
@@ -169,7 +261,7 @@ def test_every_world_of_the_script_composes(name: str, monkeypatch: pytest.Monke
 
 
 def test_strengths_come_from_the_middle_and_the_cost_from_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import fill_board
 
     chains = {"none": ("defense=[none]",), "noise": ("defense=[noise]",), "topk": ("defense=[topk]",)}
@@ -184,4 +276,6 @@ def test_strengths_come_from_the_middle_and_the_cost_from_what_was_measured(monk
     assert fill_board.cost(world, told, points[3:5]) == 100.0
     chosen = fill_board.whole(world, told)
     assert {(p.chain, p.queries) for p in chosen} == {("none", 1), ("none", 16), ("noise", 1), ("noise", 16)}
-    assert len(chosen) == 5 * 4
+    noise = {(p.words[-1], p.queries) for p in chosen if p.chain == "noise"}
+    best, stronger = (f"defense.noise.sigma={config.grid('noise')['defense.noise.sigma'][i]}" for i in (2, 3))
+    assert noise == {(best, 1), (best, 16), (stronger, 1)} and len(chosen) == 5 * 5

@@ -1,8 +1,9 @@
 // The board: a page for each world, one for each chain, and what both need. The address says which.
 
 const SUITE = "privacy/suite/";
-const worldName = (board) => [board.world.dataset, board.world.backbone, `cut ${board.world.cut}`, `knowledge ${board.world.knowledge}`].join(" · ");
+const worldName = (board) => board.name.join(" · ");
 const percent = (v) => (isNumber(v) ? `${(100 * v).toFixed(2)} %` : "–");
+const pointWord = (loss) => (Number(loss) === 0.01 ? "point" : "points");
 const lossWord = (loss) => `${Number((100 * Number(loss)).toFixed(3))}`;
 const strengthOf = (line) => Object.entries(line.strength).map(([k, v]) => `${k.split(".").at(-1)} ${show(v)}`).join(", ");
 const boardOf = (id) => DATA.boards.find((board) => board.id === id);
@@ -32,6 +33,7 @@ function Place({ place }) {
 /** The columns of a board: label, what is sorted by, what is shown, and whether any line has it. */
 function columnsOf(board, loss, notes) {
   const at = (line, q, metric) => line.attacked[q]?.[metric];
+  const best = (line, q) => line.best[q];
   const bought = (line) => board.chains[line.chain].bought;
   const place = (line) => board.chains[line.chain].places[loss];
   const some = (read) => board.lines.some((line) => isNumber(read(line)?.mean));
@@ -39,15 +41,15 @@ function columnsOf(board, loss, notes) {
   const plain = (label, title, read) => ({ label, title, n: true, sort: (line) => read(line)?.mean, cell: (line) => (isNumber(read(line)?.mean) ? (read(line).mean / 1000).toFixed(1) : "–"), any: some(read) });
   return [
     { label: `place at ${lossWord(loss)}`, title: `by the error that the suite leaves at ${lossWord(loss)} points of loss; a range where intervals overlap`, sort: (line) => place(line)?.first ?? undefined, cell: (line) => html`<${Place} place=${place(line)} />`, any: true },
-    { label: "chain", sort: (line) => line.chain + strengthOf(line), cell: (line) => html`<a href=${chainLink(line.chain)}>${line.chain}</a>${line.front ? html` <span class="word small" title="no other line beats it in both directions, by means alone">front</span>` : ""}<br /><small class="faint">${strengthOf(line)}</small>`, any: true },
+    { label: "chain", sort: (line) => line.chain + strengthOf(line), cell: (line) => html`<a href=${chainLink(line.chain)}>${line.chain}</a>${line.front ? html` <span class="word small" title=${line.front === "front" ? "no other line beats it in both directions beyond both intervals" : `by means alone: no interval over ${board.least} seeds or more`}>${line.front}</span>` : ""}<br /><small class="faint">${strengthOf(line)}</small>${line.beyond ? html`<br /><small class="warn">${line.beyond}</small>` : ""}`, any: true },
     { label: "verdict", sort: (line) => line.verdict, cell: (line) => html`<span class=${`verdict ${line.verdict}`}>${line.verdict}</span>${line.flags.map((flag) => html`<sup><a href="#" onClick=${(e) => { e.preventDefault(); document.getElementById(`note-${notes.indexOf(flag.kind)}`)?.scrollIntoView({ block: "center" }); }}>${notes.indexOf(flag.kind) + 1}</a></sup> `)}`, any: true },
-    { label: "seeds", n: true, sort: (line) => line.seeds.length, cell: (line) => html`${line.seeds.length}${line.seeds.length < 3 ? html`<br /><small class="warn">few</small>` : ""}`, any: true },
+    { label: "seeds", n: true, sort: (line) => line.seeds.length, cell: (line) => html`${line.seeds.length}${line.seeds.length < board.least ? html`<br /><small class="warn">few</small>` : ""}`, any: true },
     estimate("utility", (line) => line.utility, { share: true }),
     estimate("loss, points", (line) => line.loss && { ...line.loss, mean: 100 * line.loss.mean, low: line.loss.low === null ? null : 100 * line.loss.low, high: line.loss.high === null ? null : 100 * line.loss.high }, { digits: 2 }),
-    ...[1, 16].flatMap((q) => [estimate(`MSE ↑ ${q} q.`, (line) => at(line, q, "mse")), estimate(`SSIM ↓ ${q} q.`, (line) => at(line, q, "ssim"), { digits: 3 }), { ...estimate(`who ↓ ${q} q.`, (line) => at(line, q, "identity"), { share: true }), title: "how often a rebuilt picture, or a release, still says who or what it was" }]),
-    { ...estimate("best known", (line) => line.best), cell: (line) => html`<${Told} e=${line.best} /><br /><small class="faint">${line.best.who.map((who) => who || "the suite").join(", ")}</small>` },
+    ...board.queries.flatMap((q) => [estimate(`MSE ↑ ${q} q.`, (line) => at(line, q, "mse")), estimate(`SSIM ↓ ${q} q.`, (line) => at(line, q, "ssim"), { digits: 3 }), { ...estimate(`who ↓ ${q} q.`, (line) => at(line, q, "identity"), { share: true }), title: "how often a rebuilt picture, or a release, still says who or what it was" },
+      { ...estimate(`best known ${q} q.`, (line) => best(line, q)), title: "the least error that anybody reached", cell: (line) => (best(line, q) ? html`<${Told} e=${best(line, q)} /><br /><small class="faint">${best(line, q).who.map((who) => who || "the suite").join(", ")}</small>` : html`<span class="faint">–</span>`) }]),
     { label: "claimed", n: true, sort: (line) => claimedMse(line), cell: (line) => html`${line.claimed.length ? claimText(line.claimed[0]) : html`<span class="faint">–</span>`}`, any: board.lines.some((line) => line.claimed.length) },
-    ...board.losses.map((l) => ({ ...estimate(`MSE at ${lossWord(l)}`, (line) => bought(line)[l]), title: `error left at ${lossWord(l)} points of lost utility, by the chain's own curve`, cell: (line) => html`<${Told} e=${bought(line)[l]} least=${bought(line)[l]?.at_least} />` })),
+    ...board.losses.map((l) => ({ ...estimate(`MSE at ${lossWord(l)}`, (line) => bought(line)[l]), title: `error left at ${lossWord(l)} points of lost utility, by the chain's own curve; ≥: in some seed every strength measured costs less, so that it leaves at least this much`, cell: (line) => html`<${Told} e=${bought(line)[l]} least=${bought(line)[l]?.at_least} />` })),
     plain("rate, kbit", "kilobits an image", (line) => line.rate),
     plain("edge, kMAC", "thousand multiply-adds an image", (line) => line.edge),
     { label: "more", sort: () => 0, cell: (line) => html`<a href=${`cards/${line.key}.html`}>card</a>${line.weights ? html` · <a href=${line.weights}>weights</a>` : ""}${line.command ? html` · <${Command} text=${line.command} />` : ""}`, any: true },
@@ -62,7 +64,7 @@ function Command({ text }) {
   return html`<button class="quiet small" title=${text} onClick=${() => (navigator.clipboard?.writeText(text) ?? Promise.reject(new Error("no clipboard"))).then(() => say("copied"), () => prompt("The command that makes this row again", text))}>${said}</button>`;
 }
 
-/** Of each chain the line that protects most at no more than so many points of loss, else its mildest; or all lines. */
+/** Of each chain the line that protects most at no more than so many points of loss, else its mildest, which then says that it is `beyond`; or all lines. */
 function chosenLines(board, most) {
   if (most === "all") return board.lines;
   return Object.keys(board.chains).map((chain) => {
@@ -70,7 +72,9 @@ function chosenLines(board, most) {
     const lost = (line) => line.loss?.mean ?? Infinity;
     const within = mine.filter((line) => lost(line) <= Number(most) + 1e-9);
     const left = (line) => line.attacked[1]?.mse?.mean ?? -1;
-    return within.length ? within.reduce((a, b) => (left(b) > left(a) ? b : a)) : mine.reduce((a, b) => (lost(b) < lost(a) ? b : a));
+    if (within.length) return within.reduce((a, b) => (left(b) > left(a) ? b : a));
+    const mildest = mine.reduce((a, b) => (lost(b) < lost(a) ? b : a));
+    return { ...mildest, beyond: mildest.loss ? `none at ≤ ${lossWord(most)} ${pointWord(most)}` : "loss not measured" };
   });
 }
 
@@ -94,18 +98,19 @@ function Board({ id }) {
   });
   const pick = (label, value, set, options) => html`<label class="choice free">${label} <select value=${value} onChange=${(e) => set(e.target.value)}>${options.map(([v, text]) => html`<option key=${v} value=${v} selected=${v === value}>${text}</option>`)}</select></label>`;
   return html`<section class="page"><h1>${worldName(board)} <span class="faint small">${board.world.suite}</span></h1>
-    <p class="small">${plural(Object.keys(board.chains).length, "chain")}, ${plural(board.lines.length, "setting")}, seeds ${board.seeds.join(", ")}. Brackets are 95 % intervals over target seeds; two chains are in order only where their intervals do not touch, and only from 3 seeds on. ↑ higher, ↓ lower is more private; “q.” is how often the same image is released.</p>
+    <p class="small">${plural(Object.keys(board.chains).length, "chain")}, ${plural(board.lines.length, "setting")}, seeds ${board.seeds.join(", ")}. Brackets are 95 % intervals over target seeds; two chains are in order only where their intervals do not touch, and only from ${board.least} seeds on. “≥” is a least error, because every strength measured costs less: such a chain is below nobody, and may share its place with all above it until a stronger setting is run. ↑ higher, ↓ lower is more private; “q.” is how often the same image is released.</p>
     <div class="row wrap controls">${pick("show", shown, setShown, [["0.005", "the best at ≤ 0.5 points"], ["0.01", "the best at ≤ 1 point"], ["0.02", "the best at ≤ 2 points"], ["all", "every setting"]])}
-      ${pick("place at", loss, setLoss, board.losses.map((l) => [l, `${lossWord(l)} point${Number(l) === 0.01 ? "" : "s"} of loss`]))}
+      ${pick("place at", loss, setLoss, board.losses.map((l) => [l, `${lossWord(l)} ${pointWord(l)} of loss`]))}
       ${pick("verdict", verdicts, setVerdicts, [["any", "any"], ["sound", "sound"], ["doubtful", "doubtful"]])}
       <input type="search" id="search" aria-label="search chains" placeholder="chain or setting" value=${q} onInput=${(e) => setQ(e.target.value)} /></div>
     <div class="scroll"><table class="data runs board"><thead><tr>${columns.map((column, i) => html`<th key=${column.label} class=${column.n ? "n" : ""} aria-sort=${i === order.at ? (order.up ? "ascending" : "descending") : undefined}><button class="sort" title=${column.title || "sort"} onClick=${() => setOrder({ at: i, up: i === order.at ? !order.up : true })}>${column.label}${i === order.at ? (order.up ? " ▴" : " ▾") : ""}</button></th>`)}</tr></thead>
-      <tbody>${sorted.map((line) => html`<tr key=${line.key} data-chain=${line.chain}>${columns.map((column) => html`<td key=${column.label} class=${column.n ? "n" : ""} data-label=${column.label}><div>${column.cell(line)}</div></td>`)}</tr>`)}</tbody></table></div>
+      <tbody>${sorted.map((line) => html`<tr key=${line.key} data-chain=${line.chain} class=${line.beyond ? "beyond" : ""}>${columns.map((column) => html`<td key=${column.label} class=${column.n ? "n" : ""} data-label=${column.label}><div>${column.cell(line)}</div></td>`)}</tr>`)}</tbody></table></div>
     ${sorted.length ? "" : html`<p class="empty">No line fits. Loosen the filters.</p>`}
-    <h2>Front <span class="faint small">loss of utility across, the suite's error upwards; dotted: no other setting beats these in both directions</span></h2>
+    <h2>Front <span class="faint small">loss of utility across, the suite's error upwards; dotted: no other setting beats these in both directions, by means alone</span></h2>
     <${FrontPlot} board=${board} lines=${board.lines} />
     ${notes.length ? html`<h2>Footnotes</h2><ol class="small notes">${notes.map((kind, i) => html`<li key=${kind} id=${`note-${i}`}>${DATA.facts.flags[kind] || kind} <span class="faint">(${kind}; e.g. ${board.lines.flatMap((l) => l.flags).find((f) => f.kind === kind).text})</span></li>`)}</ol>` : ""}
     ${board.void.length ? html`<h2>Void <span class="faint small">rows that say nothing, and are in no number above</span></h2><ul class="small">${board.void.map((row) => html`<li key=${row.key}>${row.chain}, seed ${row.seed} <span class="mono faint">${row.key}</span>: ${row.why.join("; ")}</li>`)}</ul>` : ""}
+    ${Object.keys(board.apart).length ? html`<details><summary>What sets this board apart from others of its data set, network, cut and adversary</summary><pre class="small">${Object.entries(board.apart).map(([k, v]) => `${k}: ${show(v)}`).join("\n")}</pre></details>` : ""}
     <details><summary>What all of these share</summary><pre class="small">${Object.entries({ ...board.world, ...board.settings }).map(([k, v]) => `${k}: ${show(v)}`).join("\n")}</pre></details>
     <p class="small faint">Privacy at a loss: ${board.interpolation || "needs an undefended run of the same seeds"}. The numbers: <a href=${`worlds/${board.id}.json`}>JSON</a>.</p></section>`;
 }
@@ -125,7 +130,7 @@ function FrontPlot({ board, lines, named = true }) {
       line: { color: s.colour, width: 1, dash: s.dash }, marker: { color: s.colour, symbol: s.symbol, size: 9, line: { width: 0.8, color: css("--ink") } },
       text: mine.map((l) => inert(`${strengthOf(l)} (n = ${l.seeds.length})`)), hovertemplate: "%{fullData.name} %{text}<br>%{x:.2f} points, MSE %{y:.4f}<extra></extra>" };
   });
-  const front = drawn.filter((line) => line.front).sort((a, b) => a.loss.mean - b.loss.mean);
+  const front = drawn.filter((line) => line.means).sort((a, b) => a.loss.mean - b.loss.mean);
   if (named && front.length > 1) traces.push({ type: "scatter", mode: "lines", x: front.map((l) => 100 * l.loss.mean), y: front.map((l) => l.attacked[1].mse.mean), line: { color: css("--faint"), dash: "dot", width: 1.5 }, hoverinfo: "skip", name: "front" });
   const floor = drawn.find((line) => isNumber(line.floor?.mean))?.floor.mean;
   const shapes = isNumber(floor) ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor, line: { color: css("--faint"), dash: "dash", width: 1 } }] : [];
@@ -158,7 +163,7 @@ function Worlds() {
     <p class="note">Each board is one world: a data set, a network and its cut, what the adversary knows, and one suite of attacks. Numbers of different boards cannot be compared.</p>
     <div class="worlds">${DATA.boards.map((board) => html`<a key=${board.id} class="world" href=${`#/world/${board.id}`}><b>${worldName(board)}</b><span class="small">${board.world.suite}</span><span class="small faint">${plural(Object.keys(board.chains).length, "chain")}, ${plural(board.lines.length, "setting")}, ${plural(board.seeds.length, "seed")}${board.void.length ? `, ${board.void.length} void` : ""}</span></a>`)}</div>
     ${DATA.boards.length ? "" : html`<p class="empty">No row has been attacked by a suite yet.</p>`}
-    ${DATA.attacks.length ? html`<h2>Attacks that others sent in</h2><ul class="small">${DATA.attacks.map((a) => html`<li key=${a.name + a.row}><b>${a.name}</b> by ${a.by} on <span class="mono">${a.row}</span>: MSE ${a.mse.toFixed(5)}, SSIM ${a.ssim.toFixed(3)}</li>`)}</ul>` : ""}
+    ${DATA.attacks.length ? html`<h2>Attacks that others sent in</h2><ul class="small">${DATA.attacks.map((a) => html`<li key=${a.name + a.row}><b>${a.name}</b> by ${a.by} on <span class="mono">${a.row}</span>: MSE ${a.mse.toFixed(5)}, SSIM ${a.ssim.toFixed(3)}${a.kept ? "" : html` <span class="faint">(scored when it came in; its file is not kept)</span>`}</li>`)}</ul>` : ""}
     ${DATA.models.length ? html`<h2>Models that others sent in</h2><ul class="small">${DATA.models.map((m) => html`<li key=${m.name}><b>${m.name}</b> by ${m.by}: ${m.chain}, <a href=${m.link}>weights</a></li>`)}</ul>` : ""}</section>`;
 }
 
@@ -172,7 +177,7 @@ function BoardApp() {
   const [page, key] = route();
   useEffect(() => { document.title = `${page === "defence" ? key : page === "world" && boardOf(key) ? worldName(boardOf(key)) : "Boards"} · splitpriv board`; window.scrollTo(0, 0); }, [page, key]);
   return html`<a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the page</a>
-    <header><a class="brand" href="#/worlds">splitpriv board</a><nav aria-label="boards">${DATA.boards.map((board) => html`<a key=${board.id} href=${`#/world/${board.id}`} aria-current=${page === "world" && key === board.id ? "page" : undefined}>${board.world.dataset}, ${board.world.suite}</a>`)}</nav>
+    <header><a class="brand" href="#/worlds">splitpriv board</a><nav aria-label="boards">${DATA.boards.map((board) => html`<a key=${board.id} href=${`#/world/${board.id}`} aria-current=${page === "world" && key === board.id ? "page" : undefined}>${[board.world.dataset, ...board.name.slice(4), board.world.suite].join(", ")}</a>`)}</nav>
       <span class="row end"><button class="quiet" aria-label="dark or light" onClick=${() => dress(isDark() ? "light" : "dark")}>${isDark() ? "☀" : "☾"}</button></span></header>
     <main id="main" tabindex="-1">${page === "world" ? html`<${Board} key=${key} id=${key} />` : page === "defence" ? html`<${Defence} key=${key} chain=${key} />` : html`<${Worlds} />`}</main>
     <footer class="faint small">splitpriv ${DATA.version} · ${when(DATA.made)} · <a href="board.json">all of it as JSON</a></footer>`;
