@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import synthetic
+from chromium import opened
 
 from splitpriv.dashboard import build, serve, thumbs
 from splitpriv.measure import pictures
@@ -21,39 +20,7 @@ from splitpriv.report.worlds import world_of
 from splitpriv.stats.frontier import pareto
 from splitpriv.store import Store, notes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def tab(browser: Any) -> Iterator[Any]:
-    """A page on which every error, warning of the policy and request to the network is a failure."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    page = context.new_page()
-    troubles: list[str] = []
-    page.on("console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda e: troubles.append(str(e)))
-    page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:", "http://127.0.0.1"))
-            else troubles.append(r.url))  # fmt: skip
-    yield page
-    assert troubles == []
-    assert page.evaluate("window.hit") is None  # no text of a run became a script
-    context.close()
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +43,6 @@ def address(store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
              "notes": ["a note"]}  # fmt: skip
     path.write_text(build.page(*build.whole(Selection(store).rows(), store, [table])))
     return path.as_uri()
-
-
-def opened(tab: Any, address: str, place: str = "") -> Any:
-    tab.goto("about:blank")
-    tab.goto(f"{address}#{place}")
-    tab.wait_for_selector("body[data-ready=yes]")
-    return tab
 
 
 def badge(tab: Any) -> int:
