@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib
 import importlib.util
+import secrets
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.given import onnx
+from splitpriv.given.digest import UntoldError, digest_of
+from splitpriv.store import say
+from splitpriv.store.keys import source
 from splitpriv.store.proof import sha256
 from splitpriv.types import UserError
 
@@ -117,7 +120,7 @@ def _function(text: str, seed: int) -> Edge:
             f"--edge: {text} returned a {type(made).__name__}; return an nn.Module that maps images (N, C, H, W) to "
             "the one tensor that leaves the device"
         )
-    return _module(made, name)
+    return _module(made, name, source(function if hasattr(function, "__name__") else type(function)))
 
 
 def _imported(place: str, text: str) -> ModuleType:
@@ -130,45 +133,23 @@ def _imported(place: str, text: str) -> ModuleType:
             finally:
                 sys.path.remove(str(Path.cwd()))
         file = Path(place).expanduser().absolute()
-        spec = importlib.util.spec_from_file_location(f"_given_{file.stem}", file)
+        spec = importlib.util.spec_from_file_location(f"_given_{file.stem.replace('.', '_')}", file)
         assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # classes look for theirs there
         spec.loader.exec_module(module)
         return module
     except Exception as error:  # code of the user's
         raise UserError(f"--edge: {text}: {place} cannot be imported ({_first(error)}); correct it") from error
 
 
-def _module(module: nn.Module, name: str) -> Edge:
+def _module(module: nn.Module, name: str, source: str = "") -> Edge:
     module.eval().requires_grad_(False)
-    return Edge(name, "module", digest_of(module), module, module=module)
-
-
-def digest_of(module: nn.Module) -> str:
-    """SHA-256 of a module: its parts, their weights, and the code of those that are not torch's."""
-    digest = hashlib.sha256(repr(module).encode())
-    for name, tensor in sorted({**dict(module.named_buffers()), **dict(module.named_parameters())}.items()):
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(raw.numpy().tobytes())
-    kinds = {kind for part in module.modules() for kind in type(part).__mro__}
-    for kind in sorted(kinds, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"):
-        if not kind.__module__.startswith(("torch.", "builtins")):
-            for name, code in sorted(_codes(kind)):
-                digest.update(f"{kind.__qualname__}.{name} {code.co_names} {_constants(code)}".encode() + code.co_code)
-    return digest.hexdigest()
-
-
-def _codes(kind: type) -> Iterator[tuple[str, Any]]:
-    for name, member in vars(kind).items():
-        code = getattr(getattr(member, "__func__", member), "__code__", None)
-        if code is not None:
-            yield name, code
-
-
-def _constants(code: Any) -> list[str]:
-    """What a function holds besides its steps; code within it as its steps, for its address changes with every run."""
-    return [value.co_code.hex() if hasattr(value, "co_code") else repr(value) for value in code.co_consts]
+    try:
+        digest = digest_of([module, source])
+    except UntoldError as error:
+        say(f"--edge: {name} holds {error}, which no key can tell; its audit is made anew every time")
+        digest = secrets.token_hex(32)
+    return Edge(name, "module", digest, module, module=module)
 
 
 def _first(error: BaseException) -> str:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +20,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from splitpriv.given.device import Device
-from splitpriv.given.edge import Edge, digest_of, opened
+from splitpriv.given.digest import UntoldError, digest_of
+from splitpriv.given.edge import Edge, opened
 from splitpriv.types import UserError
 
 CPU, IMAGE = torch.device("cpu"), (3, 8, 8)
@@ -109,6 +117,106 @@ def test_a_key_follows_what_decides_the_answer(tmp_path):
     weights.unlink()
     with pytest.raises(UserError, match=r"keeps its weights in a\.onnx\.data"):
         opened(inside)
+
+
+NETWORK = """
+import torch
+import scale_helpers
+SCALE = 1.0
+def helper(x): return x * SCALE
+class Own(torch.nn.Module):
+    kept = 1
+    def __init__(self, sigma=0.0):
+        super().__init__()
+        self.conv, self.sigma, self.then = torch.nn.Conv2d(3, 4, 3), sigma, lambda z: z + sigma
+        self.register_forward_hook(lambda module, x, z: z)
+    def forward(self, x):
+        from scale_helpers import late
+        return self.then(late(scale_helpers.twice(helper(self.conv(x))))) in ({1, 2}, {"a", "b", "c"})
+def make(): return Own()
+"""
+HELPERS = """
+FACTOR = 2
+def late(x): return x
+def twice(x): return FACTOR * x
+"""
+
+
+def network(at: Path, code: str = NETWORK, helpers: str = HELPERS) -> str:
+    """The digest of an edge that is written in files, opened in a process that has not seen them."""
+    for name, text in (("own.py", code), ("scale_helpers.py", helpers)):
+        (at / name).write_text(text)
+    importlib.invalidate_caches()
+    sys.modules.pop("scale_helpers", None)
+    shutil.rmtree(at / "__pycache__", ignore_errors=True)
+    return opened(f"{at}/own.py:make").digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return Own()", "return Own(1e4)"),
+        ("SCALE = 1.0", "SCALE = 3.0"),
+        ("x * SCALE", "x + SCALE"),
+        ("kept = 1", "kept = 2"),
+        ("z + sigma", "z - sigma"),
+        ("x, z: z)", "x, z: -z)"),
+        ("FACTOR = 2", "FACTOR = 3"),
+        ("late(x): return x", "late(x): return -x"),
+        ("\n", "\n# what a digest of code cannot see, such as getattr\n"),
+    ],
+)
+def test_a_key_follows_the_code_behind_a_name(tmp_path, monkeypatch, old, new):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = network(tmp_path)
+    assert network(tmp_path) == before
+    in_helpers = old in HELPERS and old not in NETWORK
+    changed = (HELPERS if in_helpers else NETWORK).replace(old, new, 1)
+    assert network(tmp_path, **{"helpers" if in_helpers else "code": changed}) != before
+
+
+def test_a_key_follows_what_a_module_holds_and_reaches(monkeypatch):
+    torch.manual_seed(0)
+    noisy = Cut(partial(torch.mul, other=2.0))
+    before = opened(noisy).digest
+    assert opened(noisy).digest == before
+    digests = {before}
+    for name, value in (("then", partial(torch.mul, other=3.0)), ("sigma", 0.0), ("sigma", 0.1), ("sigma", 5.0),
+                        ("map", np.eye(2)), ("map", [torch.ones(2)]), ("map", {1: opened})):  # fmt: skip
+        setattr(noisy, name, value)
+        digests.add(opened(noisy).digest)
+    assert len(digests) == 8
+    reaching = Cut(lambda z: IMAGE[0] * z)
+    before = opened(reaching).digest
+    monkeypatch.setitem(globals(), "IMAGE", (4, 8, 8))
+    assert opened(reaching).digest != before
+
+
+def test_a_digest_is_the_same_in_every_process(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    network(tmp_path)
+    sys.modules.pop("own", None)
+    code = "import own, torch\nfrom splitpriv.given.digest import digest_of\n"
+    code += "torch.manual_seed(0)\ntold = digest_of(own.make())\nprint(told)"
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path})  # fmt: skip
+    nn.Conv2d(3, 4, 3).register_forward_hook(print)  # which moves the numbers that hooks have
+    space: dict[str, Any] = {}
+    exec(code, space)
+    assert space["told"] == done.stdout.strip()
+
+
+def test_what_no_digest_can_tell_is_asked_anew(tmp_path, capsys):
+    held = Cut()
+    for name, value in (("lock", threading.Lock()), ("generator", (step for step in ()))):
+        held.session = value  # as a handle of a library in C would be
+        with pytest.raises(UntoldError, match=name):
+            digest_of(held)
+    code = "import threading, torch\ndef edge(): made = torch.nn.ReLU(); made.held = threading.Lock(); return made"
+    (tmp_path / "mine.py").write_text(code)
+    assert opened(f"{tmp_path}/mine.py:edge").digest != opened(f"{tmp_path}/mine.py:edge").digest
+    assert "edge holds a _thread.lock, which no key can tell; its audit is made anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
