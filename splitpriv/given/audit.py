@@ -133,12 +133,14 @@ def prepare(question: Question) -> Audited:
 
 
 def _sides(question: Question, edge: Edge | None, cache: Path) -> Sides:
-    channels = question.channels or (edge.image[0] if edge and edge.image[0] in (1, 3) else None) or 3
+    channels = question.channels or (edge.image[0] if edge and edge.image[0] in (1, 3) else None)
 
     def read(source: Any, option: str) -> Pictures | None:
         return None if source is None else pictures(source, option, cache, question.size, channels)
 
     sent = None if question.releases is None else releases.recorded(question.releases)
+    if sent is not None and sent.images is not None:
+        sent = replace(sent, images=pictures(sent.images, "--releases: images", cache, question.size, channels).images)
     data, victims = read(question.data, "--data"), read(question.victims, "--victims")
     return sides(data, victims, sent, device=edge is not None, paired=question.paired)
 
@@ -175,6 +177,7 @@ def _told(cfg: Config, question: Question, edge: Edge | None, held: Sides, knowl
     digest = {name: Pictures(split.images).digest for name, split in (("aux", held.aux), ("victims", held.victims))}
     recorded = {"aux_releases": held.aux_releases, "victims_releases": held.victims_releases, "sent": held.sent}
     sent = {name: Pictures(releases).digest for name, releases in recorded.items() if releases is not None}
+    width = {"width": held.width} if held.width != Sides.width else {}  # of which digests, of floats, say nothing
     source = question.victims if question.victims is not None else question.data
     named = str(source) if isinstance(source, str | Path) else question.releases if source is None else "given"
     name = edge.name if edge else Path(str(question.releases)).name
@@ -182,7 +185,7 @@ def _told(cfg: Config, question: Question, edge: Edge | None, held: Sides, knowl
         **{key: cfg[key] for key in (*ASKED, "objective")}, "seed": 0,
         "dataset": {**digest, **sent, "image": list(held.aux.images.shape[1:])},
         "edge": {"kind": edge.kind if edge else "recorded", "digest": edge.digest if edge else None,
-                 "mean": list(question.mean), "std": list(question.std)},
+                 "mean": list(question.mean), "std": list(question.std), **width},
         "defense": {name: {}}, "backbone": {}, "monitor": {}, "split": {"at": "as given"},
         "knowledge": {"held": knowledge},
         "protocol": {"overlap": False, "limit": {}, "version": VERSION},

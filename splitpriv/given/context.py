@@ -47,7 +47,7 @@ class Audited(Run):
     def __init__(self, prepared: Prepared, store: Store, device: torch.device, held: Sides, edge: Device | None,
                  knowledge: Knowledge) -> None:  # fmt: skip
         super().__init__(prepared, store, device)
-        self.edge, self.knowledge, self.moved = edge, knowledge, held.moved
+        self.edge, self.knowledge, self.moved, self.width = edge, knowledge, held.moved, held.width
         self._splits = {"aux": held.aux.to(device), "victims": held.victims.to(device)}
         self._aux_releases, self._victims_releases, self.sent = (
             None if r is None else r.to(device) for r in (held.aux_releases, held.victims_releases, held.sent)

@@ -23,6 +23,7 @@ Size = int | tuple[int, int] | None
 ENTRIES = 1_000_000
 REMEDY = "replace it, or take it out"
 ARRAYS = (".npy", ".npz")
+GREY = (19595, 38470, 7471)  # of red, green and blue in 2^16 of luma, as Pillow counts them
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,18 @@ class Pictures:
         return hashlib.sha256(text + self.images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def pictures(source: object, option: str, cache: Path, size: Size = None, channels: int = 3) -> Pictures:
+def pictures(source: object, option: str, cache: Path, size: Size = None, channels: int | None = None) -> Pictures:
     """Read images. `size`: the side of a square that is cut from the middle, or (height, width); None: as they are.
+    `channels`: 1 or 3; None: those of an array, and 3 of files.
 
     Raises UserError, which names `option`, for a folder without images, images of several sizes where no `size` is
     given, damaged files, and arrays that are no images.
     """
     if isinstance(source, Tensor | np.ndarray):
-        return _resized(_array(torch.as_tensor(source), option), size)
+        return _resized(_array(source, option, channels), size)
     path = Path(str(source)).expanduser()
     if path.suffix.lower() in ARRAYS and path.is_file():
-        return _resized(_array(torch.from_numpy(_stored(path, option)), option), size)
+        return _resized(_array(_stored(path, option), option, channels), size)
     if not path.is_dir():
         what = "is no folder of images" if path.exists() else "is not there"
         raise UserError(f"{option}: {shown(path)} {what}; give a folder of images, or their array as .npy or .npz")
@@ -71,7 +73,7 @@ def pictures(source: object, option: str, cache: Path, size: Size = None, channe
     names = ["/".join(parts) for parts in found]
     files = [path.joinpath(*parts) for parts in found]
     array, _ = decoded(files, cache, label="audit", key=option, remedy=REMEDY,
-                       rules=Rules(size or _common(files, names, option), channels))  # fmt: skip
+                       rules=Rules(size or _common(files, names, option), channels or 3))  # fmt: skip
     return Pictures(torch.from_numpy(np.ascontiguousarray(array)), tuple(names), path.name)
 
 
@@ -94,16 +96,17 @@ def _stored(path: Path, option: str) -> np.ndarray:
     try:
         held = np.load(path, allow_pickle=False)
         return np.asarray(held if isinstance(held, np.ndarray) else held["images"])
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file makes of its reader
         raise UserError(f"{option}: {shown(path)} holds no array called images ({error}); save one with "
                         "numpy.savez(FILE, images=...)") from error  # fmt: skip
 
 
-def _array(images: Tensor, option: str) -> Pictures:
-    """Images as they come: channels first or last, bytes or floats."""
+def _array(values: Tensor | np.ndarray, option: str, channels: int | None) -> Pictures:
+    """Images as they come, channels first or last, bytes or floats, with as many channels as are asked for."""
+    images = tensor(values, option)
     if images.dim() == 3:
         images = images[:, None]
-    if images.dim() != 4 or not len(images):
+    if images.dim() != 4 or not images.numel():
         raise UserError(f"{option}: {tuple(images.shape)} are no images; give (N, C, H, W), N at least 1")
     if images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
         images = images.permute(0, 3, 1, 2)
@@ -112,7 +115,30 @@ def _array(images: Tensor, option: str) -> Pictures:
         if not images.isfinite().all() or images.min() < 0 or images.max() > 1:
             raise UserError(f"{option}: values from {float(images.min()):.4g} to {float(images.max()):.4g} are no "
                             "images; give bytes, or floats in [0, 1]")  # fmt: skip
+    if channels in (1, 3) and images.shape[1] != channels:
+        if images.shape[1] not in (1, 3):
+            raise UserError(f"{option}: images of {images.shape[1]} channels are neither grey nor coloured; leave out "
+                            "--channels, or give others")  # fmt: skip
+        images = images.expand(-1, 3, -1, -1) if channels == 3 else _grey(images)
     return Pictures(images.detach().cpu().contiguous())
+
+
+def tensor(values: Tensor | np.ndarray, option: str) -> Tensor:
+    """Real numbers as a tensor; raise UserError, which names `option`, for names, dates, objects and the like."""
+    try:
+        made = torch.as_tensor(np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values)
+    except (TypeError, ValueError) as error:  # no numbers, or in the order of another machine's bytes
+        raise UserError(f"{option}: values are {values.dtype}; give bytes, or floats in [0, 1]") from error
+    if made.is_complex():
+        raise UserError(f"{option}: values are {values.dtype}; give bytes, or floats in [0, 1]")
+    return made
+
+
+def _grey(images: Tensor) -> Tensor:
+    weights = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
+    if images.dtype == torch.uint8:
+        return ((images.int() * weights).sum(1, keepdim=True) + 2**15 >> 16).to(torch.uint8)
+    return (images * (weights / 2**16)).sum(1, keepdim=True).clamp(0, 1)
 
 
 def _resized(given: Pictures, size: Size) -> Pictures:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from splitpriv.data.reading import shown, some
-from splitpriv.given.images import Pictures
+from splitpriv.given.images import Pictures, tensor
 from splitpriv.types import UserError
 
 FORM = "numpy.savez(FILE, releases=..., with images=... or files=... beside them where they are known)"
@@ -60,8 +60,8 @@ def recorded(path: Path | str) -> Recorded:
         if name in arrays and len(np.atleast_1d(arrays[name])) != len(releases):
             raise UserError(f"--releases: {len(releases)} releases beside {len(np.atleast_1d(arrays[name]))} {name}; "
                             "give one for each")  # fmt: skip
-    images = torch.from_numpy(arrays["images"]) if "images" in arrays else None
-    files = tuple(str(name) for name in arrays["files"]) if "files" in arrays else None
+    images = tensor(arrays["images"], "--releases: images") if "images" in arrays else None
+    files = tuple(str(name) for name in np.atleast_1d(arrays["files"])) if "files" in arrays else None
     if files is not None and arrays["files"].dtype.kind not in "US":
         raise UserError(f"--releases: files are {arrays['files'].dtype}; give the name of each release's image as text")
     return Recorded(releases, values.dtype.itemsize, images, files, path.name)
@@ -70,8 +70,9 @@ def recorded(path: Path | str) -> Recorded:
 def beside(sent: Recorded, pictures: Sequence[tuple[str, Pictures]]) -> list[tuple[Pictures, Tensor]]:
     """For each of some folders (option, pictures), those of its pictures whose release was recorded, and the releases.
 
-    By name where the recording has names; else releases are those of all pictures, in the order of their names, one
-    folder after the other. Raises UserError where counts differ or a name is in no folder.
+    By name where the recording has names: that of a file, or its path in the folder or beside it. Else releases are
+    those of all pictures, in the order of their names, one folder after the other. Raises UserError where counts
+    differ, a name is in no folder or is that of several pictures, and for a folder of which nothing was recorded.
     """
     if sent.files is None:
         counts = [len(held) for _, held in pictures]
@@ -81,23 +82,40 @@ def beside(sent: Recorded, pictures: Sequence[tuple[str, Pictures]]) -> list[tup
                             "order of their names, or the name of each in an array files")  # fmt: skip
         parts = sent.releases.split(counts)
         return [(held, part) for (_, held), part in zip(pictures, parts, strict=True)]
-    rows = {name: i for i, name in enumerate(sent.files) if name}
-    if len(rows) < sum(map(bool, sent.files)):
-        twice = [name for name in rows if sent.files.count(name) > 1]
+    places = _places([held for _, held in pictures])
+    named = [(name, row) for row, name in enumerate(sent.files) if name]
+    if lost := [name for name, _ in named if name not in places]:
+        where = " or ".join(option for option, _ in pictures)
+        raise UserError(f"--releases: {len(lost)} names in files are of no image in {where} ({some(lost, 3)}); "
+                        "correct them")  # fmt: skip
+    for name, _ in named:
+        if len(found := [path for path, _ in places[name]]) > 1:
+            remedy = "give the path" if len(set(found)) > 1 else "rename a folder, and give the path"
+            raise UserError(f"--releases: {shown(name)} in files may be {some(found, 3)}; {remedy}, for all such names")
+    rows: dict[tuple[int, int], int] = {}
+    if twice := [name for name, row in named if rows.setdefault(places[name][0][1], row) != row]:
         raise UserError(f"--releases: {some(twice, 3)} in files more than once; give each image one release")
     out = []
-    for _, held in pictures:
-        names = {**{Path(name).name: name for name in held.files}, **{name: name for name in held.files}}
-        index = [(held.files.index(names[name]), row) for name, row in rows.items() if name in names]
-        for name in [name for name in rows if name in names]:
-            rows.pop(name)
-        at, row = (torch.tensor([pair[i] for pair in sorted(index)], dtype=torch.long) for i in (0, 1))
-        out.append((held.take(at), sent.releases[row]))
-    if rows:
-        where = " or ".join(option for option, _ in pictures)
-        raise UserError(f"--releases: {len(rows)} names in files are of no image in {where} ({some(list(rows), 3)}); "
-                        "correct them")  # fmt: skip
+    for at, (option, held) in enumerate(pictures):
+        pairs = sorted((image, row) for (folder, image), row in rows.items() if folder == at)
+        if not pairs:
+            raise UserError(
+                f"{option}: no name in files of --releases is of an image there; name some, or leave it out"
+            )
+        image, row = torch.tensor(pairs, dtype=torch.long).T
+        out.append((held.take(image), sent.releases[row]))
     return out
+
+
+def _places(folders: Sequence[Pictures]) -> dict[str, list[tuple[str, tuple[int, int]]]]:
+    """What a name may mean: the pictures (path from the folder's name on, (folder, index)) that bear it."""
+    places: dict[str, list[tuple[str, tuple[int, int]]]] = {}
+    for at, held in enumerate(folders):
+        for index, file in enumerate(held.files):
+            path = f"{held.name}/{file}"
+            for name in {path, file, Path(file).name}:
+                places.setdefault(name, []).append((path, (at, index)))
+    return places
 
 
 def require_order(images: Tensor, releases: Tensor, files: Sequence[str] = ()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ SHARE, MOST = 0.25, 256  # of the images, and how many at most, become victims w
 @dataclass(frozen=True)
 class Sides:
     """The adversary's images and the victims', with recorded releases (N, *shape) of each where there is no device to
-    ask; `sent`: releases of which no image is known. `moved`: images of the adversary's that were copies of a victim's.
+    ask, whose values had `width` bytes; `sent`: releases of which no image is known. `moved`: images of the adversary's
+    that were copies of a victim's.
     """
 
     aux: Split
@@ -31,6 +33,7 @@ class Sides:
     victims_releases: Tensor | None = None
     sent: Tensor | None = None
     moved: int = 0
+    width: int = 4
 
 
 def sides(data: Pictures | None, victims: Pictures | None, sent: Recorded | None, *, device: bool,
@@ -79,7 +82,7 @@ def _pairs(data: Pictures | None, victims: Pictures | None, sent: Recorded, pair
         at, rest = _drawn(len(aux))
         aux, r, others, s = aux.take(rest), r[rest], aux.take(at), r[at]
     made, keep = _parted(aux, others)
-    return _with(made, aux_releases=r[keep], victims_releases=s, sent=_nameless(sent))
+    return _with(made, aux_releases=r[keep], victims_releases=s, sent=_nameless(sent), width=sent.width)
 
 
 def _apart(data: Pictures, victims: Pictures | None) -> Sides:
@@ -93,7 +96,8 @@ def _parted(data: Pictures, victims: Pictures) -> tuple[Sides, Tensor]:
     """Both as splits, the adversary's without copies of a victim's, and which of his are left."""
     if data.images.shape[1:] != victims.images.shape[1:]:
         a, b = ("x".join(map(str, p.images.shape[1:])) for p in (data, victims))
-        raise UserError(f"--victims: images of {b} beside {a} in --data; add --size N, to which all are brought")
+        option = "--size" if data.images.shape[1] == victims.images.shape[1] else "--channels"
+        raise UserError(f"--victims: images of {b} beside {a} in --data; add {option} N, to which all are brought")
     if data.images.dtype != victims.images.dtype:
         data, victims = (Pictures(_floats(p.images), p.files, p.name) for p in (data, victims))
     aux, attacked = _split(data, 0), _split(victims, len(data))
@@ -108,7 +112,7 @@ def _parted(data: Pictures, victims: Pictures) -> tuple[Sides, Tensor]:
     return Sides(aux.take(index), attacked, moved=int((~keep).sum())), index
 
 
-def _with(made: Sides, **more: Tensor | None) -> Sides:
+def _with(made: Sides, **more: Any) -> Sides:
     return Sides(**{**vars(made), **more})
 
 
@@ -148,8 +152,10 @@ def _only(victims: Pictures | None, held: Pictures) -> Pictures:
 
 
 def _like(images: Tensor, data: Pictures | None) -> Tensor:
-    size = None if data is None else (int(data.images.shape[2]), int(data.images.shape[3]))
-    return pictures(images, "--releases: images", Path(), size=size).images
+    if data is None:
+        return pictures(images, "--releases: images", Path()).images
+    channels, height, width = map(int, data.images.shape[1:])
+    return pictures(images, "--releases: images", Path(), (height, width), channels).images
 
 
 def _floats(images: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def facts(run: Audited, home: Path) -> None:
 def _cost(run: Audited) -> dict[str, float]:
     if run.edge is not None:
         return run.edge.cost()
-    return {"release_bytes": 4.0 * float(np.prod(run.shape))}
+    return {"release_bytes": float(run.width * np.prod(run.shape))}
 
 
 def _odd(run: Audited, x: torch.Tensor, releases: torch.Tensor) -> dict[str, float]:

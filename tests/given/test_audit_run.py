@@ -12,6 +12,7 @@ from torch import nn
 import splitpriv
 from splitpriv.attacks.suite import members
 from splitpriv.commands.cli import main
+from splitpriv.given import stages
 from splitpriv.given.audit import Question, prepare
 from splitpriv.given.context import Pairs
 from splitpriv.report.select import Selection
@@ -64,6 +65,24 @@ def test_recorded_releases_need_no_device(tmp_path, capsys):
     row = Store(tmp_path / "out").rows()[0]
     assert (row["knowledge"], row["victims"], row["backbone"]) == ("recorded", 30, "recorded")
     assert row["privacy/decoder/mse"] < row["floor/mean_image/mse"]
+
+
+def test_recorded_releases_cost_what_they_were_recorded_in(tmp_path):
+    x = drawn(64)
+    z = (sent(x) * 255).round()
+    kinds = (np.uint8, np.float32, np.float64)
+    files = [saved(tmp_path / f"{kind.__name__}.npz", releases=z.numpy().astype(kind), images=x) for kind in kinds]
+    runs = [prepare(Question(releases=file)) for file in files]
+    assert [stages._cost(run)["release_bytes"] for run in runs] == [48, 192, 384]
+    assert len({run.plan.row for run in runs}) == 3
+
+
+def test_size_and_channels_are_of_recorded_images_too(tmp_path):
+    pairs = saved(tmp_path / "p.npz", releases=sent(drawn(64)), images=drawn(64))
+    assert prepare(Question(releases=pairs, size=4, channels=1)).victims.images.shape[1:] == (1, 4, 4)
+    (tmp_path / "grey.py").write_text("import torch\ndef edge(): return torch.nn.Conv2d(1, 4, 3)\n")
+    question = Question(edge=f"{tmp_path}/grey.py:edge", data=drawn(64), channels=1)
+    assert prepare(question).victims.images.shape[1:] == (1, 8, 8)
 
 
 def test_releases_of_unknown_pictures_are_rebuilt_and_measured_on_others(tmp_path):

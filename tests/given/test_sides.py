@@ -40,6 +40,16 @@ def saved(path: Path, **arrays: Any) -> Path:
     return path
 
 
+def stored(path: Path, array: Any) -> Path:
+    np.save(path, array)
+    return path
+
+
+def cut_short(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-60])
+    return path
+
+
 def test_folders_arrays_and_tensors_are_the_same_images(tmp_path):
     x = drawn(6)
     read = [pictures(folder(tmp_path / "a", x), "--data", tmp_path), pictures(x, "aux", tmp_path),
@@ -51,6 +61,20 @@ def test_folders_arrays_and_tensors_are_the_same_images(tmp_path):
     assert pictures(x, "aux", tmp_path, size=(4, 6)).images.shape == (6, 3, 4, 6)
 
 
+def test_channels_are_those_that_are_asked_for_whatever_holds_the_images(tmp_path):
+    x = drawn(5)
+    from_files = pictures(folder(tmp_path / "a", x), "--data", tmp_path, channels=1)
+    for held in (x, saved(tmp_path / "x.npz", images=x)):
+        assert torch.equal(pictures(held, "--data", tmp_path, channels=1).images, from_files.images)
+    shades = pictures(x.float() / 255, "--data", tmp_path, channels=1).images
+    assert torch.allclose(shades, from_files.images.float() / 255, atol=1 / 255)
+    coloured = pictures(from_files.images, "--data", tmp_path, channels=3).images
+    assert coloured.shape == x.shape and torch.equal(coloured[:, :1], coloured[:, 2:])
+    assert pictures(from_files.images, "--data", tmp_path).images.shape[1] == 1
+    with pytest.raises(UserError, match="--data: images of 4 channels are neither"):
+        pictures(torch.rand(2, 4, 8, 8), "--data", tmp_path, channels=3)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -60,6 +84,12 @@ def test_folders_arrays_and_tensors_are_the_same_images(tmp_path):
         (lambda at: drawn(2).float(), "are no images; give bytes, or floats in [0, 1]"),
         (lambda at: torch.full((2, 3, 8, 8), torch.nan), "are no images"),
         (lambda at: torch.rand(3), "are no images"),
+        (lambda at: torch.rand(3, 3, 0, 8), "are no images"),
+        (lambda at: np.array(["a", "b"]), "values are <U1; give bytes, or floats in [0, 1]"),
+        (lambda at: drawn(2).to(torch.complex64), "values are torch.complex64"),
+        (lambda at: stored(at / "s.npy", np.array(["a", "b"])), "values are <U1; give bytes, or floats in [0, 1]"),
+        (lambda at: cut_short(saved(at / "x.npz", images=drawn(30))), "no array called images (File is not a zip"),
+        (lambda at: cut_short(stored(at / "x.npy", drawn(30).numpy())), "no array called images"),
     ],
 )
 def test_what_is_no_images(tmp_path, make, says):
@@ -92,6 +122,8 @@ def test_damaged_files_are_named(tmp_path):
         ({"releases": np.zeros((4, 2)), "images": drawn(3)}, "4 releases beside 3 images"),
         ({"releases": np.zeros((4, 2)), "files": np.array(["a"])}, "4 releases beside 1 files"),
         ({"releases": np.zeros((4, 2)), "files": np.arange(4)}, "as text"),
+        ({"releases": np.zeros((1, 2)), "files": np.array(3)}, "as text"),
+        ({"releases": np.zeros((2, 2)), "images": np.array(["a", "b"])}, "--releases: images: values are <U1"),
         ({"releases": np.array([{}, {}])}, "cannot be read"),
     ],
 )
@@ -139,6 +171,33 @@ def test_releases_find_their_images(tmp_path):
             beside(recorded(saved(tmp_path / "w.npz", releases=sent(x[:2]), files=np.array(files))), held[:1])
 
 
+def test_a_name_that_several_pictures_bear_is_refused(tmp_path):
+    x = drawn(8)
+    data = Pictures(x[:4], ("a/0.png", "a/1.png", "b/0.png", "b/2.png"), "data")
+    victims = Pictures(x[4:], ("0.png", "1.png", "b/2.png", "c/3.png"), "victims")
+
+    def paired(*files: str, among: Any = (("--data", data),)) -> Any:
+        return beside(recorded(saved(tmp_path / "r.npz", releases=sent(x[: len(files)]), files=np.array(files))), among)
+
+    both = (("--data", data), ("--victims", victims))
+    for files, among, says in (
+        (["0.png", "1.png"], both[:1], "0.png in files may be data/a/0.png, data/b/0.png; give the path"),
+        (["1.png", "3.png"], both, "1.png in files may be data/a/1.png, victims/1.png; give the path"),
+        (["b/2.png"], both, "b/2.png in files may be data/b/2.png, victims/b/2.png; give the path"),
+        (["b/2.png"], both[:1] * 2, "rename a folder"),
+        (["1.png", "a/1.png"], both[:1], "a/1.png in files more than once"),
+        (["3.png"], both, "--data: no name in files of --releases is of an image there"),
+        (["a/0.png"], both, "--victims: no name in files of --releases is of an image there"),
+        (["", ""], both[1:], "--victims: no name in files"),
+    ):
+        with pytest.raises(UserError) as error:
+            paired(*files, among=among)
+        assert says in str(error.value) and len(error.value.problems) == 1
+    [(kept, z), (others, w)] = paired("victims/1.png", "b/0.png", "data/b/2.png", "3.png", among=both)
+    assert (kept.files, others.files) == (("b/0.png", "b/2.png"), ("1.png", "c/3.png"))
+    assert torch.equal(z, sent(x[[1, 2]])) and torch.equal(w, sent(x[[0, 3]]))
+
+
 def test_what_the_adversary_holds_is_no_victims():
     x = drawn(64)
     apart = sides(Pictures(x), None, None, device=True, paired=False)
@@ -148,7 +207,8 @@ def test_what_the_adversary_holds_is_no_victims():
     for data, victims, says in (
         (x, x, "are too few for an adversary to learn from, once 64 copies of victims are left out"),
         (x[:12], None, "are too few for an adversary to learn from"),
-        (x, x[:, :, :4], "images of 3x4x8 beside 3x8x8 in --data"),
+        (x, x[:, :, :4], "images of 3x4x8 beside 3x8x8 in --data; add --size"),
+        (x, x[:, :1], "images of 1x8x8 beside 3x8x8 in --data; add --channels"),
     ):
         with pytest.raises(UserError) as error:
             sides(Pictures(data), victims if victims is None else Pictures(victims), None, device=True, paired=False)
