@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitpriv.types import UserError
@@ -40,6 +42,26 @@ def axes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--x", metavar="KEY", help="key of a row across (default: the task's headline utility)")
     command.add_argument("--y", metavar="KEY", help="key of a row upwards (default: privacy/worst/METRIC)")
     command.add_argument("--by", default="chain", metavar="KEY", help="key that colours points (default: chain)")
+
+
+def require_out(args: argparse.Namespace) -> None:
+    """Raise UserError where what a command is to write, the file `--out` or the folder that it `makes`, cannot be."""
+    makes = getattr(args, "makes", None)
+    place = getattr(args, makes or "out", None)
+    if place is None or "://" in str(place):
+        return
+    said = f"{args.command} {'--out ' if args.command not in ('board', 'push') else ''}{place}"
+    try:
+        out = Path(place).expanduser().absolute()
+        if not makes and out.is_dir():
+            raise UserError(f"{said}: is a folder; name a file")
+        there = next(path for path in (out, *out.parents) if path.exists())
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user who is not there
+        raise UserError(f"{said}: is no place ({getattr(error, 'strerror', None) or error}); name another") from error
+    if there.is_dir() and not os.access(there, os.W_OK):
+        raise UserError(f"{said}: {there} cannot be written to; name another place")
+    if not there.is_dir() and (makes or there != out):
+        raise UserError(f"{said}: {'' if there == out else f'{there} '}is a file; name a folder")
 
 
 def places(command: argparse.ArgumentParser, *also: str) -> None:

@@ -22,6 +22,7 @@ def add(commands: Any) -> None:
     board = top.add_subparsers(dest="action", required=True, metavar="ACTION")
     build = board.add_parser("build", help="write the site: index.html, JSON, cards; it needs no network")
     build.add_argument("out", type=Path, metavar="DIR")
+    build.set_defaults(makes="out")
     victims = board.add_parser("victims", help="what an attacker gets of a row: the releases of its frozen victims")
     victims.add_argument("row", help="key of a row, or its first letters")
     victims.add_argument("out", type=Path, metavar="FILE.safetensors")
@@ -60,8 +61,6 @@ def _build(args: argparse.Namespace) -> int:
         raise UserError("board: needs jinja2; install it with: pip install 'splitpriv[dashboard]'")
     from splitpriv.board import entries, site
 
-    if args.out.exists() and not args.out.is_dir():
-        raise UserError(f"board {args.out}: is a file; name a folder")
     store = _store(args)
     found = entries.read(args.entries)
     rows = list({row["key"]: row for row in (*_rows(args, store), *found.rows())}.values())

@@ -126,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with nullcontext() if args.command == "dashboard" else stop.signals(), streams.shown():
             arguments.require_places(args)
+            arguments.require_out(args)
             code = int(COMMANDS[args.command](args) or 0)
         return code or 2 * streams.lost()
     except (KeyboardInterrupt, stop.Stopped) as asked:

@@ -17,6 +17,7 @@ def add(commands: Any) -> None:
     export.add_argument("key", help="key of a finished run, or its first letters; `splitpriv rows` lists them")
     export.add_argument("--format", required=True, help="torch (.pt2), onnx or executorch (.pte)")
     export.add_argument("--out", type=Path, help="folder to make (default: <paths.outputs>/export/KEY-FORMAT)")
+    export.set_defaults(makes="out")
     arguments.places(export, *arguments.REOPENED)
 
 

@@ -18,12 +18,14 @@ def add(commands: Any) -> None:
     push.add_argument("key", help="key of a finished run, or its first letters; `splitpriv rows` lists them")
     push.add_argument("to", metavar="DIR|hf://owner/name", help="an empty folder, or a private repository of the hub")
     push.add_argument("--pictures", action="store_true", help="show victims and reconstructions on the card")
+    push.set_defaults(makes="to")
     arguments.places(push, *arguments.REOPENED)
     pull = commands.add_parser(
         "pull", help="a pushed run into a store of its own, where it must give its row's numbers"
     )
     pull.add_argument("source", metavar="DIR|hf://owner/name[@revision]", help="what `splitpriv push` made")
     pull.add_argument("--out", type=Path, help="store to make (default: <paths.outputs>/pulled/run-KEY)")
+    pull.set_defaults(makes="out")
     arguments.places(pull, *arguments.REOPENED)
 
 

@@ -81,8 +81,6 @@ def require(out: Path) -> None:
     if out.suffix == ".pdf" and browser() is None:
         raise UserError(f"card --out {out}: a PDF is printed by Chromium or Chrome, and none is on PATH; install one, "
                         "or write .html and print that")  # fmt: skip
-    if out.is_dir():
-        raise UserError(f"card --out {out}: is a folder; name a file")
 
 
 def browser() -> str | None:

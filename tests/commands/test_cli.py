@@ -227,3 +227,27 @@ def test_help_imports_no_torch_and_no_hydra() -> None:
         "sys.exit(bool({'torch', 'hydra', 'pydantic'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+FILES = (["card", "KEY"], ["curve"], ["cuts"], ["dashboard"], ["table", "show", "mid"], ["tune"])
+FOLDERS = (["export", "KEY", "--format", "torch"], ["pull", "nowhere"])
+
+
+@pytest.mark.parametrize("words", [*FILES, *FOLDERS], ids=lambda words: words[0])
+def test_what_is_to_be_written_can_be(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    said = {"file/x.png": "is a file; name a folder", **({".": "is a folder; name a file"} if words in FILES else {})}
+    for place, told in said.items():
+        assert cli.main([*words, "--out", str(tmp_path / place)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"splitpriv: {words[0]} --out {tmp_path}") and told in line
+
+
+def test_so_can_what_has_no_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    at = str(tmp_path / "file" / "x")
+    for words in (["board", "build", at], ["board", "build", str(tmp_path / "file")], ["board", "victims", "KEY", at],
+                  ["push", "KEY", at], ["board", "victims", "KEY", str(tmp_path)]):  # fmt: skip
+        assert cli.main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"splitpriv: {words[0]} {tmp_path}") and "; name a " in line
