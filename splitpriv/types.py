@@ -23,6 +23,7 @@ Whole = Annotated[int, Ge(0)]
 
 Part = Literal["edge", "cloud", "defense"]
 Shape = tuple[int, ...]
+LABEL = "y"  # what the task's label is called among attributes
 
 
 class UserError(Exception):
@@ -52,8 +53,8 @@ class Spec:
     """All that is known about a data set before it is read.
 
     `image` is (C, H, W); `classes` the number of task labels; `attributes` maps each private attribute to its number of
-    values; `mean` and `std` are per channel, of pixels in [0, 1]; `entropy` is H(x) in nats and `fisher` the trace of
-    the Fisher information of p(x) under translation, where they are known.
+    values, and none is called "y"; `mean` and `std` are per channel, of pixels in [0, 1]; `entropy` is H(x) in nats and
+    `fisher` the trace of the Fisher information of p(x) under translation, where they are known.
     """
 
     image: tuple[int, int, int]
@@ -63,6 +64,11 @@ class Spec:
     std: tuple[float, ...] = (0.25,)
     entropy: float | None = None
     fisher: float | None = None
+
+    def __post_init__(self) -> None:
+        if LABEL in self.attributes:
+            raise UserError(f".attributes: {LABEL} is what the task's label is called wherever attributes are named; "
+                            "rename that attribute, or list others")  # fmt: skip
 
 
 @dataclass(frozen=True)

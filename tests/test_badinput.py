@@ -60,6 +60,11 @@ MISTAKES = [
     (("protocol.queries=16", "attack=[decoder]"), "protocol.queries: is heeded by suites alone", "decoder_avg"),
     (("attack.autoinvert_quick.queries=16",), "attack.autoinvert_quick.queries: is 16", "protocol.queries"),
     (("protocol.limit.aux=19",), "protocol.limit.aux: 19 images are too few", "at least 20"),
+    (("attack=[decoder,probe]", "attack.probe.attribute=tint", "knowledge=none"),
+     "attack.probe: learns from labels of the adversary's images, which mean nothing here", "another knowledge"),
+    (("dataset=identities", "attack=[decoder,reid]", "knowledge=other_set", "dataset@knowledge.source=gaussian"),
+     "attack.reid: learns from labels", "leave it out"),
+    (("knowledge=shifted", "knowledge.blur=1e5"), "knowledge.blur: a deviation of 100000 pixels", "at most 32"),
     (("optim=[sgd,adam]",), "optim: takes one option", "optim=NAME"),
     (("seed=0,1",), "seed: 0,1 are several values", "add -m"),
     (("seed=[0,1]",), "seed: ", "seed=0,1, with -m"),
@@ -150,6 +155,14 @@ def test_an_attribute_that_the_data_set_lacks(refused: Refused) -> None:
     assert "dataset.task: " in message
     assert "height" in message
     assert "dataset.attributes" in message
+
+
+@pytest.mark.parametrize("words", [
+    ("dataset=gaussian", "dataset.samples=1000000000000"), ("dataset=library", "dataset.samples=1000000000000000"),
+])  # fmt: skip
+def test_data_beyond_memory_name_their_largest_setting(refused: Refused, words: tuple[str, ...]) -> None:
+    message = refused("attack=[decoder]", *words)
+    assert message == "splitpriv: dataset.samples: makes more than this machine's memory holds; lower it\n"
 
 
 def test_all_problems_at_once(refused: Refused) -> None:

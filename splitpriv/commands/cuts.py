@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splitpriv.types import UserError
+from splitpriv.types import UserError, blame
 
 if TYPE_CHECKING:
     from splitpriv.config import Config
@@ -48,7 +48,8 @@ def found(cfg: Config) -> tuple[list[Cut], dict[str, str], tuple[int, int, int],
     from splitpriv.run import limits
     from splitpriv.targets import build
 
-    spec = build(cfg["dataset"], "dataset")().spec
+    with blame("dataset"):
+        spec = build(cfg["dataset"], "dataset")().spec
     with torch.device("meta"), limits.buildable(cfg["backbone"], "backbone"):
         backbone = build(cfg["backbone"], "backbone")(spec)
         places = backbone.places if isinstance(backbone, Network) else stages(backbone, spec.image)

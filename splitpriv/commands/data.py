@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv.data.reading import Reading, shown
-from splitpriv.types import UserError
+from splitpriv.types import UserError, blame
 
 ACTIONS = ("list", "fetch", "verify", "describe")
 
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     cfg = config.compose([f"dataset={'images' if is_path else name}", *overrides])
     if is_path:
         cfg["dataset"]["path"] = str(Path(name).absolute())
-    dataset = build(cfg["dataset"], "dataset")()
+    with blame("dataset"):
+        dataset = build(cfg["dataset"], "dataset")()
     root = Path(cfg["paths"]["data"])
     if args.action == "describe":
         folder = Path(cfg["paths"]["outputs"]) / "describe"

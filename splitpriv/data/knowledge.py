@@ -89,6 +89,12 @@ class Shifted(Knowledge):
         super().__init__(size=size)
         self.blur, self.contrast, self.brightness, self.swap = blur, contrast, brightness, swap
 
+    def validate(self, dataset: Dataset) -> None:
+        side = max(dataset.spec.image[1:])
+        if self.blur > side:
+            raise UserError(f"knowledge.blur: a deviation of {self.blur:g} pixels is beyond images of {side}, and its "
+                            f"kernel beyond memory; give at most {side}")  # fmt: skip
+
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:
         split = splits["aux"]
         parts = [self.shift(split.x(slice(i, i + 1024))) for i in range(0, len(split), 1024)]

@@ -21,7 +21,7 @@ from splitpriv.defenses.parts.law import gap, input_is_fixed, law
 from splitpriv.defenses.parts.sight import sight
 from splitpriv.measure.judge import Bench
 from splitpriv.run.fit import Job
-from splitpriv.run.limits import require_normal
+from splitpriv.run.limits import require_normal, roomy
 from splitpriv.run.parts import make_model, make_monitor
 from splitpriv.run.plan import prior_key
 from splitpriv.run.prepare import Prepared
@@ -55,7 +55,8 @@ class Run:
         """train, val, aux, victims on the device; images stay on the host when they would fill it."""
         if self.given is not None:
             return self.given
-        pools = self.parts.dataset.pools(Path(self.cfg["paths"]["data"]))
+        with roomy(self.cfg["dataset"], "dataset"):
+            pools = self.parts.dataset.pools(Path(self.cfg["paths"]["data"]))
         splits, self.moved = self.parts.protocol.parted(self.parts.protocol.split(pools), self.parts.dataset.duplicates)
         pixels = math.prod(self.parts.dataset.spec.image) * sum(map(len, splits.values()))
         large = pixels > 2**32  # bytes, at one a pixel
@@ -64,7 +65,8 @@ class Run:
     @cached_property
     def known(self) -> dict[str, Split]:
         """The splits as the adversary's knowledge has them: another aux, perhaps fewer victims."""
-        return self.parts.knowledge.apply(self.splits, self.parts.dataset.spec, Path(self.cfg["paths"]["data"]))
+        with roomy(self.cfg["knowledge"], "knowledge"):
+            return self.parts.knowledge.apply(self.splits, self.parts.dataset.spec, Path(self.cfg["paths"]["data"]))
 
     @cached_property
     def victims(self) -> Split:

@@ -22,6 +22,7 @@ LARGEST = 1e15  # of all other numbers
 SEED = 2**31  # of data and splits: what numpy's generators take, twice over
 RATE = 100.0  # the largest learning rate
 UNBUILT = "cannot be built with these settings"
+UNROOMY = ("can't allocate memory", "out of memory", "array is too big", "Maximum allowed dimension", "overflow")
 COPIES = 4  # of every parameter while it learns: itself, its gradient, and what an optimiser keeps
 
 
@@ -159,6 +160,17 @@ def memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):  # a system that does not tell
         return 2**40
+
+
+@contextmanager
+def roomy(node: Mapping[str, Any], where: str) -> Iterator[None]:
+    """Data that do not fit into memory are a user's mistake: the largest of their settings is named."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in UNROOMY):
+            raise
+        raise UserError(f"{largest(node, where)}: makes more than this machine's memory holds; lower it") from error
 
 
 @contextmanager

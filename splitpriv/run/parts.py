@@ -20,14 +20,14 @@ from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.divided import Join
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
-from splitpriv.run import limits, looks, meta
+from splitpriv.run import asked, limits, looks, meta
 from splitpriv.run.plan import WHOLE
 from splitpriv.run.recipe import Recipe, Untrained
 from splitpriv.run.runtime import Runtime
 from splitpriv.store.keys import listed
 from splitpriv.targets import build
 from splitpriv.tasks.base import Task
-from splitpriv.types import Phase, Spec, UserError, blame
+from splitpriv.types import Phase, UserError, blame
 
 
 @dataclass
@@ -87,45 +87,15 @@ def assemble(cfg: Config) -> Parts:
                     attempt(parts["task"].validate, model, parts["dataset"].spec)
                 if phases and all(parts.values()):
                     attempt(_require_use, model, parts, phases)
-        _know(attacks, parts["dataset"].spec, problems)
-        problems += _asked(attacks, parts["protocol"])
+        labelled = getattr(parts["knowledge"], "labelled", True)
+        problems += asked.problems(attacks, parts["dataset"].spec, labelled, parts["protocol"])
         if parts["knowledge"]:
             attempt(parts["knowledge"].validate, parts["dataset"])
         if parts["measure"]:
-            attempt(parts["measure"].validate, parts["dataset"].spec, getattr(parts["knowledge"], "labelled", True))
+            attempt(parts["measure"].validate, parts["dataset"].spec, labelled)
     if problems:
         raise UserError(*problems)
     return Parts(**parts, attacks=attacks, phases=phases, network=network)
-
-
-def _know(attacks: Mapping[str, Attack | None], spec: Spec, problems: list[str]) -> None:
-    """Attacks on an attribute, or on identities, that the data set does not have."""
-    names = ["y", *spec.attributes]
-    for name, attack in attacks.items():
-        if attack and attack.recovers == "identity" and "identity" not in spec.attributes:
-            problems.append(f"attack.{name}: the data set has no identities; choose one that has, dataset=identities")
-        if attack and attack.attribute not in names:
-            problems.append(f"attack.{name}.{attack.attribute_key}: the data set has no {attack.attribute!r}; "
-                            f"choose one of {', '.join(names)}")  # fmt: skip
-
-
-def _asked(attacks: Mapping[str, Attack | None], protocol: Protocol | None) -> list[str]:
-    """Attacks that a protocol gives other data than they take: too few images of aux, or repeated releases."""
-    problems = []
-    for name, attack in attacks.items():
-        aux = protocol.limit.get("aux") if protocol else None
-        if attack and aux is not None and aux < attack.least_aux:
-            problems.append(
-                f"protocol.limit.aux: {aux} images are too few for {name}; give at least {attack.least_aux}"
-            )
-        if attack and protocol and attack.suite is not None and attack.draws != protocol.queries:
-            problems.append(f"attack.{name}.queries: is {attack.draws}, but the protocol releases an image "
-                            f"{protocol.queries} times; set protocol.queries instead")  # fmt: skip
-    suites = any(attack.suite is not None for attack in attacks.values() if attack)
-    if protocol and protocol.queries > 1 and all(attacks.values()) and not suites:
-        problems.append("protocol.queries: is heeded by suites alone; list one, as in attack=[autoinvert], or use an "
-                        "attack that averages, as in attack=[decoder_avg], with protocol.queries=1")  # fmt: skip
-    return problems
 
 
 def _try_optim(recipe: Recipe, node: Mapping[str, Any]) -> None:

@@ -37,6 +37,14 @@ def table(tmp_path):
     return tmp_path / "mine.csv"
 
 
+def test_no_attribute_is_called_as_the_label_is(tmp_path, table):
+    table.write_text(table.read_text().replace("eyes", "y"))
+    for path, changes in ((table, {}), (table.parent / "files", {"pattern": r"(?P<y>(?P<label>[^/]+))/[^/]+$"})):
+        with pytest.raises(UserError, match=r"^\.attributes: y is what the task's label is called .*; rename that"):
+            images(path, **changes)
+    assert list(images(table, attributes=("hat",)).spec.attributes) == ["hat"]
+
+
 def test_a_class_per_folder(folder, tmp_path):
     data = images(folder)
     assert (data.spec.image, data.spec.classes, data.spec.attributes) == ((3, 8, 8), 2, {})
