@@ -65,7 +65,9 @@ def _leaves(cfg: Config) -> Iterator[tuple[str, Any]]:
 
 def largest(node: Mapping[str, Any], where: str) -> str:
     """The key of the largest whole number of a node, which makes its part too large; `where` if there is none."""
-    sizes = {k: v for k, v in flatten(node).items() if isinstance(v, int) and not isinstance(v, bool)}
+    held = {k: v if isinstance(v, list) else [v] for k, v in flatten(node).items() if not k.endswith("seed")}
+    whole = {k: [n for n in values if isinstance(n, int) and not isinstance(n, bool)] for k, values in held.items()}
+    sizes = {k: max(numbers) for k, numbers in whole.items() if numbers}
     return f"{where}.{max(sizes, key=lambda k: sizes[k])}" if sizes else where
 
 

@@ -18,6 +18,7 @@ from splitpriv.data.protocol import Protocol
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.divided import Join
+from splitpriv.measure.judge import Judge
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
 from splitpriv.run import asked, limits, looks, meta
@@ -27,7 +28,7 @@ from splitpriv.run.runtime import Runtime
 from splitpriv.store.keys import listed
 from splitpriv.targets import build
 from splitpriv.tasks.base import Task
-from splitpriv.types import Phase, UserError, blame
+from splitpriv.types import Phase, Spec, UserError, blame
 
 
 @dataclass
@@ -93,6 +94,7 @@ def assemble(cfg: Config) -> Parts:
             attempt(parts["knowledge"].validate, parts["dataset"])
         if parts["measure"]:
             attempt(parts["measure"].validate, parts["dataset"].spec, labelled)
+            attempt(_require_judge, cfg, parts["measure"].judging, parts["dataset"].spec)
     if problems:
         raise UserError(*problems)
     return Parts(**parts, attacks=attacks, phases=phases, network=network)
@@ -141,10 +143,13 @@ def _require_sense(
         except UserError as error:
             problems += error.problems
         net = getattr(attack, "net", None)
-        sizes = looks.told(cfg["attack"][name], name, model.shape, dataset.spec.image)
+        made: Any = dataset.spec.image  # what the net gives: an image, or logits of an attribute's values
+        if attack and attack.recovers != "image":
+            made = {"y": dataset.spec.classes, **dataset.spec.attributes}.get(attack.attribute, 2)
+        sizes = looks.told(cfg["attack"][name], name, model.shape, made)
         if callable(net) and sizes not in looks.FIT:
             try:
-                limits.require_room(net(model.shape, dataset.spec.image), cfg["attack"][name], f"attack.{name}")
+                limits.require_room(net(model.shape, made), cfg["attack"][name], f"attack.{name}")
                 if looks.is_ours(sizes):
                     looks.FIT.add(sizes)
             except UserError as error:
@@ -154,6 +159,14 @@ def _require_sense(
                     problems.append(f"attack.{name}.net: is larger than any memory; lower its width")
     if problems:
         raise UserError(*problems)
+
+
+def _require_judge(cfg: Config, judge: Judge | None, spec: Spec) -> None:
+    """Raise UserError for a judge beyond memory."""
+    if judge:
+        with meta.looking(), limits.buildable(cfg["measure"]["judge"], "measure.judge"):
+            net = judge.net(spec.image, spec.classes)
+        limits.require_room(net, cfg["measure"]["judge"], "measure.judge")
 
 
 def _require_use(model: Defended, parts: Mapping[str, Any], phases: tuple[Phase, ...]) -> None:
