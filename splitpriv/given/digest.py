@@ -96,7 +96,7 @@ def _told(value: Any) -> tuple[bytes, list[Any]]:
 def _numbers(tensor: Tensor) -> bytes:
     try:
         raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + hashlib.sha256(raw.numpy()).digest()
+        return f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + hashlib.sha256(raw.numpy().tobytes()).digest()
     except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, quantised, without numbers
         raise UntoldError(f"a tensor of {tensor.layout}, {tensor.dtype}, {tensor.device}") from error
 
