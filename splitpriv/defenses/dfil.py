@@ -31,7 +31,7 @@ class Dfil(Defense):
     backbone's and are left to it: with ReLU, J is that of the pieces.
 
     Source: Maeng, Guo, Kariyappa & Suh, Bounding the Invertibility of Privacy-preserving Instance Encoding using Fisher
-    Information, NeurIPS 2023.
+    Information, NeurIPS 2023; numbers of equations not at hand.
     """
 
     trace: Tensor
@@ -69,11 +69,13 @@ class Dfil(Defense):
         return z
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
-        trace, power = slope(self._model[0], self, step.x, graph=self.weight > 0)
-        self._learn(trace.detach().mean() / step.x[0].numel())
-        return self.weight * (trace / (power + 1e-12)).mean() if self.weight else None
+        trace, clear = self.look(step, graph=self.weight > 0)
+        return self.weight * (trace / (clear.flatten(1).square().sum(1) + 1e-12)).mean() if self.weight else None
 
-    @torch.no_grad()
-    def _learn(self, trace: Tensor) -> None:
-        self.seen += 1
-        self.trace.lerp_(trace, (1 / self.seen).clamp(min=RATE))
+    def look(self, step: Step, graph: bool) -> tuple[Tensor, Tensor]:
+        """`slope` at the step's images, of which σ learns."""
+        trace, clear = slope(self._model[0], self, step.x, graph)
+        with torch.no_grad():
+            self.seen += 1
+            self.trace.lerp_(trace.mean() / step.x[0].numel(), (1 / self.seen).clamp(min=RATE))
+        return trace, clear

@@ -20,7 +20,8 @@ class Infodecom(Dfil):
     Visual information removal: frequencies of the image's cosine transform, ((u/H + v/W)/2 from 0 to 1, per channel),
     below `removed` (`drop` low), or within it of 1 (high), are replaced by those of mid-grey before the edge. Mutual
     information suppression: `weight`·mean ½ log(1 + Var(zᵢ)/σ²), nats per value, joins the task loss; summed over
-    values it bounds I(x; z + σε) from above. Calibrated noise: z + N(0, σ²I) as in `dfil`, σ² = E[tr(JᵀJ)]·target/n.
+    values it bounds I(x; z + σε) from above. σ² follows J, so the gradient passes it as well, through the trace of the
+    step: no scale of z games it. Calibrated noise: z + N(0, σ²I) as in `dfil`, σ² = E[tr(JᵀJ)]·target/n.
 
     Open: we could read the abstract and summaries alone, so this follows the paper in its parts and not in its letters.
     They calibrate to FSInfo, whose log|JᵀJ/σ²| is by the inequality of means at most n·log dFIL, so that a target of
@@ -35,6 +36,7 @@ class Infodecom(Dfil):
     kept: Tensor
     rows: Tensor
     columns: Tensor
+    version = 2  # the penalty's gradient passes σ, and its variance is that of z as J is taken
     strength: ClassVar[Mapping[str, str]] = {"target": "tag(log, interval(1e-4, 10.0))"}
 
     def __init__(self, *, target: Positive, weight: NonNegative, removed: Fraction,
@@ -56,11 +58,12 @@ class Infodecom(Dfil):
         return self.rows.mT @ (spectrum * self.kept) @ self.columns + 0.5
 
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
-        super().penalty(z, step)
+        trace, clear = self.look(step, graph=self.suppression > 0)
         if not self.suppression:
             return None
-        power = z.flatten(1).var(0, correction=0) / self.sigma.square().clamp(min=1e-12)
-        return self.suppression * 0.5 * torch.log1p(power).mean()
+        trace = trace.mean()
+        noise = self.sigma.square().clamp(min=1e-12) * trace / trace.detach().clamp(min=1e-12)
+        return self.suppression * 0.5 * torch.log1p(clear.flatten(1).var(0, correction=0) / noise).mean()
 
 
 def cosines(n: int) -> Tensor:

@@ -38,6 +38,25 @@ def test_the_image_loses_its_share_of_frequencies_and_no_others(drop: str) -> No
     assert torch.allclose(whole.before_edge(x), x, atol=1e-5)
 
 
+def test_no_scale_of_z_games_the_penalty() -> None:
+    """The noise follows the scale of z, so what is suppressed does not depend on it, nor does it pull on it."""
+    net, data = target(weight=1.0, target=0.02), images()
+    defense, step = net.chain["infodecom"], step_of(net, data)
+    last = [p for name, p in net.net.edge.named_parameters() if "norm" in name][-2:]  # z is proportional to them
+    found = []
+    for scale in (1.0, 0.5, 0.1):
+        for p in last:
+            p.data.mul_(scale)
+        defense.seen.zero_()
+        torch.manual_seed(0)
+        value = defense.penalty(net.features(data.images), step)
+        slopes = torch.autograd.grad(value, [*last, next(net.net.edge.parameters())])
+        assert sum((p * s).sum() for p, s in zip(last, slopes, strict=False)).abs() < 1e-4
+        assert slopes[-1].abs().max() > 1e-4  # what passes is another matter
+        found.append(value.item())
+    assert found == pytest.approx([found[0]] * 3, rel=1e-3)
+
+
 def test_the_penalty_is_the_information_of_a_gaussian_channel_and_the_noise_that_of_dfil() -> None:
     net, data = target(weight=2.0, target=0.02), images()
     defense, step = net.chain["infodecom"], step_of(net, data)

@@ -10,7 +10,7 @@ from splitpriv.defenses.parts.still import still
 
 
 def slope(model: Defended, link: Defense, x: Tensor, graph: bool) -> tuple[Tensor, Tensor]:
-    """(tr(JᵀJ), zᵀz), (N,) each, at images x (N, C, H, W): z is what reaches `link` without noise, J = dz/dx.
+    """tr(JᵀJ) (N,) and z (N, ...) at images x (N, C, H, W): z is what reaches `link` without noise, J = dz/dx.
 
     The trace is Hutchinson's from one vector v of random signs, |Jᵀv|², without bias. Statistics of BatchNorm are the
     running ones, so that every image stands for itself. With `graph` both carry gradients of the network.
@@ -24,4 +24,4 @@ def slope(model: Defended, link: Defense, x: Tensor, graph: bool) -> tuple[Tenso
             z = defense.expected(z)
         signs = 2.0 * torch.randint(0, 2, z.shape, device=z.device) - 1
         (back,) = torch.autograd.grad((z * signs).sum(), free, create_graph=graph)
-    return back.flatten(1).square().sum(1), z.flatten(1).square().sum(1)
+    return back.flatten(1).square().sum(1), z
