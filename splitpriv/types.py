@@ -88,7 +88,8 @@ class Step:
     """One training step as a defence sees it.
 
     `x`: (N, C, H, W) augmented images in [0, 1]; `y`: (N,) labels; `attributes`: name -> (N,); `edge`: the device's
-    half of the network; `progress` runs from 0 to 1 over the phase; `lr` is the main optimiser's current rate.
+    half of the network; `progress` runs from 0 to 1 over the phase, of `length` epochs; `lr` is the main optimiser's
+    current rate.
     """
 
     x: Tensor
@@ -99,6 +100,7 @@ class Step:
     epoch: int
     progress: float
     lr: float
+    length: float = 1.0
 
 
 @dataclass

@@ -138,7 +138,7 @@ class SplitFit(pl.LightningModule):
         job.recipe.pace(self.main, done)
         step = Step(
             x, job.train.y[index], {k: v[index] for k, v in job.train.attributes.items()}, model.net.edge,
-            job.phase.name, self.epoch, done, self.main.param_groups[0]["lr"],
+            job.phase.name, self.epoch, done, self.main.param_groups[0]["lr"], job.length,
         )  # fmt: skip
         terms: dict[str, Tensor] = {}
         received: list[tuple[str, Defense, Tensor]] = []

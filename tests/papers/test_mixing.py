@@ -29,16 +29,16 @@ def defended(link: Defense, **later: Defense) -> Defended:
     return Defended(Net(), {"it": link, **later}, SPEC)  # type: ignore[arg-type]
 
 
-def step(x: Tensor, progress: float = 1.0) -> Step:
-    return Step(x, Y, {}, nn.Identity(), "fit", 0, progress, 0.05)
+def step(x: Tensor, epoch: int = 99) -> Step:
+    return Step(x, Y, {}, nn.Identity(), "fit", epoch, epoch / 100, 0.05, 100)
 
 
-def total(model: Defended, x: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+def total(model: Defended, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of a step as the engine makes it, the logits, and z."""
     z = model.features(x)
     logits = model.classify(model.obfuscate(z))
     link: Any = model.chain["it"]
-    return F.cross_entropy(logits, Y) + link.penalty(z, step(x, progress)), logits, z
+    return F.cross_entropy(logits, Y) + link.penalty(z, step(x)), logits, z
 
 
 @pytest.fixture
@@ -59,10 +59,13 @@ def test_the_loss_is_the_printed_one_of_either_sign(alpha: float, x: Tensor) -> 
 
 def test_alpha_rises_as_the_authors_schedule_has_it() -> None:
     it = LabelSmoothing(alpha=-0.05, start=0.5, full=0.75)
-    assert [it.weight(e / 100) for e in (0, 50, 60, 75, 99)] == pytest.approx([0, 0, -0.02, -0.05, -0.05])
-    assert not it.steady
-    assert LabelSmoothing(alpha=-0.05, start=0.0, full=0.0).steady
-    assert LabelSmoothing(alpha=-0.05, start=0.5, full=0.5).weight(0.4) == 0
+    found = [it.weight(e, 100) for e in (0, 49, 50, 60, 74, 75, 99)]
+    assert found == pytest.approx([0, 0, -0.05 / 25, -0.05 * 11 / 25, -0.05, -0.05, -0.05])
+    model, x = defended(it), torch.rand(6, 1, 4, 4)
+    assert it.penalty(model.features(x), step(x, 49)) == 0 != it.penalty(model.features(x), step(x, 50))
+    sudden = LabelSmoothing(alpha=-0.05, start=0.5, full=0.5)
+    assert [sudden.weight(e, 100) for e in (49, 50)] == [0, -0.05]
+    assert LabelSmoothing(alpha=-0.05, start=0.0, full=0.0).weight(0, 0.5) == -0.05
     with pytest.raises(UserError, match=r"^\.full: 0.2 comes before start = 0.5"):
         LabelSmoothing(alpha=-0.05, start=0.5, full=0.2)
 
