@@ -162,9 +162,11 @@ class Attack:
     @property
     def adapts(self) -> frozenset[str]:
         """To which kinds of defence it adapts: draws (it averages repeated releases), answers (repeated answers to
-        them), mask (it knows what is kept), collusion (it holds all of what was divided)."""
-        seen = {"draws"} if self.observe == "release" else {"draws", "answers"}
-        return frozenset(seen if self.draws > 1 else ())
+        them), mask (it knows what is kept), collusion (it holds all of what was divided), network (it sees answers)."""
+        seen = {"network"} if self.observe != "release" else set()
+        if self.draws > 1:
+            seen |= {"draws", "answers"} if seen else {"draws"}
+        return frozenset(seen)
 
     def validate(self, shape: Shape, stages: int) -> None:
         """Raise UserError where it cannot attack releases of `shape`, without the batch, or wants more stages than the

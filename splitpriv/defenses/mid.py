@@ -46,13 +46,14 @@ class Mid(Bottleneck):
     AAAI 2021 (arXiv 2009.05241), and their code.
     """
 
-    adaptive = frozenset({"answers"})
+    adaptive = frozenset({"answers", "network"})
 
     strength: ClassVar[Mapping[str, str]] = {"beta": "tag(log, interval(1e-4, 1.0))"}
 
     def __init__(self, *, beta: NonNegative, kl_reduction: Reduction, size: Count | None, shift: float,
                  sample_at_test: bool, warmup: Fraction) -> None:  # fmt: skip
         super().__init__(beta, kl_reduction, warmup, sample_at_test)
+        self.adaptive = self.adaptive | {"network"}  # type: ignore[misc]
         self.wanted, self.shift, self.sample_at_test = size, shift, sample_at_test
         self._server: tuple[Head, Defended] | None = None  # in a tuple: they are not parts of this module
 

@@ -25,8 +25,9 @@ class Scaled(nn.Module):
 
 
 class Rolss(Defense):
-    """Removal of the last skip connections (Koh et al., ECCV 2024, arXiv 2409.01696): a block's F(z) + skip(z) becomes
-    F(z) + scale·skip(z), scale 0 for their RoLSS, between 0 and 1 for their SSF, in training and at deployment.
+    """Removal of the last skip connections (Koh et al., ECCV 2024, arXiv 2409.01696; numbers of equations not at hand):
+    a block's F(z) + skip(z) becomes F(z) + scale·skip(z), scale 0 for their RoLSS, between 0 and 1 for their SSF, in
+    training and at deployment.
 
     `side` network: the last `blocks` residual blocks of all, the paper's last stage, against attacks through the
     answers; edge: the last ones before the cut, through which an attack on releases goes. Blocks are those with a
@@ -42,6 +43,7 @@ class Rolss(Defense):
                  scale: Annotated[float, Interval(ge=0, le=1)]) -> None:  # fmt: skip
         super().__init__()
         self.side, self.blocks, self.scale = side, blocks, scale
+        self.adaptive = frozenset({"network"} if side == "network" else ())  # type: ignore[misc]
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
         part = model.net.edge if self.side == "edge" else model.net

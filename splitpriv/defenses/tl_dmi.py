@@ -10,8 +10,9 @@ from splitpriv.types import Count, Phase, Shape, Spec, UserError
 
 
 class TlDmi(Defense):
-    """Transfer learning as a defence (Ho et al., CVPR 2024): a network that was trained on public data keeps its first
-    `layers` as they are, weights and statistics, and only the rest learns from the private data (their θ_C and θ_S).
+    """Transfer learning as a defence (Ho et al., CVPR 2024; numbers of equations not at hand): a network that was
+    trained on public data keeps its first `layers` as they are, weights and statistics, and only the rest learns from
+    the private data (their θ_C and θ_S).
 
     Layers are modules with parameters, counted from the image on, over edge and cloud: convolutions, linear layers and
     norms alike, as the authors' code counts a VGG's. The public weights are those of backbone.weights; without any the
@@ -22,6 +23,7 @@ class TlDmi(Defense):
     where nothing would be left to learn.
     """
 
+    adaptive: ClassVar[frozenset[str]] = frozenset({"network"})
     strength: ClassVar[Mapping[str, str]] = {"layers": "int(interval(1, 6))"}
 
     def __init__(self, *, layers: Count) -> None:

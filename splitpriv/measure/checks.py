@@ -10,7 +10,7 @@ from typing import Any
 
 from splitpriv.measure import remedies
 from splitpriv.measure.flags import Flag, raised
-from splitpriv.measure.kinds import ADAPTIVE
+from splitpriv.measure.kinds import ADAPTIVE, KINDS
 from splitpriv.measure.remedies import longer
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
@@ -113,7 +113,7 @@ def doubts(
     flags += [raised("unlike", n, share=f.contradicted) for n, f in told if f.contradicted]
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])
-    flags += [raised(kind if kind == "collusion" else "adaptive", name, what=ADAPTIVE[kind], attacks=more)
+    flags += [raised(kind if kind in KINDS else "adaptive", name, what=ADAPTIVE[kind], attacks=more)
               for name, kind in unmet]  # fmt: skip
     flags += _beaten(attacks, mse, bounds or {})
     flags += [*_twins(attacks, mse), *_boxes(attacks, mse)]

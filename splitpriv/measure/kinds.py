@@ -23,6 +23,7 @@ ADAPTIVE = {  # what attacks must know, by the kind that a defence names: words 
     "answers": "how to average repeated answers (draws > 1)",
     "collusion": "all that was divided between servers or paths",
     "mask": "what the chain keeps (mask)",
+    "network": "what the network answers",
 }
 OLD = "old"  # a row of before, whose flags are lines and nothing else
 KINDS: Mapping[str, Kind] = {
@@ -162,6 +163,12 @@ KINDS: Mapping[str, Kind] = {
         "{subject}: believed only as far as nobody holds {what}",
         "That servers do not collude, or that one path is trusted, is an assumption of this row, not what a defence "
         "does; an attack by all of them together says what is left without it.",
+        "{attacks}",
+    ),
+    "network": Kind(
+        "{subject}: protects what the network answers, and no attack here sees that",
+        "It hides what answers tell of images and of what the network learned, and nothing of a release. Attacks on "
+        "releases pass it by, so that their numbers say neither what it does nor that it does nothing.",
         "{attacks}",
     ),
     "pull": Kind(

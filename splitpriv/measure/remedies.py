@@ -35,7 +35,8 @@ def longer(name: str, settings: Mapping[str, Any]) -> str:
 
 def adapting(listed: Mapping[str, Mapping[str, Any]], kind: str) -> str | None:
     """An attack of conf/ that adapts to `kind`: a variant of one of those listed, or any other."""
-    adapted = {name: node for name, (node, attack) in options().items() if kind in attack.adapts}
+    known = sorted(options().items(), key=lambda option: option[1][1].typical)  # what shows a victim, before classes
+    adapted = {name: node for name, (node, attack) in known if kind in attack.adapts}
     variants = [name for mine in listed.values() for name, node in adapted.items() if _alike(node, mine)]
     return next((name for name in [*variants, *adapted] if name not in listed), None)
 
@@ -48,7 +49,7 @@ def another(listed: Mapping[str, Mapping[str, Any]]) -> str | None:
     known = sorted(options().items(), key=lambda option: option[0] not in FIRST)
     others = {
         name: attack for name, (_, attack) in known
-        if attack.recovers == mine.recovers and attack.observe == mine.observe and not attack.adapts
+        if attack.recovers == mine.recovers and attack.observe == mine.observe and attack.adapts <= mine.adapts
     }  # fmt: skip
     white = bool(mine.requires & WHITE)
     other_box = [name for name, attack in others.items() if bool(attack.requires & WHITE) != white]

@@ -148,6 +148,12 @@ def test_the_lists_of_attacks_that_clear_a_doubt_have_all_that_is_lacking() -> N
     (divided,) = doubts({"autoinvert": facts(suite=True, settings=remedies.load("attack", "autoinvert"))},
                         **FLOORS, adaptive={"two_servers": ["collusion"]})  # fmt: skip
     assert (divided.kind, divided.remedy) == ("collusion", "attack=[autoinvert,colluding]")
+    (passed_by,) = doubts(shipped, **FLOORS, adaptive={"label_smoothing": ["network"]})
+    assert (passed_by.kind, passed_by.remedy) == ("network", "attack=[decoder,rmle,label_inversion]")
+    for name in ("label_inversion", "gmi"):
+        node, attack = remedies.options()[name]
+        seen = {**shipped, name: facts(settings=node, adapts=attack.adapts)}
+        assert doubts(seen, **FLOORS, adaptive={"label_smoothing": ["network"]}) == []
     probe = {"probe": Facts({}, settings=remedies.load("attack", "probe"))}
     assert remedies.another({"probe": probe["probe"].settings}) == "probe_clean"
     assert remedies.adapting({"probe": probe["probe"].settings}, "draws") == "probe_avg"
