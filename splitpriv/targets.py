@@ -75,6 +75,13 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     return member
 
 
+def strength(node: Mapping[str, Any], where: str) -> Mapping[str, str]:
+    """The setting that says how strong the defence of a node is, with the interval that a search looks in; empty where
+    it does not say. A class whose setting or interval hangs on others tells it by a function of the node."""
+    told = getattr(locate(node["_target_"], where), "strength", {})
+    return told(node) if callable(told) else told  # type: ignore[no-any-return]
+
+
 def build(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     """The target of `node` with its keys bound: call it with what the engine supplies.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class Aioi(Arl):
     Source: Bertran, Martinez, Papadaki, Qiu, Rodrigues, Reeves & Sapiro, Adversarially Learned Representations for
     Information Obfuscation and Inference, ICML 2019.
     """
+
+    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.1, 100.0))"}
 
     def __init__(self, *, attribute: str | None, classifier: Callable[..., nn.Module], weight: NonNegative,
                  budget: NonNegative, lr: Positive, steps: Count) -> None:  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -38,7 +38,11 @@ class Cem(Defense):
 
     statistics: ClusterLoss | MixtureLoss
 
-    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.5, 128.0))"}
+    @staticmethod
+    def strength(node: Mapping[str, Any]) -> Mapping[str, str]:
+        """The paper's loss is a sum over the values of z, and pulls harder."""
+        return {"weight": f"tag(log, interval({0.01 if node['mode'] == 'paper' else 0.5}, 128.0))"}
+
     waits: int = 1  # there are no statistics before the first epoch's end
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Interval
@@ -32,7 +32,12 @@ class Cloak(Defense):
     adaptive = frozenset({"draws", "mask"})
     mask: Tensor
 
-    strength: ClassVar[Mapping[str, str]] = {"ratio": "interval(0.05, 0.95)"}
+    @staticmethod
+    def strength(node: Mapping[str, Any]) -> Mapping[str, str]:
+        """Of noise alone its largest size, else the share that is suppressed."""
+        if node["fill"] == "none":
+            return {"max_scale": "tag(log, interval(0.05, 10.0))"}
+        return {"ratio": "interval(0.05, 0.95)"}
 
     def __init__(
         self, *, max_scale: Positive, min_scale: NonNegative, scale: Literal["absolute", "relative"],

@@ -24,7 +24,7 @@ class LDP(Defense):
 
     adaptive = frozenset({"draws"})
 
-    strength: ClassVar[Mapping[str, str]] = {"epsilon": "tag(log, interval(0.1, 1000.0))"}
+    strength: ClassVar[Mapping[str, str]] = {"epsilon": "tag(log, interval(0.1, 1e5))"}
 
     def __init__(
         self,

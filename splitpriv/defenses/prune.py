@@ -35,7 +35,7 @@ class Prune(Defense):
     version = 2
     added: ClassVar[Mapping[str, Any]] = {"structures": "all"}
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
-    strength: ClassVar[Mapping[str, str]] = {"amount": "interval(0.1, 0.9)"}
+    strength: ClassVar[Mapping[str, str]] = {"amount": "interval(0.05, 0.95)"}
 
     def __init__(self, *, weight: NonNegative, shrink: Literal["proximal", "penalty"],
                  by: Literal["compression", "quantile", "threshold"], amount: NonNegative,

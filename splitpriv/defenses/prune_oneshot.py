@@ -27,7 +27,7 @@ class PruneOneshot(Defense):
     """
 
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
-    strength: ClassVar[Mapping[str, str]] = {"ratio": "interval(0.1, 0.9)"}
+    strength: ClassVar[Mapping[str, str]] = {"ratio": "interval(0.02, 0.95)"}
 
     def __init__(self, *, ratio: Rate, spared: Whole, at: Fraction, stale: bool, epochs: Count,
                  optim: Mapping[str, Any]) -> None:  # fmt: skip

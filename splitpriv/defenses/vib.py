@@ -26,7 +26,7 @@ class Vib(Bottleneck):
     prunes.
     """
 
-    strength: ClassVar[Mapping[str, str]] = {"beta": "tag(log, interval(1e-5, 0.1))"}
+    strength: ClassVar[Mapping[str, str]] = {"beta": "tag(log, interval(1e-6, 0.1))"}
 
     def __init__(self, *, beta: NonNegative, kl_reduction: Reduction, channels: Count | None, shift: float, relu: bool,
                  decoder: bool, sample_at_test: bool, warmup: Fraction) -> None:  # fmt: skip

@@ -52,8 +52,7 @@ def strengths(words: Sequence[str]) -> list[str]:
         raise UserError("tune: there is no defence whose strength could be searched; name one, as in 'defense=[noise]'")
     given = {overrides.key_of(word) for word in words}
     told: dict[str, Mapping[str, str]] = {
-        name: getattr(targets.locate(node["_target_"], f"defense.{name}"), "strength", {})
-        for name, node in chain.items()
+        name: targets.strength(node, f"defense.{name}") for name, node in chain.items()
     }
     opened = [f"defense.{name}.{key}={interval}" for name, found in told.items() for key, interval in found.items()
               if f"defense.{name}.{key}" not in given]  # fmt: skip

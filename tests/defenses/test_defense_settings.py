@@ -12,7 +12,7 @@ import pytest
 from shipped import NAMES, composed, links
 from small import changed
 
-from splitpriv import config, plugins, targets
+from splitpriv import config, overrides, plugins, targets
 from splitpriv.contract import yamls
 from splitpriv.types import UserError
 
@@ -83,6 +83,21 @@ def test_every_defence_has_a_grid_of_five_strengths(name: str) -> None:
     assert "grid" not in str(cfg["defense"])  # it enters no run, hence no key
     assert len(config.grid(name)) == (name != "none")
     yamls.strengthens(name, cfg)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_grid_and_its_default_lie_where_tune_searches(name: str) -> None:
+    grid = config.grid(name)
+    searched = {}
+    for key, node in links()[name].items():
+        [(setting, interval)] = targets.strength(node, key).items()
+        searched[f"defense.{key}.{setting}"] = node[setting], overrides.parse(f"x={interval}", sweep=True)[0].value()
+    assert grid.keys() <= searched.keys()
+    for key, (default, interval) in searched.items():
+        tried, own = grid.get(key, []), [] if default is None else [default]
+        if name != "dropout":  # its mildest, a rate of .03, costs nothing: no search need go there
+            assert all(interval.start <= value <= interval.end for value in [*tried, *own]), key
+        assert not (tried and own) or min(tried) <= default <= max(tried), key
 
 
 def test_an_option_inherits_the_grid_of_the_last_that_it_inherits_unless_it_has_its_own() -> None:

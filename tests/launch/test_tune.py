@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from splitpriv import config, targets
 from splitpriv.commands import cli
-from splitpriv.defenses.base import Defense
-from splitpriv.launch import folder, points, running, search, tuning
+from splitpriv.launch import folder, running, search, tuning
 from splitpriv.report import curves
 from splitpriv.store import Store
 from splitpriv.types import UserError
@@ -22,22 +19,12 @@ ROWS = {f"k{i}": {"key": f"k{i}", "utility/accuracy": 0.9 - i / 200, "privacy/wo
 TWIN = {"key": "twin", "utility/accuracy": 0.9, "privacy/worst/mse": 0.0, "chain": "none", "verdict": "sound"}
 
 
-def test_each_defence_has_a_strength_that_its_signature_knows() -> None:
-    texts = [path.read_text() for path in (config.CONF / "defense").glob("*.yaml")]
-    named = {t for text in texts for t in re.findall(r"_target_: ([\w.]+)", text)
-             if isinstance(found := targets.locate(t, ""), type) and issubclass(found, Defense)}  # fmt: skip
-    for name in sorted(named):
-        target = targets.locate(name, "defense")
-        [(key, interval)] = target.strength.items()  # type: ignore[attr-defined]
-        assert key in targets.settings(target)
-        assert points.read([f"a.{key}={interval}"])[0].is_sweep_override()
-
-
 def test_what_is_given_is_not_searched() -> None:
     assert tuning.strengths(["defense=[cem,noise]", "defense.noise.sigma=0.1"]) == [
         "defense.cem.weight=tag(log, interval(0.5, 128.0))"
     ]
     assert tuning.strengths(["defense=[cem,noise]", "defense.cem.clusters=3,5"]) == []
+    assert tuning.strengths(["defense=[cloak_noise]"]) == ["defense.cloak.max_scale=tag(log, interval(0.05, 10.0))"]
     for words, said in (
         (["defense=[none]"], "there is no defence whose strength"),
         (["defense=[noise]", "defense.noise.sigma=1"], "every strength of the chain is given"),

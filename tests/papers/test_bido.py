@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from shipped import links
 from torch import Tensor, nn
 
 from splitpriv.defenses.bido import Bido
@@ -39,6 +40,9 @@ def test_the_loss_is_the_printed_one_over_release_or_stages(name: str, measure: 
     second = (first - first.mean(0)) / (first.var(0, correction=0) + 1e-5).sqrt()
     assert made["stages"].penalty(z, step(x)).item() == pytest.approx(printed(first) + printed(second), rel=1e-4)
     assert EDGE[1].num_batches_tracked == 0
+    assert links()["bido"]["bido"]["layers"] == "stages"  # as it ships
+    bare = Step(x, Y, {}, nn.Sequential(), "fit", 0, 0.0, 0.05)
+    assert made["stages"].penalty(z, bare).item() == pytest.approx(printed(z), rel=1e-5)
     halved = SimpleNamespace(before_edge=lambda x: x / 2)  # as blur would change the image
     made["stages"].attach(SimpleNamespace(defenses=lambda: [("it", halved)]), Spec((1, 2, 3), 3), (5,))  # type: ignore[arg-type]
     first = EDGE[0](x / 2).detach()

@@ -27,7 +27,7 @@ class Subspace(Defense):
 
     basis: Tensor
     mean: Tensor
-    strength: ClassVar[Mapping[str, str]] = {"share": "tag(log, interval(0.005, 1.0))"}
+    strength: ClassVar[Mapping[str, str]] = {"share": "tag(log, interval(0.001, 1.0))"}
 
     def __init__(self, share: float) -> None:
         super().__init__()
