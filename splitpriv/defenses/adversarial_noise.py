@@ -25,7 +25,7 @@ class AdversarialNoise(Opposed):
     Open: Wen, Yiu & Hui (Defending against model inversion attack by adversarial examples, CSR 2021), and ResSFL's code
     as a baseline of ε .05 to .10 (Li et al. 2022), ascend D's error at the true image, for which the noise needs x
     beside z; a link of a chain here has z alone. Whether the decoder of the attack may differ from D is left open by
-    both; here every attack trains its own.
+    both; here every attack trains its own. Numbers of equations are not at hand.
     """
 
     centre: Tensor

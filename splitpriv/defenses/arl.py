@@ -15,7 +15,8 @@ from splitpriv.types import Count, NonNegative, Positive, Shape, Spec, Step
 
 class Arl(Defense):
     """min over edge and cloud of CE(y) − weight·CE(q(z), s), while q descends CE(q(z), s) (the ML-ARL of Roy & Boddeti
-    2019, arXiv 1904.05514, after Xie et al. 2017). With their trade-off α the weight is α/(1 − α).
+    2019, arXiv 1904.05514, after Xie et al. 2017; numbers of equations not at hand). With their trade-off α the weight
+    is α/(1 − α).
 
     s is the data set's private `attribute`; null: each that it has, a classifier and a term for each. q takes `steps`
     steps a batch on detached features. The edge learns from s, which the device needs in training and never sends.

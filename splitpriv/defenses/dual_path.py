@@ -16,8 +16,9 @@ from splitpriv.types import Count, NonNegative, Shape, Spec
 
 class DualPath(Divided):
     """z = low + rest: `low`, the mean over blocks of `factor` positions a side, goes one way (first), rest + σε the
-    other (second); the cloud adds them up. After Delta (Niu et al., CVPR 2024), whose asymmetric flows keep the
-    information-sensitive low-dimensional part in a trusted place and send the residual with noise.
+    other (second); the cloud adds them up. After Delta (Niu et al., CVPR 2024; numbers of equations not at hand), whose
+    asymmetric flows keep the information-sensitive low-dimensional part in a trusted place and send the residual with
+    noise.
 
     Blocks are of positions of a feature map, of consecutive tokens, or of a vector's entries. `holds`: the path that
     the adversary sees, second (the public one) by default; colluders see both, and their attack is the one to believe

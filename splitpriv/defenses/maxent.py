@@ -11,7 +11,8 @@ from splitpriv.types import Step
 
 class MaxEnt(Arl):
     """min over edge and cloud of CE(y) − weight·H(q(·|z)), while q descends CE(q(z), s) (Roy & Boddeti, CVPR 2019,
-    arXiv 1904.05514): the edge pushes q towards the uniform law, where H is log K, its maximum.
+    arXiv 1904.05514; numbers of equations not at hand): the edge pushes q towards the uniform law, where H is log K,
+    its maximum.
 
     Unlike `arl` it gains nothing from an adversary that is confidently wrong, and its term needs no s. Settings are
     those of `arl`; the authors' code has α about 0.1.

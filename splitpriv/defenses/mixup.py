@@ -18,7 +18,8 @@ from splitpriv.types import Count, Phase, Shape, Spec, Step
 class Mixup(Defense):
     """z' = (1 − w)·z_i + w·z_j, trained on (1 − w)·CE(y_i) + w·CE(y_j) (Zhang et al., ICLR 2018, arXiv 1710.09412, its
     x̃ and ỹ, at the cut as in Verma et al. 2019); at deployment too, as instance mixing hides images (Huang et al.,
-    ICML 2020, arXiv 2010.02772). w is `share`, below one half, so that the answer is about image i.
+    ICML 2020, arXiv 2010.02772; numbers of equations not at hand). w is `share`, below one half, so that the answer is
+    about image i.
 
     In training j is another image of the batch; at deployment one of `bank` features of the last training images,
     drawn afresh for every release, so that what an image releases depends on no other that is sent.

@@ -15,7 +15,8 @@ from splitpriv.types import NonNegative, Positive, Step
 
 class Siamese(Defense):
     """CE + weight·mean over pairs of [same class: d², else max(0, margin − d)²], d the Euclidean distance of two z of
-    the batch (Osia et al., IoT-J 2020, arXiv 1703.02952, after Hadsell et al. 2006, without their halves).
+    the batch (Osia et al., IoT-J 2020, arXiv 1703.02952, after Hadsell et al. 2006, without their halves;
+    numbers of equations not at hand).
 
     The paper then sends z on few principal components, with noise on them: list noise and `pca` behind it, in this
     order, as in defense=[siamese,noise,pca]. Pairs are those of a batch, each image with every other.
@@ -24,7 +25,7 @@ class Siamese(Defense):
     which one takes d for d² and counts each image as its own pair.
     """
 
-    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(1e-4, 0.1))"}
+    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(1e-4, 1.0))"}
 
     def __init__(self, *, weight: NonNegative, margin: Positive) -> None:
         super().__init__()

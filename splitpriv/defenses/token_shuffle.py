@@ -16,7 +16,8 @@ from splitpriv.types import Fraction, Shape, Spec
 
 class TokenShuffle(Defense):
     """The tokens of z in an order drawn afresh for every release: P·z with a random permutation P (Yao et al., ICDM
-    2022, "Privacy-preserving split learning via patch shuffling over transformers"; "token shuffling" in DRAG, 2025).
+    2022, "Privacy-preserving split learning via patch shuffling over transformers"; "token shuffling" in DRAG, 2025;
+    numbers of equations not at hand).
 
     Transformer blocks are permutation-equivariant, T(P·z) = P·T(z), so that a cloud that reads tokens by their mean or
     by the class token, which stays first, answers as before. A share `share` of an image's tokens changes places among
