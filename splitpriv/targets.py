@@ -79,7 +79,7 @@ def strength(node: Mapping[str, Any], where: str) -> Mapping[str, str]:
     """The setting that says how strong the defence of a node is, with the interval that a search looks in; empty where
     it does not say. A class whose setting or interval hangs on others tells it by a function of the node."""
     told = getattr(locate(node["_target_"], where), "strength", {})
-    return told(node) if callable(told) else told  # type: ignore[no-any-return]
+    return told(node) if callable(told) else told
 
 
 def build(node: Mapping[str, Any], where: str) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import ClassVar
+from typing import Any
 
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.cem import Cem
@@ -29,7 +29,10 @@ class Uacem(Cem):
     """
 
     statistics: PrototypeLoss  # type: ignore[assignment]
-    strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.01, 30.0))"}
+
+    @staticmethod
+    def strength(node: Mapping[str, Any]) -> Mapping[str, str]:
+        return {"weight": "tag(log, interval(0.01, 30.0))"}
 
     def __init__(self, *, weight: NonNegative, clusters: Count, iterations: Count, samples: Count | None,
                  uncertainty: bool) -> None:  # fmt: skip
