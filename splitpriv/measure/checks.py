@@ -10,8 +10,8 @@ from typing import Any
 
 from splitpriv.measure import remedies
 from splitpriv.measure.flags import Flag, raised
-from splitpriv.measure.kinds import ADAPTIVE, KINDS
-from splitpriv.measure.remedies import longer
+from splitpriv.measure.kinds import KINDS
+from splitpriv.measure.remedies import ADAPTIVE, longer
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors

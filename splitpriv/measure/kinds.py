@@ -18,13 +18,6 @@ class Kind:
     voids: bool = False
 
 
-ADAPTIVE = {  # what attacks must know, by the kind that a defence names: words of two flags
-    "draws": "how to average repeated releases (draws > 1)",
-    "answers": "how to average repeated answers (draws > 1)",
-    "collusion": "all that was divided between servers or paths",
-    "mask": "what the chain keeps (mask)",
-    "network": "what the network answers",
-}
 OLD = "old"  # a row of before, whose flags are lines and nothing else
 KINDS: Mapping[str, Kind] = {
     "number": Kind("{subject}: {metric} is {value}", "A number of this run is not finite: something diverged."),

@@ -21,6 +21,13 @@ LENGTHS = ("epochs", "steps")  # settings by which an attack becomes longer
 FIRST = ("decoder", "rmle", "probe_clean")  # to be proposed before others of their kind: they are quick
 CUT = ("quick", "standard")  # tiers of a suite whose bounds come before their plateau, mostly
 WHITE = frozenset({"edge", "clean"})
+ADAPTIVE = {  # what attacks must know, by the kind that a defence names: words of two flags
+    "draws": "how to average repeated releases (draws > 1)",
+    "answers": "how to average repeated answers (draws > 1)",
+    "collusion": "all that was divided between servers or paths",
+    "mask": "what the chain keeps (mask)",
+    "network": "what the network answers",
+}
 
 
 def longer(name: str, settings: Mapping[str, Any]) -> str:
