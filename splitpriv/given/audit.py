@@ -36,10 +36,13 @@ VERSION = 1  # of all that an audit's numbers depend on besides what keys hold
 TIERS: Mapping[str, str] = {"quick": "autoinvert_quick", "standard": "autoinvert", "plus": "autoinvert_plus"}
 ASKED = ("attack", "attack_seed", "measure", "runtime", "paths", "track")  # groups that an audit has settings of
 RIGHTS: Mapping[Knowledge, frozenset[str]] = {
-    "white": frozenset({"query", "aux", "edge", "expected", "clean", "mask"}),
+    "white": frozenset({"query", "aux", "edge", "expected", "clean", "mask", "gap", "present"}),
     "query": frozenset({"query", "aux", "mask"}),
     "recorded": frozenset({"query", "aux", "mask"}),
 }
+LACKS: Mapping[Knowledge, str] = {
+    "white": "comes without a cloud", "query": "gives no gradient", "recorded": "is not here to be asked"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +164,8 @@ def _allowed(attacks: Mapping[str, Attack], knowledge: Knowledge, held: Sides) -
         if attack.recovers != "image" or attack.observe != "release":
             problems.append(f"attack.{name}: is no attack on images by their releases, which an audit is about")
         elif lacking := sorted(attack.requires - RIGHTS[knowledge]):
-            has = {"query": "gives no gradient", "recorded": "is not here to be asked"}[knowledge]
-            problems.append(f"attack.{name}: needs {' and '.join(lacking)}, and the device {has}; use decoder, or a "
-                            "suite with knowledge=black")  # fmt: skip
+            problems.append(f"attack.{name}: needs {' and '.join(lacking)}, and the device {LACKS[knowledge]}; use "
+                            "decoder, or a suite with knowledge=black")  # fmt: skip
         if attack.draws > 1 and held.victims_releases is not None:
             problems.append(
                 f"attack.{name}: averages {attack.draws} releases, and one of each was recorded; use one draw"

@@ -90,6 +90,7 @@ class Audited(Run):
         }  # fmt: skip
         if self.knowledge == "white":
             rights |= {"edge": self.query, "expected": self.query, "clean": self.query}
+            rights |= {"gap": None, "present": None}  # nobody here says what the device's randomness does
 
         def intercept(draws: int) -> Tensor:
             occasions = iter(range(draws))

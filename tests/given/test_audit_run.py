@@ -85,6 +85,14 @@ def test_size_and_channels_are_of_recorded_images_too(tmp_path):
     assert prepare(question).victims.images.shape[1:] == (1, 8, 8)
 
 
+def test_what_is_attacked_by_default_may_hold_what_a_white_box_gives(tmp_path):
+    run = prepare(Question(edge=Edge(), data=drawn(64)))
+    [attack] = run.parts.attacks.values()
+    access = run.access(attack)
+    assert attack.knowledge == "white" and access.gap is access.present is None
+    assert all(hasattr(access, right) for right in attack.requires)
+
+
 def test_releases_of_unknown_pictures_are_rebuilt_and_measured_on_others(tmp_path):
     bare = saved(tmp_path / "bare.npz", releases=sent(drawn(9, 5)))
     found = splitpriv.audit(Edge(), drawn(120), releases=bare, overrides=WORDS, outputs=tmp_path / "out")
@@ -116,6 +124,10 @@ def test_the_suite_asks_a_recording_for_nothing_else(tmp_path):
         ([], "names nothing to attack"),
         (["--edge", "EDGE", "split.at=1"], "split.at: has no meaning in an audit"),
         (["--edge", "EDGE", "attack=[probe]"], "attack.probe: is no attack on images"),
+        (
+            ["--edge", "EDGE", "attack=[substitute_rmle]"],
+            "needs cloud, and the device comes without a cloud; use decoder",
+        ),
         (["--edge", "EDGE", "--size", "a"], "--size: 'a' is no number"),
         (["--edge", "EDGE", "--size", "0"], "--size: is not above 0"),
         (["--edge", "EDGE", "--std", "0"], "--std: is not above 0"),
