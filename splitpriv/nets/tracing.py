@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from collections.abc import Callable, Collection
 from typing import Any
@@ -17,6 +18,11 @@ from splitpriv.types import Shape, UserError
 BLIND = (
     "backbone: its forward computes under torch.no_grad(), which a network that is cut does not keep; leave that out, "
     "and set requires_grad to False where the layers that shall not learn are made"
+)
+
+ONCE = (
+    "backbone: its forward draws a random number that does not depend on the image, which a network that is cut would "
+    "draw but once; draw as torch.rand_like does, or in a module of its own whose forward asks for it"
 )
 
 
@@ -74,11 +80,14 @@ def follow(net: nn.Module, inside: Collection[str], training: bool = False) -> G
     """The same without values, which cost time."""
     whole = _Whole(net).train(training)
     tracer = _Tracer({"net", *(f"net.{name}" for name in inside)})
+    drawn = random.getstate(), torch.get_rng_state()
     try:
         with torch.enable_grad():
             graph = tracer.trace(whole)
     except Exception as error:  # whatever the forward of a stranger raises at a proxy
         raise UntraceableError(first_line(error)) from error
+    if drawn[0] != random.getstate() or not torch.equal(drawn[1], torch.get_rng_state()):
+        raise UserError(ONCE)
     if training and tracer.blind:
         raise UserError(BLIND)
     outputs: dict[fx.Node, list[str]] = {}
@@ -123,6 +132,7 @@ def by_export(net: nn.Module, image: Shape, training: bool = False) -> Graph:
             node.target = str(node.target).removeprefix("net.")
         stack = node.meta.get("nn_module_stack") or {}
         scopes[node] = [path.removeprefix("net").removeprefix(".") for path, _ in stack.values() if path]
+    _placed(graph)
     outputs: dict[fx.Node, list[str]] = {}
     for node, inside in scopes.items():
         last = [s for s in inside if s and not any(s in scopes.get(user, ()) for user in node.users)]
@@ -132,6 +142,16 @@ def by_export(net: nn.Module, image: Shape, training: bool = False) -> Graph:
     settle(graph)
     traced = Graph(graph, outputs, {name: 1 for inside in scopes.values() for name in inside})
     return evaluated(traced, module, image, counts=True, prefix="net.")
+
+
+def _placed(graph: fx.Graph) -> None:
+    """What a forward makes anew, torch.export would make on the meta device: it belongs where the image is."""
+    image = next(node for node in graph.nodes if node.op == "placeholder")
+    made = [node for node in graph.nodes if node.kwargs.get("device") == torch.device("meta")]
+    with graph.inserting_after(image):
+        place = graph.call_function(getattr, (image, "device")) if made else image
+    for node in made:
+        node.kwargs = {**node.kwargs, "device": place}
 
 
 def _plain_result(graph: fx.Graph) -> None:

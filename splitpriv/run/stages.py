@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splitpriv.attacks.base import Reconstructor
 from splitpriv.attacks.training import hardest
-from splitpriv.defenses.parts.law import edge_is_fixed
+from splitpriv.defenses.parts.law import adaptive
 from splitpriv.measure import measure, pictures, samples, traits
 from splitpriv.measure.audit import first_noise
 from splitpriv.measure.cost import cost
@@ -149,8 +149,7 @@ def utility(run: Run, home: Path) -> None:
         **{f"defense/{n}/{k}": v for n, d in model.defenses() for k, v in d.facts.items()},
         **{f"defense/{n}/{k}": v for n, pull in pulls.items() for k, v in pull.facts.items()},
         "doubts": {n: pull.doubt for n, pull in pulls.items() if pull.doubt},
-        "adaptive": {name: sorted(d.adaptive) for name, d in model.defenses()}
-        | ({} if edge_is_fixed(model) else {"edge": ["draws"]}),
+        "adaptive": adaptive(model),
         "victims": len(run.victims),
         "tested": run.parts.task.tested(run.splits),
         "gaps": {split: [run.parts.dataset.label(i) for i in missing] for split, missing in gaps.items()},

@@ -17,7 +17,7 @@ from splitpriv.attacks.base import Aux
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise
-from splitpriv.defenses.parts.law import input_is_fixed
+from splitpriv.defenses.parts.law import adaptive, input_is_fixed
 from splitpriv.measure.measure import bounds
 from splitpriv.run.parts import make_model
 from splitpriv.types import Shape, Spec, Step, UserError
@@ -155,6 +155,34 @@ class Rain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(self.conv(x), self.rate)
+
+
+class Drizzle(Defense):
+    """A random link that declares nothing."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + torch.rand_like(z)
+
+
+def test_whatever_draws_asks_for_who_averages_it() -> None:
+    net = Net()
+    net.cloud = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    links = {"noise": Noise(sigma=0.1), "own": Drizzle(), "none": Defense()}
+    model = Defended(net, links, SPEC).eval()  # type: ignore[arg-type]
+    assert adaptive(model) == {"noise": ["draws"], "own": ["draws"], "none": []}
+    net.edge, net.cloud = Rain(0.5), nn.Sequential(net.cloud, Always())
+    assert adaptive(model) == {
+        "noise": ["draws"],
+        "own": ["draws"],
+        "none": [],
+        "edge": ["draws"],
+        "cloud": ["answers"],
+    }
+
+
+class Always(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return nn.functional.dropout(z, 0.5)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1])

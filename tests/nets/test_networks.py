@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -277,6 +278,29 @@ def test_what_a_cut_network_would_not_keep_is_refused(asks: bool) -> None:
     assert refusal(net, "first").startswith("backbone: its forward computes under torch.no_grad()")
     SplitNet(net, SPEC, at=0, bottleneck=None)  # whole, it runs its own code
     assert "split.at: behind first the network computes in torch.float64" in refusal(network(Wide()), "first")
+
+
+class Draws(toys.Skip):
+    """Noise that is drawn as `kind` says."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "python":
+            x = x * random.random()
+        elif self.kind == "new":
+            x = x + torch.randn(x.shape[0], 1, 1, 1, device=x.device)
+        out: Tensor = self.head(self.second(self.first(x)).mean((2, 3)))
+        return out
+
+
+def test_a_draw_that_a_cut_would_make_but_once_is_refused_and_others_are_drawn_anew() -> None:
+    assert refusal(lambda: network(Draws("python")), "first").startswith("backbone: its forward draws a random number")
+    cut, x = SplitNet(network(Draws("new")), SPEC, at="first", bottleneck=None), torch.rand(5, 3, 8, 8)
+    assert cut.edge(x).shape == (5, 4, 8, 8) and not torch.equal(cut.edge(x), cut.edge(x))
+    assert cut.cloud(cut.edge(x)).shape == (5, 4)
 
 
 def test_frozen_layers_are_in_the_key_and_an_adversary_s_copy_learns() -> None:

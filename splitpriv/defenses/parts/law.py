@@ -10,7 +10,7 @@ from torch import Tensor
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.held import probing
 
-DRAWN = 8  # images of which an edge is asked twice
+DRAWN = 8  # images of which a part is asked twice
 Gap = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -56,8 +56,31 @@ def input_is_fixed(model: Defended) -> bool:
 
 def edge_is_fixed(model: Defended) -> bool:
     """Whether the edge answers alike twice, in evaluation: in a network of one's own anything may be random."""
-    device = next(model.net.parameters()).device
     with probing(model):
-        x = torch.rand(DRAWN, *model.spec.image).to(device)
-        one, two = (model.net.edge(x).float() for _ in range(2))
+        return alike(model.net.edge, some(model))
+
+
+def adaptive(model: Defended) -> dict[str, list[str]]:
+    """For every link the kinds of attack that it must be measured by (`Attack.adapts`): those that it declares, and
+    draws where it draws, whoever wrote it, unless it says how it is read. So for an edge and a cloud that draw."""
+    told = {name: set(d.adaptive) for name, d in model.defenses()}
+    answers = any("answers" in kinds for kinds in told.values())
+    with probing(model):
+        for name, defense, z in model.walk(some(model)):
+            if defense is None:
+                told |= {} if answers or alike(model.classify, z) else {"cloud": {"answers"}}
+            elif type(defense).reading is Defense.reading and not alike(defense.after_edge, z):
+                told[name].add("draws")
+    told |= {} if edge_is_fixed(model) else {"edge": {"draws"}}
+    return {name: sorted(kinds) for name, kinds in told.items()}
+
+
+def some(model: Defended) -> Tensor:
+    """A few random images, (N, C, H, W) in [0, 1]."""
+    return torch.rand(DRAWN, *model.spec.image).to(next(model.net.parameters()).device)
+
+
+def alike(part: Callable[[Tensor], Tensor], given: Tensor) -> bool:
+    """Whether a part answers the same twice, but for rounding."""
+    one, two = part(given), part(given)
     return torch.allclose(one, two, rtol=1e-5, atol=1e-6 * float(one.abs().max()))
