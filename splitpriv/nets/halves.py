@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from splitpriv.nets.cuts import between, node_of
 from splitpriv.nets.graph import Graph
+from splitpriv.nets.modes import contrary
 from splitpriv.types import UserError
 
 
@@ -24,8 +25,16 @@ class Half(nn.Module):
         targets = {str(n.target) for g in graphs.values() for n in g.nodes if n.op in ("call_module", "get_attr")}
         for name in sorted(targets, key=lambda target: (target.count("."), target)):
             _hold(self, net, name)
+        self.contrary = contrary(net)
         self.calls = {training: _compiled(graph) for training, graph in graphs.items()}
         self.train(net.training)
+
+    def train(self, mode: bool = True) -> Half:
+        """As `train` of the network, which may leave some of its parts as they are."""
+        super().train(mode)
+        for name, part in self.named_modules():
+            part.training = mode != (name in self.contrary[mode])
+        return self
 
     def forward(self, z: Tensor) -> Tensor:
         out: Tensor = self.calls[self.training](self, z)

@@ -21,7 +21,7 @@ from splitpriv.nets.cuts import Cut, cuts, on_way
 from splitpriv.nets.graph import Graph, UntraceableError
 from splitpriv.nets.halves import halves
 from splitpriv.nets.layers import Normalise, Resized, named
-from splitpriv.nets.modes import evaluating
+from splitpriv.nets.modes import evaluating, manner
 from splitpriv.nets.split import Backbone
 from splitpriv.types import Shape, Spec, UserError
 
@@ -59,9 +59,7 @@ class Network(Backbone):
         before = {} if size is None else {"resize": Resized(*size)}
         super().__init__({"normalise": named(**before, scale=Normalise(mean, std, channels)), "net": net}, {})
         self.called, self.image = called, (channels, *(size or spec.image[1:]))
-        frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
-        self.facts = {**facts, "modules": digest(net), "input": [size, list(mean), list(std)]}
-        self.facts |= {"frozen": frozen} if frozen else {}
+        self.facts = {**facts, "modules": digest(net), "input": [size, list(mean), list(std)], **manner(net)}
         self.classes, self.channels = spec.classes, spec.image[0]
         self.cuts = words(self.places)
 

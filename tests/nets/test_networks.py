@@ -311,3 +311,28 @@ def test_frozen_layers_are_in_the_key_and_an_adversary_s_copy_learns() -> None:
     assert all(p.requires_grad for p in standins.cut(SPEC, (4, 8, 8), frozen, "first", None).parameters())
     kept, new = copied(frozen()), anew(frozen())
     assert not any(p.requires_grad for p in kept.parameters()) and all(p.requires_grad for p in new.parameters())
+
+
+class Rests(toys.Skip):
+    """Its BatchNorm stays in evaluation mode, as in a part that was trained elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(0.5))
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.second[0].eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.second(self.first(x)).mean((2, 3)))
+        return out
+
+
+def test_what_a_network_keeps_in_evaluation_stays_there() -> None:
+    cut = SplitNet(network(Rests()), SPEC, at="second", bottleneck=None).train()
+    assert [cut.edge.net.second[i].training for i in (0, 1)] == [False, True]
+    cut(torch.rand(4, 3, 8, 8))
+    assert not cut.edge.net.second[0].num_batches_tracked and cut.facts["resting"] == ["second.0"]
+    assert not any(m.training for m in cut.eval().modules()) and "resting" not in network(toys.Skip()).facts
