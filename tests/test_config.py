@@ -12,6 +12,7 @@ import pytest
 from small import MONITOR, changed, tiny
 
 from splitpriv import config, resolved, targets
+from splitpriv.attacks.suite import autoinvert
 from splitpriv.config import flatten
 from splitpriv.defenses.noise import Noise
 from splitpriv.run.parts import assemble
@@ -112,6 +113,17 @@ def test_a_new_version_of_a_class_is_a_new_key(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Noise, "version", 2)
     assert keys(with_noise).fits != before[0]
     assert keys(without).fits == before[1]
+
+
+def test_a_new_version_of_a_suite_s_tier_is_a_new_key_for_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(name: str) -> str:
+        return fingerprint(attack=config.compose([f"attack=[{name}]"])["attack"][name])
+
+    before = of("autoinvert"), of("autoinvert_plus")
+    plus = dataclasses.replace(autoinvert.TIERS["plus"], version=9)
+    monkeypatch.setattr(autoinvert, "TIERS", {**autoinvert.TIERS, "plus": plus})
+    assert of("autoinvert") == before[0] and of("autoinvert_plus") != before[1]
+    assert autoinvert.AutoInvert(tier="plus", knowledge="white", queries=1).suite == "autoinvert-9 plus"
 
 
 def test_a_new_version_of_a_data_set_is_a_new_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,8 @@ def _canonical(value: Any) -> Any:
         if "_target_" in value:
             target = locate(value["_target_"], "key")
             plain["_target_"] = vars(target).get("key_name", value["_target_"])  # where it lived when keys began
-            plain["_version_"] = getattr(target, "version", 1)
+            told = getattr(target, "version_of", None)  # where numbers change for some of its settings alone
+            plain["_version_"] = told(value) if told else getattr(target, "version", 1)
             if not target.__module__.startswith(OURS):
                 plain["_source_"] = source(target)
             plain = {k: v for k, v in plain.items() if k not in getattr(target, "unkeyed", ())}

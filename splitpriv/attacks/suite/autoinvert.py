@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ from splitpriv.attacks.suite.search import Search, Unaided
 from splitpriv.store import state
 from splitpriv.types import Count
 
-SUITE = "autoinvert-2"  # another number whenever a member or its numbers change
 PLAIN = ("standard", "white")  # what its name need not say; suites of unlike names are not compared
 LEARNT = ("latent", "untrained", "pnp")
 BATCH = 64  # victims between two saved states
@@ -41,15 +40,16 @@ class Tier:
     pool: int  # images of aux that the fusion learns from
     fuse: Length
     priors: bool = False  # whether it searches under learned priors
+    version: int = 2  # another number whenever a member or its numbers change
 
 
 TIERS: Mapping[str, Tier] = {
     "quick": Tier(("plain",), Length(128, 384), Length(64, 192), 32, 50, 0, Length(0, 0)),
     "standard": Tier(("wide", "unet"), Length(512, 4096), Length(192, 2048), 64, 200, 1280, Length(192, 1024)),
-    "plus": Tier(
-        ("wide", "unet"), Length(512, 16384), Length(192, 8192), 64, 800, 5120, Length(192, 4096), priors=True
-    ),
-}
+    "plus": Tier(("wide", "unet"), Length(512, 65536), Length(192, 8192), 64, 800, 5120, Length(192, 4096),
+                 priors=True, version=3),
+}  # fmt: skip
+SUITE = f"autoinvert-{TIERS['standard'].version}"
 
 
 class AutoInvert(Attack):
@@ -68,13 +68,18 @@ class AutoInvert(Attack):
     Frozen: `suite` names the members and all their numbers.
     """
 
-    version = 2
     least_aux = LEAST
+
+    @classmethod
+    def version_of(cls, settings: Mapping[str, Any]) -> int:
+        """The version of the tier that settings ask for, as keys have it."""
+        return TIERS[settings["tier"]].version
 
     def __init__(self, *, tier: Literal["quick", "standard", "plus"], knowledge: Literal["white", "black"],
                  queries: Count) -> None:  # fmt: skip
         self.tier, self.knowledge, self.draws = tier, knowledge, queries
-        self.suite = " ".join(word for word in (SUITE, tier, knowledge) if word not in PLAIN)
+        named = f"autoinvert-{TIERS[tier].version}"
+        self.suite = " ".join(word for word in (named, tier, knowledge) if word not in PLAIN)
         self.searches = TIERS[tier].priors and knowledge == "white"
         self.learns = learnt.learns() if self.searches else ()
 
