@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.label_smoothing import LabelSmoothing
 from splitpriv.defenses.mixup import Mixup
+from splitpriv.defenses.tl_dmi import TlDmi
 from splitpriv.types import Phase, Spec, Step, UserError
 
 SPEC, Y = Spec((1, 4, 4), 3), torch.tensor([0, 1, 2, 1, 0, 2])
@@ -63,6 +64,7 @@ def test_alpha_rises_as_the_authors_schedule_has_it() -> None:
     assert found == pytest.approx([0, 0, -0.05 / 25, -0.05 * 11 / 25, -0.05, -0.05, -0.05])
     model, x = defended(it), torch.rand(6, 1, 4, 4)
     assert it.penalty(model.features(x), step(x, 49)) == 0 != it.penalty(model.features(x), step(x, 50))
+    assert it.adaptive == TlDmi.adaptive == {"network"}  # of a release neither hides anything
     sudden = LabelSmoothing(alpha=-0.05, start=0.5, full=0.5)
     assert [sudden.weight(e, 100) for e in (49, 50)] == [0, -0.05]
     assert LabelSmoothing(alpha=-0.05, start=0.0, full=0.0).weight(0, 0.5) == -0.05

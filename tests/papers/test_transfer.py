@@ -72,6 +72,7 @@ def test_the_last_skip_connection_is_scaled_and_nothing_else_is_touched(side: st
     assert torch.allclose(changed(z), F.relu(inner + scale * z))
     x = torch.rand(2, 1, 8, 8)
     assert torch.equal(without.release(x), plain.release(x)) == (side == "network")
+    assert without.chain["rolss"].adaptive == ({"network"} if side == "network" else set())  # what it protects, then
     before = [b for n, b in plain.net.edge.named_children() if n != "block3"]
     after = [b for n, b in without.net.edge.named_children() if n != "block3"]
     for a, b in zip(before, after, strict=True):
