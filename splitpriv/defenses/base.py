@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.defenses.parts.held import held, probing
+from splitpriv.defenses.parts.held import held, intact, probing
 from splitpriv.nets.small_maps import arithmetic, gains
 from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step, blame
 
@@ -238,7 +238,7 @@ class Defended(nn.Module):
 
     def classify(self, released: Tensor) -> Tensor:
         """Logits (N, classes) of the cloud's half."""
-        with self.autocast():
+        with self.autocast(), intact(released, "backbone: the cloud"):
             return self.net.cloud(released).float()
 
     def autocast(self) -> AbstractContextManager[Any]:

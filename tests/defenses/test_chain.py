@@ -146,6 +146,14 @@ def test_what_hooks_return_is_tried_before_anything_is_trained(hook: str) -> Non
     assert str(error.value).startswith(f"defense.own: {told}")
 
 
+def test_a_cloud_leaves_the_release_as_it_is() -> None:
+    net = Net()
+    net.cloud = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(48, 2))
+    model = Defended(net, {}, SPEC).eval()  # type: ignore[arg-type]
+    with torch.no_grad(), pytest.raises(UserError, match="backbone: the cloud changes in place"):
+        model.classify(torch.randn(2, 3, 4, 4))
+
+
 class Rain(nn.Module):
     """An edge that is random wherever it runs."""
 

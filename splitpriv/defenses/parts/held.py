@@ -24,16 +24,23 @@ def probing(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def intact(given: Tensor, called: str) -> Iterator[None]:
+    """Raises UserError where the block changes `given` itself, which others read after it: a feature that is cached, a
+    release that is attacked, an image of the data set."""
+    before = None if given.is_inference() else given._version  # which inference does not count
+    yield
+    if before is not None and given._version != before:
+        raise UserError(f"{called} changes in place what it is given, which others read, too; return a new tensor")
+
+
 def held(hook: Callable[[Tensor], Any], given: Tensor, called: str, shape: Shape | None = None) -> Tensor:
     """What `hook` makes of `given` (N, ...): one float32 tensor (N, ...), of `shape` behind N if that is said.
 
-    Raises UserError otherwise, and where the hook changes `given` itself, which others read after it: a feature that
-    is cached, or an image of the data set.
+    Raises UserError otherwise.
     """
-    before = given._version
-    made = hook(given)
-    if given._version != before:
-        raise UserError(f"{called} changes in place what it is given, which others read, too; return a new tensor")
+    with intact(given, called):
+        made = hook(given)
     if not isinstance(made, Tensor):
         raise UserError(f"{called} returns a {type(made).__name__}; return one tensor")
     if made.shape[:1] != given.shape[:1] or made.dtype != torch.float32:
