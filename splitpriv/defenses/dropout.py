@@ -22,7 +22,7 @@ class Dropout(Defense):
     version = 2
     adaptive = frozenset({"draws"})
 
-    strength: ClassVar[Mapping[str, str]] = {"rate": "interval(0.05, 0.95)"}
+    strength: ClassVar[Mapping[str, str]] = {"rate": "interval(0.02, 0.95)"}
 
     def __init__(self, *, rate: Rate) -> None:
         super().__init__()
