@@ -126,6 +126,7 @@ def whole(world: World, rows: Sequence[Row]) -> list[Point]:
     for name, words in chains(world).items():
         at = list(strengths(world, name, words).values())
         within: dict[int, float] = {}  # place of a strength that costs no more -> what it leaves the suite
+        dearer: list[int] = []  # of one that costs more, and is not void
         for i, told in enumerate(at):
             made = [(known.get(_asked(world, Point("grid", name, told, seed))), twin) for seed, twin in bare.items()]
             both = [(row, twin) for row, twin in made if row and twin]
@@ -134,14 +135,23 @@ def whole(world: World, rows: Sequence[Row]) -> list[Point]:
                 and statistics.fmean(twin["utility/accuracy"] - row["utility/accuracy"] for row, twin in both) <= LOSS
             ):
                 within[i] = statistics.fmean(row["privacy/suite/mse"] for row, _ in both)
+            elif both:
+                dearer.append(i)
         if within:
-            best, beyond = max(within, key=lambda i: within[i]), max(within) + 1
-            found += [(name, at[best], 1), (name, at[best], 16), *((name, told, 1) for told in at[beyond : beyond + 1])]
+            best, beyond = max(within, key=lambda i: within[i]), [i for i in dearer if i > max(within)][:1]
+            found += [(name, at[best], 1), (name, at[best], 16), *((name, at[i], 1) for i in beyond)]
     return [Point("whole", name, words, seed, q) for seed in range(world.whole_seeds) for name, words, q in found]
 
 
 def _asked(world: World, point: Point) -> str:
     return " ".join(point.overrides(world))
+
+
+def key(world: World, point: Point) -> str:
+    """What its row is called now: of before are those whose numbers have changed since."""
+    from splitpriv.run.prepare import from_overrides
+
+    return from_overrides(point.overrides(world)).plan.row
 
 
 def _told(row: Row) -> str:
@@ -189,13 +199,14 @@ def main() -> None:
         return
     from splitpriv.attacks.suite.autoinvert import SUITE  # rows of an older suite stand on boards of their own
 
-    made: set[str] = set()
+    made: set[tuple[str, str]] = set()
     for step in args.steps:
         rows = [row for row in (kept.read([path]) if path.exists() else []) if str(row["suite"]).split()[0] == SUITE]
-        made |= {_told(row) for row in rows}
+        made |= {(_told(row), row["key"]) for row in rows}
         wanted = [p for p in points(world, rows, [step]) if (not args.chains or p.chain in args.chains)
                   and (args.seeds is None or p.seed in args.seeds)]  # fmt: skip
-        missing = [p for p in wanted if _asked(world, p) not in made]
+        words = {told for told, _ in made}
+        missing = [p for p in wanted if (told := _asked(world, p)) not in words or (told, key(world, p)) not in made]
         hours = cost(world, rows, missing) / 3600
         print(
             f"{args.world} {step}: {len(wanted)} rows, {len(missing)} missing, about {hours:.1f} CPU hours", flush=True

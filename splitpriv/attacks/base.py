@@ -15,6 +15,7 @@ from splitpriv.data.base import Split
 from splitpriv.types import Shape, Spec
 
 Right = Literal["query", "edge", "expected", "clean", "cloud", "layers", "mask", "aux", "gap", "present"]
+LAW = ("gap", "present")  # of these a chain may say nothing
 Observed = Literal["release", "logits", "softmax", "topk", "label"]
 Recovered = Literal["image", "attribute", "identity"]
 
@@ -105,6 +106,8 @@ class Access:
 
     def __getattr__(self, right: str) -> Any:
         rights = self.__dict__.get("_rights", {})
+        if right in LAW and right in self.requires:
+            return rights.get(right)
         if right not in rights:
             raise AttributeError(right)
         if right not in self.requires:

@@ -203,8 +203,9 @@ def submit(path: Path, about: Mapping[str, str], rows: Sequence[Row], store: Sto
     if out.exists():
         raise UserError(f"board {entry.name}: there is an entry of that name; choose another --name")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if path.stat().st_size <= entries.WEIGHTS:
-        shutil.copyfile(path, out.with_suffix(path.suffix))
+    kept = out.with_suffix(path.suffix)
+    if path.stat().st_size <= entries.WEIGHTS and path.resolve() != kept.resolve():
+        shutil.copyfile(path, kept)
     write_atomic(out, json.dumps(entry.model_dump(), indent=1) + "\n")
     beside = f"best known was {before:.5f}, by {who or 'the suite'}"
     what = "lowers what is known" if scores["mse"] < before else "is not stronger"

@@ -45,7 +45,8 @@ class TopK(Defense):
         kept, rows = release != 0, int(self.scope == "sample")
         size, score = (release.abs(), z.abs()) if self.by == "magnitude" else (release, z)
         least = size.masked_fill(~kept, math.inf).flatten(rows).amin(-1)
-        few = kept.flatten(rows).sum(-1) < max(1, round(self.share * kept.flatten(rows).shape[-1]))
-        least = least.masked_fill(few, 0.0)  # what was kept has zeros, so no entry that was dropped is larger
+        if rows:  # of a batch a part is seen, where the least of what was kept is a bound all the same
+            few = kept.flatten(1).sum(1) < max(1, round(self.share * kept[0].numel()))
+            least = least.masked_fill(few, 0.0)  # what was kept has zeros, so no entry that was dropped is larger
         excess = (score - least.view(-1, *[1] * (z.dim() - 1))).clamp_min(0)
         return torch.where(kept, z - release, excess * z.sign() if self.by == "magnitude" else excess)

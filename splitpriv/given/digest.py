@@ -143,7 +143,7 @@ def _imports(code: CodeType, function: FunctionType) -> Iterator[ModuleType]:
             importlib.import_module(name)
         except ImportError:  # as it will be when it runs
             continue
-        except Exception as error:  # code of the user's
+        except (Exception, SystemExit) as error:  # code of the user's
             raise UntoldError(f"an import of {step.argval} that fails") from error
         parts = name.split(".")
         yield from (sys.modules[".".join(parts[:n])] for n in range(1, len(parts) + 1))

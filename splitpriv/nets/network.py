@@ -135,6 +135,7 @@ class Network(Backbone):
         name = self.places[kept - 1].name
         parts = name.split(".")
         around = {".".join(parts[:i]) for i in range(1, len(parts))}  # modules beside it stay whole
+        tracing.require_sight(self._bones, self.image)
         for inside in (around, self.look.inside or around):
             try:
                 edge, cloud = halves(net, name, {mode: self._graph(inside, mode) for mode in (False, True)})

@@ -33,14 +33,9 @@ class _Tracer(fx.Tracer):
         super().__init__(autowrap_modules=(math,))
         self.inside = inside
         self.seen: list[tuple[str, Any]] = []
-        self.blind = False  # whether something is computed without gradients, which no graph shows
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name not in self.inside
-
-    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
-        self.blind |= kind.startswith("call_") and not torch.is_grad_enabled()
-        return super().create_node(kind, *args, **kwargs)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         out = super().call_module(m, forward, args, kwargs)
@@ -48,12 +43,16 @@ class _Tracer(fx.Tracer):
         return out
 
 
-class _Seeing(TorchFunctionMode):
-    """Refuses what is computed without gradients."""
+class _Blind(TorchFunctionMode):
+    """Notes the weights that something is computed from without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not torch.is_grad_enabled():
-            raise UserError(BLIND)
+            self.met |= {id(a) for a in (*args, *(kwargs or {}).values()) if isinstance(a, nn.Parameter)}
         return func(*args, **(kwargs or {}))
 
 
@@ -66,6 +65,24 @@ class _Whole(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.net(x)
+
+
+def require_sight(net: nn.Module, image: Shape) -> None:
+    """Raise UserError where weights of a network on the meta device get no gradient because its forward forbids it.
+
+    Such blocks are no part of a graph, so that a network that is cut would train these weights.
+    """
+    learning = [p for p in net.parameters() if p.requires_grad]
+    try:
+        with torch.enable_grad(), torch.device("meta"), _Blind() as blind:
+            out = _Whole(net).train()(torch.empty(BATCHES[0], *image))
+            told = [None] * len(learning)
+            if out.requires_grad:
+                told = torch.autograd.grad(out.sum(), learning, allow_unused=True)
+    except Exception:  # what it is, tracing tells better
+        return
+    if any(grad is None and id(p) in blind.met for p, grad in zip(learning, told, strict=True)):
+        raise UserError(BLIND)
 
 
 def by_fx(net: nn.Module, inside: Collection[str], image: Shape, training: bool = False, counts: bool = True) -> Graph:
@@ -82,14 +99,11 @@ def follow(net: nn.Module, inside: Collection[str], training: bool = False) -> G
     tracer = _Tracer({"net", *(f"net.{name}" for name in inside)})
     drawn = random.getstate(), torch.get_rng_state()
     try:
-        with torch.enable_grad():
-            graph = tracer.trace(whole)
+        graph = tracer.trace(whole)
     except Exception as error:  # whatever the forward of a stranger raises at a proxy
         raise UntraceableError(first_line(error)) from error
     if drawn[0] != random.getstate() or not torch.equal(drawn[1], torch.get_rng_state()):
         raise UserError(ONCE)
-    if training and tracer.blind:
-        raise UserError(BLIND)
     outputs: dict[fx.Node, list[str]] = {}
     calls: dict[str, int] = {}
     for name, out in tracer.seen:
@@ -113,15 +127,10 @@ def by_export(net: nn.Module, image: Shape, training: bool = False) -> Graph:
     batch = torch.export.Dim("batch", min=2)
     try:
         example = torch.empty(BATCHES[0], *image, device="meta")
-        if training:
-            with torch.enable_grad(), _Seeing(), torch.device("meta"):
-                whole(example)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(whole, (example,), dynamic_shapes=({0: batch},), strict=False)
             module = program.module(check_guards=False)
-    except UserError:
-        raise
     except Exception as error:
         raise UntraceableError(first_line(error)) from error
     graph = module.graph

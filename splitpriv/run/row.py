@@ -22,6 +22,7 @@ from splitpriv.run.plan import Plan
 from splitpriv.run.prepare import Prepared
 from splitpriv.store import Row, Store
 from splitpriv.store.state import load_tensors
+from splitpriv.targets import locate
 
 NAMED = (
     "dataset",
@@ -49,9 +50,16 @@ def head(prepared: Prepared) -> Row:
         "attack_seed": cfg["attack_seed"], **{k: v for k, v in cfg["choices"].items() if k in NAMED},
         "backbone": _backbone(cfg),
         "cut": at if isinstance(at, int | str) else f"budget {at['budget']}",
-        "precision": cfg["runtime"]["precision"], "fit": list(plan.fits),
+        "precision": cfg["runtime"]["precision"], "fit": list(plan.fits), **_makes(cfg["defense"]),
         **{k: v for k, v in flatten({k: v for k, v in cfg.items() if k not in apart}).items() if v != {}},
     }  # fmt: skip
+
+
+def _makes(chain: Config) -> Row:
+    """The links whose numbers have changed since they came, with their version: rows of before are of another make."""
+    versions = {name: getattr(locate(node["_target_"], "row"), "version", 1) for name, node in chain.items()}
+    told = " ".join(f"{name} {version}" for name, version in versions.items() if version != 1)
+    return {"makes": told} if told else {}
 
 
 def _backbone(cfg: Config) -> str:

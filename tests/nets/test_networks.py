@@ -261,6 +261,22 @@ class Unfelt(toys.Skip):
         return out
 
 
+class Aside(toys.Skip):
+    """Computes without gradients what no weight learns by, as positions, running means and spectral norms are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.utils.parametrizations.spectral_norm(self.second)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.first(x)
+        with torch.no_grad():
+            where = torch.arange(z.shape[-1], device=z.device).float().sin()
+        out: Tensor = self.head(self.second(z + where).mean((2, 3)))
+        return out
+
+
 class Wide(toys.Skip):
     """Computes in double precision."""
 
@@ -277,6 +293,7 @@ def test_what_a_cut_network_would_not_keep_is_refused(asks: bool) -> None:
     net = network(Unfelt(asks))
     assert refusal(net, "first").startswith("backbone: its forward computes under torch.no_grad()")
     SplitNet(net, SPEC, at=0, bottleneck=None)  # whole, it runs its own code
+    SplitNet(network(Aside()), SPEC, at="first", bottleneck=None)
     assert "split.at: behind first the network computes in torch.float64" in refusal(network(Wide()), "first")
 
 

@@ -65,7 +65,8 @@ class AutoInvert(Attack):
     attacked contradict it, because the victims are unlike aux, a search from grey answers wherever that explains a
     release better; it needs the device's half. `tier` bounds the cost; what has not reached its plateau says so.
     `queries`: how often the same image is released to the adversary, who averages.
-    Frozen: `suite` names the members and all their numbers.
+    Frozen: `suite` names the members and all their numbers. What a mechanism tells of its releases is the mechanism's,
+    and has its version.
     """
 
     least_aux = LEAST

@@ -114,16 +114,18 @@ class Lab:
 
     @cached_property
     def noise(self) -> Tensor:
-        """Variance of releases (means of `draws`) of one image, entry by entry, (*shape); 0 without randomness.
-
-        Where the chain tells its law, of what that leaves unexplained.
-        """
+        """Variance of releases (means of `draws`) of one image, entry by entry, (*shape); 0 without randomness."""
         state.seed_epoch(f"{self.home.name} noise", 0)
-        if self._told("gap"):
-            with torch.no_grad():
-                return torch.cat([self.gap(x, r).square() for x, r in self._measured]).mean(0)
         squares = [(self.release(x) - r).square().sum(0) / 2 for x, r in self._measured]
         return torch.stack(squares).sum(0) / sum(len(x) for x, _ in self._measured)
+
+    @cached_property
+    def unexplained(self) -> Tensor:
+        """Variance of what the true image leaves of a release, (*shape): the noise, or what a law leaves of it."""
+        if not self._told("gap"):
+            return self.noise
+        with torch.no_grad():
+            return torch.cat([self.gap(x, r).square() for x, r in self._measured]).mean(0)
 
     @cached_property
     def weight(self) -> Tensor:
@@ -133,7 +135,7 @@ class Lab:
         another is about 2. Entries that hardly vary count as if they varied by a hundredth of the others' spread.
         """
         signal = self.scale.spread.square().expand(self.access.shape)
-        raw = 1 / (self.noise + FAINT * signal.mean())
+        raw = 1 / (self.unexplained + FAINT * signal.mean())
         return raw / (raw * signal).mean()
 
     @cached_property
@@ -157,7 +159,7 @@ class Lab:
 
     def _told(self, right: Literal["gap", "present"]) -> Any:
         """What a chain's last mechanism says of its releases beyond their mean, to who knows the device's half."""
-        return getattr(self.access, right, None) if right in self.access.requires else None
+        return getattr(self.access, right) if right in self.access.requires else None
 
     def look(self, x: Tensor, releases: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient of the distance in x, (N, C, H, W), and what x leaves of `releases`, (N, *shape)."""

@@ -22,7 +22,7 @@ def changing(model: Defended) -> list[Defense]:
 def law(model: Defended) -> Defense | None:
     """The last link that changes z, where it says more of its releases than their mean and nothing hides these."""
     links = changing(model)
-    told = links and type(links[-1]).gap is not Defense.gap
+    told = links and (type(links[-1]).gap, type(links[-1]).present) != (Defense.gap, Defense.present)
     return links[-1] if told and all(type(d).reading is Defense.reading for d in links) else None
 
 
