@@ -274,8 +274,10 @@ def test_strengths_come_from_the_middle_and_the_cost_from_what_was_measured(monk
     told = [row | {"board/words": " ".join(p.overrides(world)), "board/step": "grid", "board/chain": p.chain,
                    kept.SPENT: 50.0} for p, row in zip(points[:3], invented.rows(2)[:3], strict=True)]  # fmt: skip
     assert fill_board.cost(world, told, points[3:5]) == 100.0
-    chosen = fill_board.whole(world, told)
+    best, stronger = (f"defense.noise.sigma={config.grid('noise')['defense.noise.sigma'][i]}" for i in (2, 3))
+    dearer = told[2] | {"board/words": told[2]["board/words"].replace(best, stronger), "utility/accuracy": 0.5}
+    assert len(fill_board.whole(world, told)) == 4 * 5  # whether the next strength is void is not known
+    chosen = fill_board.whole(world, [*told, dearer])
     assert {(p.chain, p.queries) for p in chosen} == {("none", 1), ("none", 16), ("noise", 1), ("noise", 16)}
     noise = {(p.words[-1], p.queries) for p in chosen if p.chain == "noise"}
-    best, stronger = (f"defense.noise.sigma={config.grid('noise')['defense.noise.sigma'][i]}" for i in (2, 3))
     assert noise == {(best, 1), (best, 16), (stronger, 1)} and len(chosen) == 5 * 5
