@@ -76,12 +76,11 @@ def require_sight(net: nn.Module, image: Shape) -> None:
     try:
         with torch.enable_grad(), torch.device("meta"), _Blind() as blind:
             out = _Whole(net).train()(torch.empty(BATCHES[0], *image))
-            told = [None] * len(learning)
-            if out.requires_grad:
-                told = torch.autograd.grad(out.sum(), learning, allow_unused=True)
+            felt = torch.autograd.grad(out.sum(), learning, allow_unused=True) if out.requires_grad else ()
     except Exception:  # what it is, tracing tells better
         return
-    if any(grad is None and id(p) in blind.met for p, grad in zip(learning, told, strict=True)):
+    learnt = {id(p) for p, grad in zip(learning, felt, strict=False) if grad is not None}
+    if any(id(p) in blind.met - learnt for p in learning):
         raise UserError(BLIND)
 
 
