@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from splitpriv.nets.graph import BATCHES, Graph, UntraceableError, evaluated, first_line, settle
 from splitpriv.types import Shape, UserError
@@ -92,16 +93,22 @@ def by_fx(net: nn.Module, inside: Collection[str], image: Shape, training: bool 
     return evaluated(follow(net, inside, training), net, image, counts=counts)
 
 
+def _drawn() -> tuple[Any, bytes]:
+    """Where Python's generator and torch's on the CPU stand, also while a mode stands for tensors."""
+    with _disable_current_modes():
+        return random.getstate(), torch.get_rng_state().numpy().tobytes()
+
+
 def follow(net: nn.Module, inside: Collection[str], training: bool = False) -> Graph:
     """The same without values, which cost time."""
     whole = _Whole(net).train(training)
     tracer = _Tracer({"net", *(f"net.{name}" for name in inside)})
-    drawn = random.getstate(), torch.get_rng_state()
+    drawn = _drawn()
     try:
         graph = tracer.trace(whole)
     except Exception as error:  # whatever the forward of a stranger raises at a proxy
         raise UntraceableError(first_line(error)) from error
-    if drawn[0] != random.getstate() or not torch.equal(drawn[1], torch.get_rng_state()):
+    if drawn != _drawn():
         raise UserError(ONCE)
     outputs: dict[fx.Node, list[str]] = {}
     calls: dict[str, int] = {}
