@@ -197,7 +197,8 @@ def main() -> None:
             continue
         begun = time.process_time()
         plays[play] = run(world, chain, play, store, seconds)
-        if {"decoder", "rmle"} <= set(plays) and play in ("decoder", "rmle"):
+        scores = [store.root / plays[name]["scores"] for name in ("decoder", "rmle") if name in plays]
+        if play in ("decoder", "rmle") and len(scores) == 2 and all(path.exists() for path in scores):
             plays["pair"] = pair(plays, store)
         rows = json.loads(path.read_text()) if path.exists() else {}  # another may have written meanwhile
         rows.setdefault(chain, {}).update(plays)
