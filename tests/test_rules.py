@@ -14,10 +14,12 @@ from torch import Tensor
 from splitpriv import metrics
 from splitpriv.attacks.base import Aux
 from splitpriv.data.base import Split
+from splitpriv.defenses.dropout import Dropout
+from splitpriv.report.seeds import alike
 from splitpriv.run import stages
 from splitpriv.run.context import Run
 from splitpriv.run.prepare import prepare
-from splitpriv.run.row import answered, at_worst
+from splitpriv.run.row import answered, at_worst, head
 from splitpriv.run.runtime import Runtime
 from splitpriv.store import Store
 from splitpriv.store.state import load_tensors
@@ -288,3 +290,10 @@ def test_a_device_that_is_not_there_is_a_user_s_error(monkeypatch: pytest.Monkey
     )
     with pytest.raises(UserError, match=r"^runtime\.device: "):
         runtime.start()
+
+
+def test_a_row_names_the_links_whose_numbers_have_changed_so_that_rows_of_before_are_apart() -> None:
+    new, plain = head(prepare(tiny("defense=[dropout,noise]"))), head(prepare(tiny("defense=[noise]")))
+    assert new["makes"] == f"dropout {Dropout.version}" and "makes" not in plain
+    rows = [{**new, "seed": 0}, {**{k: v for k, v in new.items() if k != "makes"}, "seed": 1}]
+    assert [len(members) for members in alike(rows)] == [1, 1]

@@ -57,7 +57,8 @@ def head(prepared: Prepared) -> Row:
 
 def _makes(chain: Config) -> Row:
     """The links whose numbers have changed since they came, with their version: rows of before are of another make."""
-    versions = {name: getattr(locate(node["_target_"], "row"), "version", 1) for name, node in chain.items()}
+    ours = {name: locate(node["_target_"], "row") for name, node in chain.items() if "_target_" in node}
+    versions = {name: getattr(link, "version", 1) for name, link in ours.items()}
     told = " ".join(f"{name} {version}" for name, version in versions.items() if version != 1)
     return {"makes": told} if told else {}
 
