@@ -49,6 +49,14 @@ def test_no_single_attack_beats_the_suite(tables: ModuleType) -> None:
         assert not beaten, f"{where}: {beaten}"
 
 
+def test_no_longer_decoder_beats_the_whole_suite(tables: ModuleType) -> None:
+    control = "decoder of the suite, 4 times as long"
+    played = {where: told for where, told in tables.matrix().items() if any(tables.whole(told)) and control in told}
+    assert len(played) >= 5
+    beaten = [where for where, told in played.items() if told["autoinvert"]["mse"] > 1.03 * told[control]["mse"]]
+    assert not beaten
+
+
 def plays(**mse: float) -> dict[str, dict[str, float]]:
     costs = {"cheap": 1.0, "dear": 100.0}
     return {name: {"mse": value, "cpu_s": costs.get(name, 10.0)} for name, value in mse.items()}
