@@ -130,12 +130,10 @@ def whole(world: World, rows: Sequence[Row]) -> list[Point]:
         for i, told in enumerate(at):
             made = [(known.get(_asked(world, Point("grid", name, told, seed))), twin) for seed, twin in bare.items()]
             both = [(row, twin) for row, twin in made if row and twin]
-            if (
-                both
-                and statistics.fmean(twin["utility/accuracy"] - row["utility/accuracy"] for row, twin in both) <= LOSS
-            ):
+            lost = [twin["utility/accuracy"] - row["utility/accuracy"] for row, twin in both]
+            if lost and statistics.fmean(lost) <= LOSS:
                 within[i] = statistics.fmean(row["privacy/suite/mse"] for row, _ in both)
-            elif both:
+            elif lost:
                 dearer.append(i)
         if within:
             best, beyond = max(within, key=lambda i: within[i]), [i for i in dearer if i > max(within)][:1]

@@ -292,6 +292,20 @@ def test_a_device_that_is_not_there_is_a_user_s_error(monkeypatch: pytest.Monkey
         runtime.start()
 
 
+def test_who_holds_the_device_is_told_what_a_mask_let_pass(tmp_path: Path) -> None:
+    """A run gives its suite the law of the chain, and repeated releases by it; others get the mean."""
+    words = ("defense=[dropout]", "attack=[autoinvert_quick,rmle]", "protocol.queries=16")
+    prepared = prepare(tiny(*words, decoder=False))
+    run = Run(prepared, Store(tmp_path), prepared.parts.runtime.start())
+    suite, plain = (run.access(run.parts.attacks[name]) for name in ("autoinvert_quick", "rmle"))
+    x = run.victims.x(slice(None))
+    z, pooled = run.model.features(x), suite.intercept(16)
+    there = pooled != 0
+    assert there[z != 0].double().mean() > 0.99 and suite.gap(x, pooled)[there].abs().max() < 1e-5
+    torch.testing.assert_close(pooled[there], z[there])
+    assert (plain.intercept(16) - z)[there].square().mean() > 10 * (pooled - z)[there].square().mean()
+
+
 def test_a_row_names_the_links_whose_numbers_have_changed_so_that_rows_of_before_are_apart() -> None:
     new, plain = head(prepare(tiny("defense=[dropout,noise]"))), head(prepare(tiny("defense=[noise]")))
     assert new["makes"] == f"dropout {Dropout.version}" and "makes" not in plain

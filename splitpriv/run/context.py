@@ -182,7 +182,10 @@ class Run:
         @torch.no_grad()
         def intercept(draws: int) -> Tensor:
             occasions = iter(range(draws))
-            once = lambda: torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)])  # noqa: E731
+
+            def once() -> Tensor:
+                return torch.cat([shown(r) for r in self.releases(next(occasions)).split(256)])
+
             return mean_of(once, draws, told["present"] if "present" in attack.requires else None)
 
         shape = (spec.classes,) if outputs else tuple(sight(model.keep[None]).shape[1:])
@@ -230,14 +233,9 @@ class Run:
         before = "optim.optimizer"
         for name, z in sent.items():
             if not z.isfinite().all():
-                raise UserError(
-                    f"{before}: what the trained device sends is NaN or infinite; "
-                    + (
-                        "lower optim.optimizer.lr, or set optim.clip"
-                        if before == "optim.optimizer"
-                        else "lower its settings"
-                    )
-                )
+                optimizer = before == "optim.optimizer"
+                remedy = "lower optim.optimizer.lr, or set optim.clip" if optimizer else "lower its settings"
+                raise UserError(f"{before}: what the trained device sends is NaN or infinite; {remedy}")
             before = f"defense.{name}"
 
     @torch.no_grad()

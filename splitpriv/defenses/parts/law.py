@@ -9,6 +9,7 @@ from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.held import probing
+from splitpriv.defenses.parts.sight import hides
 
 DRAWN = 8  # images of which a part is asked twice
 Gap = Callable[[Tensor, Tensor], Tensor]
@@ -23,7 +24,7 @@ def law(model: Defended) -> Defense | None:
     """The last link that changes z, where it says more of its releases than their mean and nothing hides these."""
     links = changing(model)
     told = links and (type(links[-1]).gap, type(links[-1]).present) != (Defense.gap, Defense.present)
-    return links[-1] if told and all(type(d).reading is Defense.reading for d in links) else None
+    return links[-1] if told and not any(map(hides, links)) else None
 
 
 def gap(model: Defended, last: Defense) -> Gap:
@@ -69,7 +70,7 @@ def adaptive(model: Defended) -> dict[str, list[str]]:
         for name, defense, z in model.walk(some(model)):
             if defense is None:
                 told |= {} if answers or alike(model.classify, z) else {"cloud": {"answers"}}
-            elif type(defense).reading is Defense.reading and not alike(defense.after_edge, z):
+            elif not hides(defense) and not alike(defense.after_edge, z):
                 told[name].add("draws")
     told |= {} if edge_is_fixed(model) else {"edge": {"draws"}}
     return {name: sorted(kinds) for name, kinds in told.items()}
