@@ -80,7 +80,8 @@ def _cross(table: Table) -> list[str]:
         for pattern in size.rows or []:
             if not any(fnmatchcase(row, pattern) for row in rows):
                 problems.append(f"scales.{scale}.rows: {pattern!r} matches no row")
-        wrong = [p for p in [*(size.plays or []), *size.by_play] if p not in table.plays]
+        wrong = [p for p in size.plays or [] if p not in table.plays]
+        wrong += [p for p in size.by_play if not any(fnmatchcase(play, p) for play in table.plays)]
         problems += [f"scales.{scale}: no play {p!r}" for p in wrong]
     for i, claim in enumerate(table.claims):
         for row, column in sides(claim, table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -105,7 +106,7 @@ class Claim(Strict):
 
 class Size(Strict):
     """A named scale: `base` before, `overrides` after those of rows and plays; settings of what a row does not list are
-    left out. `rows` (patterns) and `plays` restrict it; `by_play` adds overrides to one play.
+    left out. `rows` (patterns) and `plays` restrict it; `by_play` adds overrides to the plays of a pattern.
     """
 
     base: list[str] = []
@@ -115,6 +116,10 @@ class Size(Strict):
     attack_seeds: list[Whole] = Field(default=[0], min_length=1)
     rows: list[str] | None = None
     plays: list[str] | None = None
+
+    def of_play(self, play: str) -> list[str]:
+        """What `by_play` adds to one play."""
+        return [word for pattern, words in self.by_play.items() if fnmatchcase(play, pattern) for word in words]
 
 
 class Table(Strict):

@@ -98,6 +98,14 @@ def test_what_names_in_a_figure_is_asked_for() -> None:
     assert schedule | {"backbone=alexnet_cloak", "dataset.task=superclass"} <= set(last)
 
 
+def test_strict_is_told_of_one_release_and_of_sixteen() -> None:
+    """An adversary who receives an image often averages: what one release leaves is only half of what protects."""
+    told = {c.play: c.overrides for c in cells.expand(shipped.load("cem_table1"), "fast", cells.Extra())}
+    assert set(told["strict_16"]) ^ set(told["strict"]) == {"protocol.queries=16"}
+    full = cells.expand(shipped.load("cem_table3"), "full", cells.Extra(), ["Dropout"])
+    assert all("attack=[autoinvert]" in c.overrides for c in full if c.play.startswith("strict"))
+
+
 @pytest.mark.slow
 def test_the_ablation_without_pruning_trains_as_long_as_patrol() -> None:
     listed = {c.row: c.overrides for c in cells.expand(shipped.load("patrol_ablation"), "smoke", cells.Extra())}
