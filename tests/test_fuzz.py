@@ -99,7 +99,7 @@ def attempt(index: int, changes: list[Change]) -> None:
     one_line_each(check(changed(index, changes)))
 
 
-@settings(FUZZ, max_examples=200)
+@settings(FUZZ, max_examples=100)
 @given(st.integers(0, len(PRESETS) - 1), CHANGES)
 def test_check_always_answers(index: int, changes: list[Change]) -> None:
     attempt(index, changes)
@@ -171,7 +171,7 @@ WORDS = st.lists(
 )  # fmt: skip
 
 
-@settings(FUZZ, max_examples=100)
+@settings(FUZZ, max_examples=60)
 @given(WORDS)
 def test_words_always_get_an_answer(words: list[str]) -> None:
     for read in (config.compose, points.expand):

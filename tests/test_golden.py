@@ -19,7 +19,11 @@ from splitpriv import config
 from splitpriv.store import Store
 
 RECORD = Path(__file__).parent / "golden" / "trajectory.json"
-CHAINS = ("none", "cem,noise", "adversarial,noise")
+CHAINS = {
+    "none": (),
+    "cem,noise": (),
+    "adversarial,noise": ("decoder@defense.adversarial.net=conv", "defense.adversarial.net.width=16"),
+}
 TELLS = ("utility/", "privacy/", "floor/", "bound/", "trajectory", "key", "fit", "cost/edge_macs")
 
 
@@ -27,7 +31,7 @@ def trajectory(chain: str, root: Path) -> dict[str, Any]:
     """Keys, losses, utility and leakage of one short run of `tiny`, fp32, on one thread."""
     cfg = config.compose(
         [*TINT, *DECODER, "optim.epochs=3", "attack=[decoder,rmle]", "attack.rmle.steps=20", f"defense=[{chain}]",
-         "runtime.threads=1"]
+         *CHAINS[chain], "runtime.threads=1"]
     )  # fmt: skip
     row = execute(cfg, Store(root))
     return {key: row[key] for key in sorted(row) if key.startswith(TELLS)}

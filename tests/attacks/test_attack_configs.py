@@ -27,13 +27,17 @@ def _cut(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d(x, 4).expand(-1, 32, -1, -1)
 
 
+SUITES = {"autoinvert": (), "autoinvert_black": pytest.mark.slow}  # of the others' steps: what a tier has, all have
+
+
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if not n.startswith(("reid", "autoinvert_q", "autoinvert_p"))]
-)  # those need identities of their own
+    "name", [pytest.param(n, marks=SUITES.get(n, ())) for n in NAMES
+             if not n.startswith(("reid", "autoinvert")) or n in SUITES]
+)  # fmt: skip  # reid: those need identities of their own
 def test_no_step_waits_for_the_device(name, tmp_path, monkeypatch):
     node = few(nodes()[name])
     rungs = ("plain",) if "black" in name else ("unet",)  # each net once
-    tier = autoinvert.Tier(rungs, Length(2, 4), Length(2, 4), 2, 1, 1, Length(2, 4))
+    tier = autoinvert.Tier(rungs, Length(1, 2), Length(1, 2), 2, 1, 1, Length(1, 2))
     monkeypatch.setattr(autoinvert, "TIERS", dict.fromkeys(autoinvert.TIERS, tier))
-    monkeypatch.setattr(plateau, "ROUND", 2)
+    monkeypatch.setattr(plateau, "ROUND", 1)
     waits_for_nothing(node, tmp_path, _cut if node.get("at") else same)  # a stand-in of the target has its shape

@@ -273,7 +273,7 @@ def test_notes_and_tags_are_shown_and_filtered_by(tab: Any, address: str, store:
     assert "paper" in tab.locator(".note").inner_text() and "<b>look</b>" in tab.locator(".note").inner_text()
 
 
-@pytest.mark.parametrize("width", [1024, 390])
+@pytest.mark.parametrize("width", [pytest.param(1024, marks=pytest.mark.slow), 390])
 def test_a_laptop_and_a_telephone_need_no_sideways_scrolling(width: int, tab: Any, address: str, store: Store) -> None:
     tab.set_viewport_size({"width": width, "height": 640})
     one, two = (row["key"] for row in store.rows()[3:5])

@@ -239,7 +239,7 @@ def test_the_pruned_edge_fits_its_budget(monkeypatch: pytest.MonkeyPatch, tmp_pa
 # ---- runs ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chain", ["patrol", "patrol_cem"])
+@pytest.mark.parametrize("chain", ["patrol", pytest.param("patrol_cem", marks=pytest.mark.slow)])
 def test_a_run_repeats_from_any_stage_that_is_left(chain: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Pruned shapes are replayed from the weights of the phase before: nothing of them is stored."""
     monkeypatch.setenv("SPLITPRIV_OUTPUTS", str(tmp_path))

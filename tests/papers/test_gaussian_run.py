@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import torch
 from small import execute
 
@@ -22,6 +23,7 @@ RUN = (
 )  # fmt: skip
 
 
+@pytest.mark.slow  # test_bounds_run.py says the same of fewer victims
 def test_attack_above_mmse_above_bound() -> None:
     cfg = config.compose(RUN)
     store = Store(os.environ["SPLITPRIV_OUTPUTS"])
