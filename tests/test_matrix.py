@@ -9,6 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from splitpriv.measure.verdict import verdict
+from splitpriv.run.prepare import from_overrides
+
 ROOT = Path(__file__).parents[1]
 TOLD = json.loads((ROOT / "results/matrix/calibration.json").read_text())
 
@@ -55,6 +58,13 @@ def test_no_longer_decoder_beats_the_whole_suite(tables: ModuleType) -> None:
     assert len(played) >= 5
     beaten = [where for where, told in played.items() if told["autoinvert"]["mse"] > 1.03 * told[control]["mse"]]
     assert not beaten
+
+
+def test_the_setting_called_sound_has_a_row_that_is() -> None:
+    [path] = (ROOT / "results/sound").glob("*.json")
+    row = json.loads(path.read_text())
+    assert verdict(row) == "sound" and not row["flags"]
+    assert row["key"] == from_overrides(["+setting=sound", "defense=[noise]"]).plan.row, "the row of another version"
 
 
 def plays(**mse: float) -> dict[str, dict[str, float]]:
