@@ -51,6 +51,7 @@ PLAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> the option of `atta
                                     f"attack.decoder_avg={DECODER.format(epochs=16)}")),
     "rmle_avg": ("rmle_avg", ("attack.rmle_avg={steps: 200, tune: 16}",)),
     "autoinvert_quick, 16 queries": ("autoinvert_quick", ("protocol.queries=16",)),
+    "autoinvert_black": ("autoinvert_black", ()),
     "autoinvert": ("autoinvert", ()),
 }  # fmt: skip
 CONTROL = "decoder of the suite, 4 times as long"
@@ -63,6 +64,7 @@ ELSEWHERE: dict[str, dict[str, tuple[str, ...]]] = {  # what else is played wher
     "decoder_avg": {"fashion_tint": ("noise", "cem+noise")},
     "rmle_avg": {"fashion_tint": ("noise", "cem+noise")},
     "autoinvert_quick, 16 queries": {"fashion_tint": ("noise", "cem+noise")},
+    "autoinvert_black": {"fashion_tint": ("none", "noise", "cem+noise")},
 }
 
 
@@ -106,7 +108,8 @@ def answered(row: dict[str, Any], option: str, seconds: dict[str, float]) -> dic
     for name in set(members) & set(seconds):
         members[name]["cpu_s"] = round(seconds[name], 2)
     return {"suite": row["suite"], "answer": row[f"{own}answer"], "select": row[f"{own}select_mse"],
-            "converged": row[f"{own}converged"], "members": members}  # fmt: skip
+            "converged": row[f"{own}converged"], "twice": row.get(f"{own}gain_from_twice_effort"),
+            "members": members}  # fmt: skip
 
 
 def watch_members() -> dict[str, float]:

@@ -28,6 +28,7 @@ NEEDS = {
     "fuse": "search",
     "polish": "fuse",
 }  # what they build on
+STEPS = ("decoder", "refine", "search", "fuse", "polish")  # members that build on one another
 LEAST = 0.01  # a gain below this is none
 MANY = 12  # chains on which an attack has to be played before it is ranked
 
@@ -86,17 +87,23 @@ def longer(rows: Mapping[tuple[str, str], Plays]) -> str:
         if control in plays or "autoinvert" in plays:
             lines.append([world, chain, shown(plays[SUITE]["members"], "decoder"), shown(plays, control),
                           shown(plays, SUITE), *whole(plays)])  # fmt: skip
-    return grid(("data", "chain", "decoder of `quick`", "four times as long", "`quick`", "`autoinvert`", "its decoder",
-                 "search", "polish", "answer", "CPU s"), lines)  # fmt: skip
+    return grid(("data", "chain", "decoder of `quick`", "four times as long", "`quick`", "`autoinvert`",
+                 *(f"its {STEPS[0]}", *STEPS[1:]), "answer", "twice the effort", "CPU s"), lines)  # fmt: skip
 
 
 def whole(plays: Plays) -> list[str]:
-    """What the whole suite leaves, by itself and by its members, if it was played at the version of the quick one."""
-    told = plays.get("autoinvert", {})
-    if told.get("suite") != plays[SUITE]["suite"].split()[0]:
-        return [""] * 6
-    members = (shown(told["members"], name) for name in ("decoder", "search", "polish"))
-    return [f"{told['mse']:.5f}", *members, told["answer"], f"{told['cpu_s']:.0f}"]
+    """What the whole suite leaves, by itself and by its members, and what twice its effort would take off."""
+    if not entire(plays):
+        return [""] * (4 + len(STEPS))
+    told = plays["autoinvert"]
+    members = (shown(told["members"], name) for name in STEPS)
+    more = f"{100 * told['twice']:.0f} %" if "twice" in told else ""
+    return [f"{told['mse']:.5f}", *members, told["answer"], more, f"{told['cpu_s']:.0f}"]
+
+
+def entire(plays: Plays) -> bool:
+    """Whether the whole suite was played, at the version of the quick one."""
+    return bool(plays.get("autoinvert", {}).get("suite") == plays[SUITE]["suite"].split()[0])
 
 
 def repeated(rows: Mapping[tuple[str, str], Plays]) -> str:
@@ -105,6 +112,13 @@ def repeated(rows: Mapping[tuple[str, str], Plays]) -> str:
     lines = [[chain, *(shown(plays, n) for n in REPEATED), shown(plays, many), shown(plays, SUITE)]
              for (_, chain), plays in rows.items() if many in plays]  # fmt: skip
     return grid(("chain", *REPEATED, "`quick`, 16 queries", "`quick`, 1 query"), lines)
+
+
+def black(rows: Mapping[tuple[str, str], Plays]) -> str:
+    """What an adversary rebuilds who can only query the device."""
+    lines = [[world, chain, shown(plays, "autoinvert_black"), shown(plays, SUITE), whole(plays)[0]]
+             for (world, chain), plays in rows.items() if "autoinvert_black" in plays]  # fmt: skip
+    return grid(("data", "chain", "`autoinvert_black`", "`quick`", "`autoinvert`"), lines)
 
 
 def order(rows: Mapping[tuple[str, str], Plays]) -> str:
@@ -120,10 +134,16 @@ def order(rows: Mapping[tuple[str, str], Plays]) -> str:
             plays, was = rows[world, chain], before.index(chain) + 1
             lines.append([world, str(place), chain, str(was) if was != place else "same",
                           *(f"{plays[n]['mse'] / undefended[n]['mse']:.1f}" for n in ("pair", SUITE)),
-                          f"{plays['pair']['mse']:.4f}", shown(plays, SUITE),
-                          f"{plays[SUITE]['accuracy']:.1%}"])  # fmt: skip
-    return grid(("data", "place", "chain", "place before", "× none before", "× none now", "pair of before", "suite",
-                 "accuracy"), lines)  # fmt: skip
+                          times(plays, undefended), f"{plays['pair']['mse']:.4f}", shown(plays, SUITE),
+                          whole(plays)[0], f"{plays[SUITE]['accuracy']:.1%}"])  # fmt: skip
+    return grid(("data", "place", "chain", "place before", "× none before", "× none by `quick`", "× none by the whole",
+                 "pair of before", "`quick`", "`autoinvert`", "accuracy"), lines)  # fmt: skip
+
+
+def times(plays: Plays, undefended: Plays) -> str:
+    """How many times the error of no defence the whole suite leaves, where both were played."""
+    both = entire(plays) and entire(undefended)
+    return f"{plays['autoinvert']['mse'] / undefended['autoinvert']['mse']:.1f}" if both else ""
 
 
 def void(world: str, accuracy: float) -> bool:
@@ -168,6 +188,11 @@ def greedy(rows: Mapping[tuple[str, str], Plays]) -> str:
     return grid(("taken", "attack", "chains", "error falls by", "CPU s more", "binds on"), lines)
 
 
+def greedy_whole(rows: Mapping[tuple[str, str], Plays]) -> str:
+    """The same for the whole suite, whose members are not those of the quick one."""
+    return greedy({key: {**plays, SUITE: plays["autoinvert"]} for key, plays in rows.items() if entire(plays)})
+
+
 def stack(name: str, taken: Sequence[str]) -> list[str]:
     """An attack after those that it builds on and that are not there."""
     below = NEEDS.get(name.removeprefix("suite: ")) if name.startswith("suite: ") else None
@@ -207,7 +232,9 @@ def ratio(told: Plays, member: str) -> str:
 
 
 TABLES: dict[str, Callable[[Mapping[tuple[str, str], Plays]], str]] = {
-    "attacks": attacks, "members": members, "longer": longer, "repeated": repeated, "order": order, "greedy": greedy
+    "attacks": attacks, "members": members, "longer": longer, "repeated": repeated,
+    "black": black, "order": order, "greedy": greedy,
+    "greedy_whole": greedy_whole,
 }  # fmt: skip
 
 
