@@ -111,10 +111,10 @@ def make_row(
     suite = _suite(parts.attacks, reports)
     members = _members(scored[suite] / MEMBERS) if suite else {}
     if suite:
-        means["suite"] = answered(means[suite], floors["mean_image"])
+        means["suite"] = nearer(means[suite], floors["mean_image"])
     if images:
         reached = measure.worst({**per_image, **{f"{suite}/{m}": s for m, s in members.items()}})
-        means["worst"] = at_worst(measure.summary(reached), floors["mean_image"])
+        means["worst"] = nearer(measure.summary(reached), floors["mean_image"])
     clean = {name: means.pop(name) for name in list(means) if name.startswith("clean/")}
     where, mixed = computed(store, plan)
     curves = [note for key in plan.fits for note in read_json(store.home("fit", key) / "curve.json")]
@@ -140,16 +140,11 @@ def make_row(
     return {**row, "verdict": verdict.weigh(flags), "flags": [flag.record() for flag in flags]}
 
 
-def answered(told: Mapping[str, float], floor: Mapping[str, float]) -> Mapping[str, float]:
-    """The headline: what a suite answers, or the mean image where that is nearer: no adversary need do worse."""
-    return {**told, **floor} if told["mse"] > floor["mse"] else told
-
-
-def at_worst(told: Mapping[str, float], floor: Mapping[str, float]) -> dict[str, float]:
-    """The worst case: of each metric what the best attacks reached, or the mean image's where that is better."""
+def nearer(told: Mapping[str, float], floor: Mapping[str, float]) -> dict[str, float]:
+    """Of each metric what attacks reached, or the mean image's where that is better: no adversary need do worse."""
     better = {True: max, False: min}
-    return {name: better[PRIVACY[name].better == "lower"](value, floor.get(name, value))
-            for name, value in told.items()}  # fmt: skip
+    least = {name: better[PRIVACY[name].better == "lower"](told[name], floor[name]) for name in floor if name in told}
+    return {**told, **least}
 
 
 def _suite(attacks: Mapping[str, Attack], reports: Mapping[str, Mapping[str, Any]]) -> str | None:
