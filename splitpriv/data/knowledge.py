@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ class Knowledge:
     version: ClassVar[int] = 1
     labelled: ClassVar[bool] = True  # whether aux's labels say of its images what the data set's would
     roles: ClassVar[tuple[Role, ...]] = ("aux", "victims")  # the splits that decide what aux and victims are
+    takes: ClassVar[Literal["aux", "some", "train", "elsewhere"]] = "aux"  # of what: the protocol's aux, some of it, …
 
     def __init__(self, *, size: Count | None) -> None:
         self.size = size
@@ -53,6 +54,7 @@ class TrainSet(Knowledge):
     """The adversary holds the target's own training images, as in the "same set" rows of He et al. 2019."""
 
     roles = ("aux", "victims", "train")
+    takes = "train"
 
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:
         return splits["train"]
@@ -122,6 +124,7 @@ class OtherSet(Knowledge):
     """
 
     labelled = False
+    takes = "elsewhere"
 
     def __init__(self, *, size: Count | None, source: Callable[..., Dataset]) -> None:
         super().__init__(size=size)
@@ -139,7 +142,10 @@ class OtherSet(Knowledge):
             )
 
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:
-        pool = self.source.pools(root)["train"].take(slice(0, self.size or len(splits["aux"])))
+        pool = self.source.pools(root)["train"]
+        if (self.size or 0) > len(pool):
+            raise UserError(f"knowledge.size: {self.size} is more than the source has; give at most {len(pool)}")
+        pool = pool.take(slice(0, self.size or len(splits["aux"])))
         channels, *sides = spec.image
         parts = []
         for i in range(0, len(pool), 1024):
@@ -160,6 +166,8 @@ class Disjoint(Knowledge):
 
     The values are shuffled by `seed`; aux receives the share `share` of them.
     """
+
+    takes = "some"
 
     def __init__(self, *, size: Count | None, by: str, share: Rate, seed: Whole) -> None:
         super().__init__(size=size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -23,10 +23,7 @@ STARVED = 0.1  # share of the error that twice the aux would take away; above it
 THIN = 20  # images by whose error members are told apart
 UNSETTLED = 0.1  # share of a suite's error that twice its effort would take away; above it there is no plateau in sight
 SURE = 1.96  # standard errors of a 95 % interval
-BOXES = {
-    "white": ("refine", "search", "polish", "unaided"),
-    "black": ("decoder",),
-}  # members, by what they have to know
+BOXES = {"white": ("refine", "search", "polish", "unaided"), "black": ("decoder",)}  # members, by what they must know
 AVERAGED = ("draws", "eot")  # settings in which twins may differ
 
 STRENGTH = {"image": ("mse", -1), "attribute": ("balanced_accuracy", 1), "identity": ("map", 1)}
@@ -86,7 +83,7 @@ def doubts(
     adaptive: Mapping[str, Sequence[str]] | None = None,
     bounds: Means | None = None,
     release: Means | None = None,
-    spare: str = "",
+    spare: Callable[[int], str] = lambda times: "",
 ) -> list[Flag]:
     """Flags of one run, most serious first.
 
@@ -95,7 +92,7 @@ def doubts(
     it so. `adaptive`: the attacks that each defence must be measured by, those that average
     answers only if some attack observes any. `bounds`: lower bounds on the MSE of any attack, under names that end in
     "_mse" or "_mmse", with a standard error under "..._error" where they have one. `release`:
-    `oddities.oddities`. `spare`: the override that gives attacks more of the adversary's own images, if there are more.
+    `oddities.oddities`. `spare`: the override that gives attacks so many times the adversary's own images.
     """
     mse = {name: f.means["mse"] for name, f in attacks.items()
            if math.isfinite(f.means.get("mse", math.nan)) and not f.typical}  # fmt: skip
@@ -108,8 +105,9 @@ def doubts(
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
     told = attacks.items()
     flags += [raised(f.unfinished, n, longer=longer(n, f.settings)) for n, f in told if f.converged is False]
-    flags += [raised("starved", n, gain=f.gain, more=spare) for n, f in told if (f.gain or 0) > STARVED]
-    flags += [raised("thin", n, count=f.chosen_on, more=spare) for n, f in told if (f.chosen_on or THIN) < THIN]
+    flags += [raised("starved", n, gain=f.gain, more=spare(2)) for n, f in told if (f.gain or 0) > STARVED]
+    flags += [raised("thin", n, count=f.chosen_on, more=spare(math.ceil(THIN / f.chosen_on)))
+              for n, f in told if f.chosen_on and f.chosen_on < THIN]  # fmt: skip
     flags += [raised("unlike", n, share=f.contradicted) for n, f in told if f.contradicted]
     unmet = [*_unmet(attacks, adaptive or {})]
     more = _completed(attacks, [kind for _, kind in unmet])

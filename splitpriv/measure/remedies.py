@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from splitpriv.types import UserError
 
 if TYPE_CHECKING:
     from splitpriv.attacks.base import Attack
+    from splitpriv.data.knowledge import Knowledge
 
 LENGTHS = ("epochs", "steps")  # settings by which an attack becomes longer
 FIRST = ("decoder", "rmle", "probe_clean")  # to be proposed before others of their kind: they are quick
@@ -63,23 +65,56 @@ def another(listed: Mapping[str, Mapping[str, Any]]) -> str | None:
     return next((name for name in [*other_box, *others] if name not in listed), None)
 
 
-def more_aux(protocol: Mapping[str, Any]) -> str:
-    """The override that gives the adversary twice the images, where need be of those that the target learns from.
+def more_aux(protocol: Mapping[str, Any], known: Knowledge | None, shared: Mapping[str, Any], times: int = 2) -> str:
+    """The override that gives the adversary `times` the images, where need be of those that the target learns from.
 
-    Empty where splits are given, or twice the images leave the target none.
+    `known`: what his images are; `shared`: `samples.shared` of the run. Empty where splits are given, or where so many
+    would leave the target none, or are victims.
     """
-    limit, slices = protocol["limit"].get("aux"), protocol.get("slices")
-    if limit:
-        return f"protocol.limit.aux={2 * limit}"
-    if not slices:  # of images that were given as they are
+    if known is None or not protocol.get("slices"):  # images that were given as they are
         return ""
+    sizes = shared["sizes"]
+    wanted, cut = times * sizes["aux"], known.size is not None and known.size == sizes["aux"]
+    told = [f"knowledge.size={wanted}"] if known.takes == "elsewhere" or (known.size or wanted) < wanted else []
+    if known.takes == "elsewhere":
+        return told[0]
+    if known.takes == "train":
+        return told[0] if told and wanted <= sizes["train"] else ""
+    limit, (pool, start, stop) = protocol["limit"].get("aux"), protocol["slices"]["aux"]
+    count = _at_least(protocol, shared, pool) or (limit or sizes["aux"]) / (stop - start)
+    whole = round(count * (stop - start))
+    held = min(limit or whole, whole)
+    need = wanted if cut and known.takes == "aux" else times * held
+    if need <= held:
+        return " ".join(told)
+    if limit and limit < need:
+        told.append(f"protocol.limit.aux={need}")
+    if need > whole:
+        wider = _widened(protocol, stop - need / count)
+        told = [*told, wider] if wider else []  # a part of it would not do
+    return " ".join(told)
+
+
+def _at_least(protocol: Mapping[str, Any], shared: Mapping[str, Any], pool: str) -> int:
+    """How many images a pool holds, by its largest split that nothing cuts; 0 where all are cut."""
+    wide = {role: b - a for role, (p, a, b) in protocol["slices"].items()
+            if p == pool and role in ("train", "val") and protocol["limit"].get(role) is None}  # fmt: skip
+    role = max(wide, key=wide.__getitem__, default=None)
+    return round((shared["sizes"][role] - shared.get("moved", 0)) / wide[role]) if role else 0
+
+
+def _widened(protocol: Mapping[str, Any], lower: float) -> str:
+    """The override that lets aux begin at the share `lower` of its pool; empty where others cannot make room for it."""
+    slices = protocol["slices"]
     pool, start, stop = slices["aux"]
-    lower = 2 * start - stop
-    yielding = [role for role, piece in slices.items() if role != "aux" and piece[0] == pool]
-    if protocol["overlap"] or lower <= 0 or any(slices[role][2] > start for role in yielding):
+    lower = math.floor(1000 * lower + 1e-6) / 1000
+    yielding = {role: piece[1:] for role, piece in slices.items() if role != "aux" and piece[0] == pool}
+    shares = {role: [round(share * lower / start, 3) for share in piece] for role, piece in yielding.items() if start}
+    if protocol["overlap"] or "victims" in yielding or any(b > start for _, b in yielding.values()):
         return ""
-    shares = {role: [round(share * lower / start, 3) for share in slices[role][1:]] for role in yielding}
-    shares["aux"] = [round(lower, 3), stop]
+    if lower < 0 or any(a >= b for a, b in shares.values()):
+        return ""
+    shares["aux"] = [lower, stop]
     return " ".join(f"protocol.slices.{role}=[{pool},{a:g},{b:g}]" for role, (a, b) in shares.items())
 
 

@@ -104,7 +104,7 @@ def make_row(
     flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=overlaps, utility=utility,
                           declared=verdict.official(protocol, agreed["overlap"], agreed.get("slices") or {}),
                           adaptive=facts["adaptive"], bounds=bounds, release=release,
-                          spare=remedies.more_aux(agreed))  # fmt: skip
+                          spare=functools.partial(remedies.more_aux, agreed, parts.knowledge, shared))  # fmt: skip
     flags += [raised("pull", name, **words) for name, words in facts.get("doubts", {}).items()]
     flags += samples.copies(shared, agreed["overlap"])
     flags += samples.gaps(facts.get("gaps", {}), agreed["limit"])

@@ -67,6 +67,8 @@ def test_another_set_arrives_in_the_victims_shape() -> None:
     assert int(known.y.max()) < 4 and set(known.attributes) == {"side"}
     grey = OtherSet(size=20, source=_tint).apply(SPLITS, Spec((1, 8, 8), 4), HERE)["aux"]
     assert grey.images.shape == (20, 1, 8, 8)
+    with pytest.raises(UserError, match=r"^knowledge\.size: 9000 is more than the source has; give at most 8000$"):
+        OtherSet(size=9000, source=_tint).apply(SPLITS, SPEC, HERE)
 
 
 def _dataset(*overrides: str) -> Dataset:

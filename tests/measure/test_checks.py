@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from splitpriv import config
+from splitpriv.config import Config
+from splitpriv.data.base import Split
+from splitpriv.data.knowledge import OtherSet
 from splitpriv.measure import remedies
 from splitpriv.measure.checks import Facts, above_ceiling, doubts
 from splitpriv.measure.flags import flags_of
+from splitpriv.targets import build
+from splitpriv.types import Spec
 
 FLOORS: dict[str, Any] = {"mean_image": {"mse": 0.08}, "random_image": {"mse": 0.15}}
 
@@ -159,24 +167,67 @@ def test_the_lists_of_attacks_that_clear_a_doubt_have_all_that_is_lacking() -> N
     assert remedies.adapting({"probe": probe["probe"].settings}, "draws") == "probe_avg"
 
 
-SLICES = {"train": ["train", 0, 0.65], "val": ["train", 0.65, 0.7], "aux": ["train", 0.7, 1], "victims": ["test", 0, 1]}
+def adversary(*words: str) -> tuple[Config, dict[str, Split], dict[str, Split]]:
+    """A config, its splits of 8000 training images and 2000 others, and those that its adversary knows."""
+    cfg = config.compose(words)
+    ids = {"train": torch.arange(8000), "test": torch.arange(8000, 10_000)}
+    blank = {pool: Split(torch.zeros(len(own), 1, 2, 2, dtype=torch.uint8), own % 10, own) for pool, own in ids.items()}
+    splits = build(cfg["protocol"], "protocol")().split(blank)
+    known = build(cfg["knowledge"], "knowledge")()
+    if isinstance(known, OtherSet):
+        known.source = SimpleNamespace(pools=lambda root: blank)  # type: ignore[assignment]
+    return cfg, splits, known.apply(splits, Spec((1, 2, 2), 10), Path())
+
+
+AUX = "protocol.limit.aux"
 
 
 @pytest.mark.parametrize(
-    ("changed", "remedy"),
+    ("words", "remedy"),
     [
-        ({}, "protocol.slices.train=[train,0,0.371] protocol.slices.val=[train,0.371,0.4] "
+        (["+setting=demo"], f"{AUX}=4000 protocol.slices.train=[train,0,0.464] protocol.slices.val=[train,0.464,0.5] "
+                            "protocol.slices.aux=[train,0.5,1]"),
+        (["+setting=demo", "protocol.limit.train=300", "protocol.limit.val=9"], None),  # how many there are is not told
+        ([f"{AUX}=500"], f"{AUX}=1000"),
+        ([f"{AUX}=9000"], None),  # beyond the slice, which then is what binds
+        ([], "protocol.slices.train=[train,0,0.371] protocol.slices.val=[train,0.371,0.4] "
              "protocol.slices.aux=[train,0.4,1]"),
-        ({"limit": {"aux": 500}}, "protocol.limit.aux=1000"),
-        ({"overlap": True}, ""),
-        ({"slices": None}, ""),  # images that were given as they are
-        ({"slices": SLICES | {"aux": ["train", 0.4, 1]}}, ""),  # train and val reach into it
-        ({"slices": {"train": ["train", 0, 0.3], "val": ["train", 0.3, 0.4], "aux": ["train", 0.4, 1]}}, ""),
+        (["knowledge.size=100"], "knowledge.size=200"),
+        (["knowledge.size=2000", f"{AUX}=2200"], None),
+        (["knowledge.size=3000"], None),  # cuts nothing yet
+        (["knowledge=disjoint", "knowledge.size=700"], None),
+        (["knowledge=disjoint", f"{AUX}=500"], f"{AUX}=1000"),
+        (["knowledge=other_set", "knowledge.size=100"], "knowledge.size=200"),
+        (["knowledge=other_set"], "knowledge.size=4800"),
+        (["knowledge=none"], None),
+        (["knowledge=train_set", "knowledge.size=100"], "knowledge.size=200"),
+        (["knowledge=train_set"], ""),  # all that there are
+        (["protocol.slices.aux=[train,0.7,0.75]", "protocol.slices.victims=[train,0.1,0.2]",
+          "protocol.slices.train=[train,0.2,0.6]", "protocol.slices.val=[train,0.6,0.7]"], ""),  # victims stay
+        (["protocol=cem_official"], ""),  # shared, on purpose
+        (["protocol.slices.train=[train,0,0.3]", "protocol.slices.val=[train,0.3,0.4]",
+          "protocol.slices.aux=[train,0.4,1]"], ""),
     ],
 )  # fmt: skip
-def test_twice_the_aux_comes_from_the_limit_or_from_what_the_target_learns_from(changed, remedy) -> None:
-    protocol = {"slices": SLICES, "limit": {"aux": None}, "overlap": False}
-    assert remedies.more_aux(protocol | changed) == remedy
+def test_the_override_that_promises_twice_the_aux_gives_it(words: list[str], remedy: str | None) -> None:
+    cfg, splits, known = adversary(*words)
+    knowledge = build(cfg["knowledge"], "knowledge")()
+    shared = {"sizes": {name: len(split) for name, split in known.items()}, "moved": 0}
+    found = remedies.more_aux(cfg["protocol"], knowledge, shared)
+    assert remedy in (found, None) and (found or remedy == "")
+    if found:
+        _, after, more = adversary(*words, *found.split())
+        assert 2 * len(known["aux"]) * 0.98 <= len(more["aux"]) <= 2.1 * len(known["aux"])
+        assert torch.equal(after["victims"].ids, splits["victims"].ids) and len(after["train"])
+
+
+def test_images_that_were_given_as_they_are_cannot_be_more() -> None:
+    assert remedies.more_aux({"overlap": False, "limit": {}}, None, {"sizes": {"aux": 9}}) == ""
+
+
+def test_what_chose_on_too_few_images_is_given_as_many_times_as_it_needs() -> None:
+    (flag,) = doubts({"all": facts(suite=True, chosen_on=2)}, **FLOORS, spare=lambda times: f"{AUX}={times * 20}")
+    assert (flag.kind, flag.remedy) == ("thin", f"{AUX}=200")
 
 
 @pytest.mark.parametrize("name", ["decoder_avg", "gan_decoder_cem", "label_inversion_avg", "reid_recon"])
