@@ -130,17 +130,19 @@ def pages() -> dict[str, str]:
 def flags() -> str:
     """What each flag says and means, and how to clear it."""
     from splitpriv.measure.kinds import KINDS
+    from splitpriv.measure.otherwise import OTHERWISE
 
     lines = [
         "# Flags",
         "A flag is a reason to doubt a row. One that **voids** a row says that its numbers say nothing; the others "
         "make it *doubtful*. The terminal, `rows --format json`, the dashboard and the card show, below each, the "
-        "override that clears it in that run. Words in braces are filled in by the run.",
+        "override that clears it in that run, or what would. Words in braces are filled in by the run.",
     ]
     for name, kind in KINDS.items():
-        remedy = f"`{kind.remedy}`" if kind.remedy else "no override does: see what it means"
+        ways = [_told(f"`{kind.remedy}`")] if kind.remedy else []
+        ways += [f"where no override does: {OTHERWISE[name]}"] if name in OTHERWISE else []
         voids = " · voids the row" if kind.voids else ""
-        lines += [f"## {name}", f"> {_code(kind.says)}{voids}", kind.means, f"To clear it: {_told(remedy)}."]
+        lines += [f"## {name}", f"> {_code(kind.says)}{voids}", kind.means, f"To clear it: {'; '.join(ways)}."]
     return "\n\n".join(lines) + "\n"
 
 

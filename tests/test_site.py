@@ -11,6 +11,7 @@ import pytest
 
 from splitpriv.config import CONF
 from splitpriv.measure.kinds import KINDS
+from splitpriv.measure.otherwise import OTHERWISE
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +48,7 @@ def test_every_flag_says_what_it_means_and_how_to_clear_it(site: Any) -> None:
     for name, kind in KINDS.items():
         section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
         assert kind.means in section and "To clear it: " in section and ("voids" in section) == kind.voids
+        assert OTHERWISE.get(name, "") in section
 
 
 def test_every_written_page_is_in_the_nav_and_has_a_title(site: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from splitpriv.measure.kinds import KINDS
+from splitpriv.measure.otherwise import OTHERWISE
 from splitpriv.metrics import GROUPS
 
 
@@ -17,4 +18,4 @@ def facts() -> dict[str, Any]:
         }
         for group, table in GROUPS.items()
     }
-    return {"metrics": known, "flags": {name: kind.means for name, kind in KINDS.items()}}
+    return {"metrics": known, "flags": {name: kind.means for name, kind in KINDS.items()}, "otherwise": OTHERWISE}

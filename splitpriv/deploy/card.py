@@ -224,7 +224,7 @@ def _residual(row: Row) -> list[str]:
     seen = f"at most {draws} releases" if draws > 1 else "one release"
     told = [f"Queries allowed: attacks saw {seen} of an image. Whoever sees more of the same image can average what is "
             "drawn at random: limit how often one leaves the device."]  # fmt: skip
-    return told + [f"{flag.text}{f' (to clear it: {flag.remedy})' if flag.remedy else ''}." for flag in flags_of(row)]
+    return told + [f"{flag.text} ({flag.way})." for flag in flags_of(row)]
 
 
 def _untried(row: Row) -> list[str]:

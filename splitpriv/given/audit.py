@@ -65,8 +65,7 @@ class Question:
     words: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        keys = [overrides.place_of(word) for word in self.words]
-        odd = [key for key in keys if key.replace("/", ".").split(".")[0] not in ASKED]
+        odd = _meaningless(self.words)
         problems = [f"{key}: has no meaning in an audit; settings are of {', '.join(ASKED)}" for key in odd]
         if self.edge is None and self.releases is None:
             problems.append("audit: names nothing to attack; give --edge, or --releases that a device sent")
@@ -80,6 +79,12 @@ class Question:
             problems.append("--size: is not above 0; give the side of images in pixels, or HEIGHT,WIDTH")
         if problems:
             raise UserError(*problems)
+
+
+def _meaningless(words: Sequence[str]) -> list[str]:
+    """The keys of overrides that an audit has no settings of."""
+    keys = [overrides.place_of(word) for word in words]
+    return [key for key in keys if key.replace("/", ".").split(".")[0] not in ASKED]
 
 
 def audit(question: Question) -> tuple[Row, Audited]:
@@ -99,7 +104,7 @@ def audit(question: Question) -> tuple[Row, Audited]:
     scored = {name: run.kept("measure", key, partial(score, run, name)) for name, key in plan.scores.items()}
     row = make_row(run.prepared, store, facts, shared, homes, scored)
     row |= {"study": "audit", "way": f"{run.knowledge}, {question.tier}"}
-    flags = [replace(flag, remedy="") if flag.kind == "few" else flag for flag in flags_of(row)]
+    flags = [replace(flag, remedy="") if _meaningless(flag.remedy.split()) else flag for flag in flags_of(row)]
     flags += [raised("expected", str(len(run.sent)), measured=len(run.victims))] if run.sent is not None else []
     row |= {"verdict": weigh(flags), "flags": [flag.record() for flag in flags]}
     if run.sent is not None:

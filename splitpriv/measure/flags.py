@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitpriv.measure.kinds import KINDS, OLD
+from splitpriv.measure.otherwise import OTHERWISE
 from splitpriv.store import Row
 
 
@@ -23,6 +24,12 @@ class Flag:
     def means(self) -> str:
         """What a reader should think."""
         return KINDS[self.kind].means if self.kind in KINDS else KINDS[OLD].means
+
+    @property
+    def way(self) -> str:
+        """What clears it: the override, or in words that none does, and what would."""
+        words = OTHERWISE.get(self.kind, OTHERWISE[OLD])
+        return f"to clear this: {self.remedy}" if self.remedy else f"no override clears this: {words}"
 
     @property
     def voids(self) -> bool:

@@ -239,6 +239,7 @@ KINDS: Mapping[str, Kind] = {
         "stages were computed with different {subject}: {places}",
         "Sums are rounded in an order that depends on the device and the threads, so the stages do not fit to the last "
         "digit; a long search may carry that to the third one.",
+        "{more}",
     ),
     "elsewhere": Kind(
         "the undefended run has another {subject}: {theirs}, not {ours}",

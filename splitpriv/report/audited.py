@@ -23,8 +23,7 @@ def print_audit(row: Row, store: Store) -> None:
     for flag in flags_of(row):
         out.print(f"[{terminal.VERDICTS['void' if flag.voids else 'doubtful']}]! {escape(flag.text)}[/]"
                   f"{' (void)' if flag.voids else ''}", soft_wrap=True)  # fmt: skip
-        if flag.remedy:
-            out.print(f"[dim]  to clear this: {escape(flag.remedy)}[/]", soft_wrap=True)
+        out.print(f"[dim]  {escape(flag.way)}[/]", soft_wrap=True)
     for name in terminal.images_of(row):
         out.print(f"[dim]pictures: {escape(str(store.root / row[f'picture/{name}']))}[/]", soft_wrap=True)
         if path := row.get(f"sent/{name}"):

@@ -149,8 +149,7 @@ def compare(rows: Sequence[Row], *, metric: str, x: str | None = None, y: str | 
     finite, kept = len(kept), [row for row in kept if verdict(row) != "void"]
     if not kept:
         why = next(flag for row in rows for flag in doubts_of(row) if flag.voids)
-        clear = f"; to clear this: {why.remedy}" if why.remedy else ""
-        raise UserError(f"curve: every matching run is void, one for this: {why.text}{clear}")
+        raise UserError(f"curve: every matching run is void, one for this: {why.text}; {why.way}")
     worlds.require_one(kept, y.split("/")[1])
     drawn = points(kept, x, y, by)
     numbers = summarise(drawn, x, y, rises=told is not None and told.better == "higher", reference=reference)

@@ -96,8 +96,7 @@ def print_row(row: Row, store: Store) -> None:
     for flag in flags_of(row):
         colour = VERDICTS["void" if flag.voids else "doubtful"]
         out.print(f"[{colour}]! {escape(flag.text)}[/]{' (void)' if flag.voids else ''}", soft_wrap=True)
-        if flag.remedy:
-            out.print(f"[dim]  to clear this: {escape(flag.remedy)}[/]", soft_wrap=True)
+        out.print(f"[dim]  {escape(flag.way)}[/]", soft_wrap=True)
     if row.get("tags") or row.get("note"):
         out.print(escape(f"note: {' '.join([*(f'[{tag}]' for tag in row.get('tags', [])), row.get('note', '')])}"))
     for name in images_of(row):

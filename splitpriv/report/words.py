@@ -62,10 +62,7 @@ def amount(share: float) -> str:
 
 def doubts(row: Row) -> list[str]:
     """Each flag with what clears it."""
-    return [
-        f"Doubt: {flag.text}{' (void)' if flag.voids else ''}{f'; to clear it: {flag.remedy}' if flag.remedy else ''}."
-        for flag in flags_of(row)
-    ]
+    return [f"Doubt: {flag.text}{' (void)' if flag.voids else ''}; {flag.way}." for flag in flags_of(row)]
 
 
 def _service(row: Row) -> list[str]:

@@ -84,7 +84,7 @@ class Mlflow(Tracker):
         for name, shown in pictures(row, store).items():
             page = grid(shown, f"{row['chain']} attacked by {name}")
             self.client.log_image(self.id, page, artifact_file=f"reconstructions/{NAME.sub('_', name)}.png")
-        lines = [f"{f.text} (to clear this: {f.remedy})" if f.remedy else f.text for f in flags_of(row)]
+        lines = [f"{f.text} ({f.way})" for f in flags_of(row)]
         self.client.log_text(self.id, "\n".join(lines) or "none", "flags.txt")
         self.client.log_text(self.id, plain.dumps(row, indent=1), "row.json")
 

@@ -47,7 +47,7 @@ class TensorBoard(Tracker):
             image = Summary.Image(width=page.width, height=page.height, colorspace=3,
                                   encoded_image_string=encoded.getvalue())  # fmt: skip
             self._write(0, **{f"reconstructions/{name}": {"image": image}})
-        lines = [f"{f.text} (to clear this: `{f.remedy}`)" if f.remedy else f.text for f in flags_of(row)]
+        lines = [f"{f.text} ({f.way})" for f in flags_of(row)]
         self._text("flags", "\n\n".join(lines) or "none")
 
     def end(self, finished: bool) -> None:

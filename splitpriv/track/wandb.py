@@ -79,7 +79,7 @@ class Wandb(Tracker):
             mse = [f"{word}: MSE {value:.3g}" for word, value in zip(shown.names(), shown.scores["mse"], strict=True)]
             final[f"reconstructions/{name}"] = [wandb.Image(p, caption=c) for p, c in zip(pairs, mse, strict=True)]
         final["scores"] = wandb.Table(columns=header, data=lines)
-        final["flags"] = wandb.Table(columns=["flag", "to clear it"], data=[[f.text, f.remedy] for f in flags_of(row)])
+        final["flags"] = wandb.Table(columns=["flag", "what clears it"], data=[[f.text, f.way] for f in flags_of(row)])
         self.run.log(final, step=self.count, commit=True)
         told = {"verdict": verdict(row), "flag_count": len(flags_of(row)), "commit": row.get("commit"),
                 plain.NOT_FINITE: plain.finite(row).get(plain.NOT_FINITE, {})}  # fmt: skip

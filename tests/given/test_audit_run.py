@@ -13,7 +13,7 @@ import splitpriv
 from splitpriv.attacks.suite import members
 from splitpriv.commands.cli import main
 from splitpriv.given import stages
-from splitpriv.given.audit import Question, prepare
+from splitpriv.given.audit import ASKED, Question, prepare
 from splitpriv.given.context import Pairs
 from splitpriv.report.select import Selection
 from splitpriv.store import Store
@@ -38,6 +38,7 @@ def test_any_module_is_audited_in_three_lines(audited):
     assert row["privacy/decoder/mse"] < row["floor/mean_image/mse"]
     assert row["cost/release_bytes"] == 192 and row["release/zero_gradient"] == 0
     assert row["verdict"] == "void" and any("only 30 victims" in f["text"] for f in row["flags"])
+    assert {flag["remedy"].partition(".")[0].partition("=")[0] for flag in row["flags"]} <= {"", *ASKED}
     told = audited.summary()
     assert "the adversary knows the edge" in told and "The release gives away" in told
     assert audited.reconstructions["decoder"].shape == audited.victims.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from string import Formatter
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,10 @@ from splitpriv.data.base import Split
 from splitpriv.data.knowledge import OtherSet
 from splitpriv.measure import remedies
 from splitpriv.measure.checks import Facts, above_ceiling, doubts
-from splitpriv.measure.flags import flags_of
+from splitpriv.measure.flags import Flag, flags_of, raised
+from splitpriv.measure.kinds import KINDS
+from splitpriv.measure.otherwise import OTHERWISE
+from splitpriv.run.prepare import check
 from splitpriv.targets import build
 from splitpriv.types import Spec
 
@@ -228,6 +232,38 @@ def test_images_that_were_given_as_they_are_cannot_be_more() -> None:
 def test_what_chose_on_too_few_images_is_given_as_many_times_as_it_needs() -> None:
     (flag,) = doubts({"all": facts(suite=True, chosen_on=2)}, **FLOORS, spare=lambda times: f"{AUX}={times * 20}")
     assert (flag.kind, flag.remedy) == ("thin", f"{AUX}=200")
+
+
+def plain(kind: str, **words: Any) -> Flag:
+    """A flag of a kind whose check knows no override, with any number for other words."""
+    said = {name: 0.5 for _, name, _, _ in Formatter().parse(KINDS[kind].says) if name}
+    return raised(kind, **{"subject": "any", **said, **words})
+
+
+ALWAYS = {"smoke": [], "overlap": [], "allowed": [], "declared": [], "pull": ["defense=[cem,noise]"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_flag_has_an_override_that_composes_or_says_what_would_clear_it(kind: str) -> None:
+    if kind in ALWAYS:
+        flag = plain(kind, subject="cem", remedy="boost=authors")
+        assert check(config.compose([*ALWAYS[kind], *flag.remedy.split()])) == []
+        assert flag.way == f"to clear this: {flag.remedy}"
+    else:
+        flag = plain(kind)
+        assert flag.remedy == "" and flag.way == f"no override clears this: {OTHERWISE[kind]}"
+
+
+def test_flags_of_before_and_of_versions_to_come_say_what_would_clear_them() -> None:
+    assert Flag("unheard of", "", "a doubt").way == f"no override clears this: {OTHERWISE['old']}"
+
+
+@pytest.mark.parametrize("name", sorted(remedies.options()))
+def test_what_makes_an_attack_longer_is_a_setting_that_it_has(name: str) -> None:
+    word = remedies.longer(name, remedies.load("attack", name))
+    longer = config.compose([f"attack=[{name}]", *word.split()])["attack"][name]
+    assert (longer != remedies.load("attack", name)) == bool(word)
+    assert not word or build(longer, f"attack.{name}")()
 
 
 @pytest.mark.parametrize("name", ["decoder_avg", "gan_decoder_cem", "label_inversion_avg", "reid_recon"])

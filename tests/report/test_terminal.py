@@ -21,5 +21,8 @@ def test_a_flag_is_followed_by_what_clears_it(tmp_path: Path, capsys: pytest.Cap
     terminal.print_row({**ROW, "flags": [flag, "of before"]}, Store(tmp_path))
     text = capsys.readouterr().out
     assert text.startswith("\ndoubtful noise  d")
-    assert "! only one attack was run\n  to clear this: attack=[decoder,rmle]\n! of before\n" in text
+    assert (
+        "! only one attack was run\n  to clear this: attack=[decoder,rmle]\n! of before\n  no override clears this: "
+        in text
+    )
     assert "75" not in text.replace("0.750", "") and "50.00%" in text

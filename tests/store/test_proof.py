@@ -163,6 +163,7 @@ def test_a_row_says_where_it_was_computed(tmp_path: Path) -> None:
     assert mixed["runtime.threads"] == "2 and 1"
     [flag] = [flag for flag in mixed["flags"] if flag not in row["flags"]]
     assert flag["text"] == "stages were computed with different runtime.threads: 2 and 1"
+    assert flag["remedy"] == "runtime.threads=1 paths.outputs=anew"
 
 
 def test_a_file_of_a_published_name_has_its_published_content(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ function RunPage() {
 function Flags({ run }) {
   if (!run.flags.length) return html`<p class="good">No flag: nothing in this run asks for a second look.</p>`;
   return html`<h2>${plural(run.flags.length, "flag")} <span class="faint small">${run.row.verdict === "void" ? "this run says nothing: see why" : "reasons to look again"}</span></h2>
-    <dl class="explained">${run.flags.map((flag, i) => html`<dt key=${i}>⚑ ${flag.text}</dt><dd>${DATA.facts.flags[flag.kind] || DATA.facts.flags.old}${flag.remedy ? html` To clear this: <code>${flag.remedy}</code>` : ""}</dd>`)}</dl>`;
+    <dl class="explained">${run.flags.map((flag, i) => html`<dt key=${i}>⚑ ${flag.text}</dt><dd>${DATA.facts.flags[flag.kind] || DATA.facts.flags.old}${flag.remedy ? html` To clear this: <code>${flag.remedy}</code>` : ` No override clears this: ${DATA.facts.otherwise[flag.kind] || DATA.facts.otherwise.old}.`}</dd>`)}</dl>`;
 }
 
 /** Attacks by metrics, for image attacks with floor and ceiling; attacks on attributes and identities below. */
