@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from planted import PLANTED, accuracy, defended, images, learn, module_of, same, shipped, state, stretch
 
 from splitpriv import config
 from splitpriv.defenses.base import Defended
+from splitpriv.run.prepare import check
 from splitpriv.types import Phase
 
 X = images().images
@@ -37,6 +39,16 @@ def test_a_map_learned_through_a_substitute_protects_the_target() -> None:
     assert same(net, state(model.net)) == set(net)
     assert accuracy(model) > 0.65
     assert cloak.map.sigma.max() > 1.0 > 0.2 > cloak.map.sigma.flatten()[PLANTED].mean()
+
+
+@pytest.mark.parametrize("cut", [["split=raw"], ["split=middle"], ["split=bottleneck"]])
+def test_a_substitute_is_not_of_the_target_s_own_architecture(cut: list[str]) -> None:
+    words = ["defense=[cloak_blackbox]", *cut]
+    (problem,) = check(config.compose([*words, "backbone=resnet20_slim"]))
+    assert problem.startswith("defense.cloak.substitute.net: has the target's own architecture")
+    other = problem.rpartition("as in ")[2]
+    assert check(config.compose([*words, "backbone=resnet20_slim", other])) == []
+    assert check(config.compose([*words, "backbone=resnet20"])) == []
 
 
 def test_the_target_lends_its_answers_and_no_gradient() -> None:

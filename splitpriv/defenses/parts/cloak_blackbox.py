@@ -11,11 +11,21 @@ from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.cloak_phases import Stretch
-from splitpriv.types import NonNegative, Positive, Shape, Spec
+from splitpriv.types import NonNegative, Positive, Shape, Spec, UserError
 
 if TYPE_CHECKING:
     from splitpriv.defenses.base import Defended
     from splitpriv.nets.split import Backbone
+
+
+ACROSS = ("bottleneck", "expand")  # layers across the cut, which are no part of the network
+
+
+def _weights(*halves: nn.Module) -> list[tuple[int, ...]]:
+    """Shapes of a network's weights, but for the channels or features of what it sees."""
+    named = (item for half in halves for item in half.named_parameters())
+    shapes = [tuple(weight.shape) for name, weight in named if name.partition(".")[0] not in ACROSS]
+    return [shape[:1] + shape[2:] for shape in shapes[:1]] + shapes[1:]
 
 
 class Substitute(nn.Module):
@@ -25,7 +35,8 @@ class Substitute(nn.Module):
     class that the target answers for z, or "true", the data set's, as in the committed code, which never asks the
     target. It learns from the training split, which the target has learned from. The paper's user sends requests of
     his own, it does not say which; the code takes a half of the data that the target has not seen. So our user is
-    better off than theirs. `copy_mu` false: sigma and the mask alone are deployed, as in that code; mu and trained
+    better off than theirs. UserError where `net` is the target's own architecture, which a user of a black box does not
+    know. `copy_mu` false: sigma and the mask alone are deployed, as in that code; mu and trained
     constants are then zero.
 
     Source: Mireshghallah et al. 2021, section "black-box setting", and notebook exp3 of their code.
@@ -48,6 +59,9 @@ class Substitute(nn.Module):
         self.ask = model.classify
         with aside():
             self.net = self.make(seen)
+        if _weights(self.net) == _weights(model.net.edge, model.net.cloud):
+            raise UserError(".substitute.net: has the target's own architecture, which a user of a black box does not "
+                            "know; take another, as in backbone@defense.cloak.substitute.net=resnet20")  # fmt: skip
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.net.parameters(), lr=self.lr, fused=True)
