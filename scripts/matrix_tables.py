@@ -158,7 +158,7 @@ def errors(plays: Plays, name: str) -> tuple[float, float] | None:
     return (told["mse"], told.get("cpu_s") or 0.0) if told else None
 
 
-def greedy(rows: Mapping[tuple[str, str], Plays]) -> str:
+def greedy(rows: Mapping[tuple[str, str], Plays], needs: Mapping[str, str] = NEEDS) -> str:
     """Attacks one by one, each time the one that lowers the error of the best so far most for its seconds.
 
     The gain is the mean over chains of the logarithm of the error before over that after, as a percentage; a member
@@ -172,11 +172,12 @@ def greedy(rows: Mapping[tuple[str, str], Plays]) -> str:
     taken: list[str] = []
     lines = []
     while left:
-        priced = {name: (gain(rows, best, name), sum(price(rows, n) for n in stack(name, taken))) for name in left}
+        priced = {name: (gain(rows, best, name), sum(price(rows, n) for n in stack(name, taken, needs)))
+                  for name in left}  # fmt: skip
         useful = [name for name in left if priced[name][0] >= LEAST]
         name = max(useful or left, key=lambda n: priced[n][0] / max(priced[n][1], 0.1))
         got, cost = priced[name]
-        new = stack(name, taken) if useful else [name]
+        new = stack(name, taken, needs) if useful else [name]
         taken += new if useful else []
         for key, plays in rows.items():
             best[key] = min([best[key], *(e[0] for n in taken if (e := errors(plays, n)))])
@@ -189,14 +190,15 @@ def greedy(rows: Mapping[tuple[str, str], Plays]) -> str:
 
 
 def greedy_whole(rows: Mapping[tuple[str, str], Plays]) -> str:
-    """The same for the whole suite, whose members are not those of the quick one."""
-    return greedy({key: {**plays, SUITE: plays["autoinvert"]} for key, plays in rows.items() if entire(plays)})
+    """The same for the whole suite, which has more members, and sums them all."""
+    played = {key: {**plays, SUITE: plays["autoinvert"]} for key, plays in rows.items() if entire(plays)}
+    return greedy(played, {**NEEDS, "blend": "polish"})
 
 
-def stack(name: str, taken: Sequence[str]) -> list[str]:
+def stack(name: str, taken: Sequence[str], needs: Mapping[str, str]) -> list[str]:
     """An attack after those that it builds on and that are not there."""
-    below = NEEDS.get(name.removeprefix("suite: ")) if name.startswith("suite: ") else None
-    return [*(stack(f"suite: {below}", taken) if below and f"suite: {below}" not in taken else []), name]
+    below = needs.get(name.removeprefix("suite: ")) if name.startswith("suite: ") else None
+    return [*(stack(f"suite: {below}", taken, needs) if below and f"suite: {below}" not in taken else []), name]
 
 
 def gain(rows: Mapping[tuple[str, str], Plays], best: Mapping[tuple[str, str], float], name: str) -> float:
