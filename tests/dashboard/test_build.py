@@ -247,6 +247,7 @@ def test_flags_carry_what_clears_them_and_their_kinds_are_explained(store: Store
     few, _ = build.collect([{**store.rows()[0], "victims": 16}], store)
     assert few["runs"][0]["row"]["verdict"] == "void" and few["runs"][0]["row"]["flags"][0]["kind"] == "few"
     assert {"short", "old"} <= data["facts"]["flags"].keys() and all(data["facts"]["flags"].values())
+    assert {"unlike", "old"} <= data["facts"]["otherwise"].keys() <= data["facts"]["flags"].keys()
 
 
 # ---- command and server --------------------------------------------------------------------------------------------
