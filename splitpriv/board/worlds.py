@@ -15,7 +15,7 @@ from splitpriv.board.ranks import LEAST, SHIPPED, front, places
 from splitpriv.measure.verdict import doubts_of, verdict
 from splitpriv.report.frontier import LOSSES, points, summarise
 from splitpriv.report.terminal import images_of
-from splitpriv.report.worlds import settings, world_of
+from splitpriv.report.worlds import older, settings, world_of
 from splitpriv.store import Row
 from splitpriv.types import UserError
 
@@ -76,7 +76,9 @@ def _short(board: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _board(name: str, rows: Sequence[Row], known: Known) -> dict[str, Any]:
-    sound = [row for row in rows if verdict(row) != "void"]
+    kept = [row for row in rows if verdict(row) != "void"]
+    old = {row["key"]: made for row, made in zip(kept, older(kept), strict=True) if made}
+    sound = [row for row in kept if row["key"] not in old]
     told = lines(sound, known)
     numbers = _numbers([row for row in sound if queries_of(row) == 1])
     groups = numbers["groups"] if numbers else {}
@@ -98,7 +100,7 @@ def _board(name: str, rows: Sequence[Row], known: Known) -> dict[str, Any]:
         "options": {k: rows[0][k] for k in OPTIONS if k in rows[0]}, "least": least,
         "queries": sorted({queries_of(row) for row in sound}),
         "losses": losses, "lines": told, "chains": by_chain, "undefended": (numbers or {}).get("undefended", []),
-        "seeds": sorted({row["seed"] for row in rows}), "void": [_void(row) for row in rows if row not in sound],
+        "seeds": sorted({row["seed"] for row in rows}), "void": [_void(row, old.get(row["key"])) for row in rows if row not in sound],
         "interpolation": (numbers or {}).get("interpolation", ""),
     }  # fmt: skip
 
@@ -120,6 +122,8 @@ def _numbers(rows: Sequence[Row]) -> dict[str, Any] | None:
     return summarise(points(kept, x, y, "chain"), x, y, rises=True, reference=None) if kept else None
 
 
-def _void(row: Row) -> dict[str, Any]:
-    why: Mapping[str, None] = dict.fromkeys(flag.text for flag in doubts_of(row) if flag.voids)
-    return {"chain": row["chain"], "seed": row["seed"], "key": row["key"], "why": list(why)}
+def _void(row: Row, old: str | None) -> dict[str, Any]:
+    """A row in no number of its board, and why: it is void, or `old`, links of a version that others have newer."""
+    why = dict.fromkeys(flag.text for flag in doubts_of(row) if flag.voids)
+    told = [f"made by an older version of a link ({old})"] if old else []
+    return {"chain": row["chain"], "seed": row["seed"], "key": row["key"], "why": [*told, *why]}

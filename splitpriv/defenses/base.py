@@ -27,6 +27,7 @@ class Defense(nn.Module):
     """
 
     version: ClassVar[int] = 1  # bump when an edit changes the numbers, so that stored results are not reused
+    unsaid: ClassVar[int] = 1  # the version of rows of before, which do not name theirs
     added: ClassVar[Mapping[str, Any]] = {}  # settings newer than keys, at the value that means what was done before
     bits: float = 32.0  # per released value
     additive_gaussian: ClassVar[bool] = False  # whether `after_edge` adds N(0, noise_std^2 I), and does nothing else

@@ -33,6 +33,7 @@ class Prune(Defense):
     """
 
     version = 2
+    unsaid = 2
     added: ClassVar[Mapping[str, Any]] = {"structures": "all"}
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
     strength: ClassVar[Mapping[str, str]] = {"amount": "interval(0.05, 0.95)"}

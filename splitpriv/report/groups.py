@@ -10,7 +10,7 @@ from typing import Any
 from splitpriv import metrics
 from splitpriv.report.columns import Column, heading, show, text
 from splitpriv.report.seeds import APART, alike, by_target
-from splitpriv.report.terminal import unlike
+from splitpriv.report.worlds import unlike
 from splitpriv.stats.interval import Estimate, interval
 from splitpriv.store import Row
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from splitpriv.metrics import PRIVACY, find
 from splitpriv.report import columns
 from splitpriv.report.columns import Column
-from splitpriv.report.terminal import attacks_of, headline, images_of, unlike
+from splitpriv.report.terminal import attacks_of, headline, images_of
+from splitpriv.report.worlds import says, unlike
 from splitpriv.store import Row
 
-CONTEXT = ("study", "way", "dataset", "backbone", "cut", "task", "optim", "protocol", "knowledge", "attacks", "suite",
-           "seed", "tags")  # fmt: skip
+CONTEXT = ("study", "way", "dataset", "backbone", "cut", "task", "optim", "protocol", "protocol.queries", "knowledge",
+           "attacks", "suite", "seed", "tags")  # fmt: skip
 LEGEND = (
     "suite: what the suite answers; else the worst case over the attacks, per image, an oracle; ↑ higher or ↓ lower is "
     "more private"
@@ -22,6 +23,7 @@ NARROW = {
     "dataset": 4,
     "backbone": 5,
     "cut": 6,
+    "protocol.queries": 7,
     "suite": 15,
     "attacks": 20,
 }  # ranks; others go before
@@ -95,4 +97,6 @@ def _inferred(rows: Sequence[Row]) -> dict[str, str]:
 
 def context(row: Row, name: str) -> str:
     """What sets runs apart, in words."""
+    if name == "protocol.queries":
+        return "" if row.get("study") else says(row, name)
     return ",".join(attacks_of(row)) if name == "attacks" else columns.text(row, name)

@@ -78,9 +78,9 @@ def print_row(row: Row, store: Store) -> None:
     out = console()
     out.print(
         f"\n{_verdict(row)} [bold]{escape(row['chain'])}[/]  {escape(_context(row, 'dataset'))} · "
-        f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))} · seed {row['seed']} · "
-        f"{escape(headline(row))} [bold]{_told(row, f'utility/{headline(row)}', '.2%')}[/]{_beside(row)} · "
-        f"edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
+        f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))}{_often(row)} · "
+        f"seed {row['seed']} · {escape(headline(row))} [bold]{_told(row, f'utility/{headline(row)}', '.2%')}[/]{_beside(row)}"
+        f"{_answer(row)} · edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
         f"{_told(row, 'cost/release_bytes', ',.0f')} bytes released · key {escape(row['key'])}"
     )
     names = images_of(row)
@@ -110,11 +110,12 @@ def images_table(row: Row, names: Sequence[str]) -> Table:
     table.add_column("reconstruction by")
     for metric in metrics:
         table.add_column(PRIVACY[metric].heading, justify="right")
-    lines = [(name, f"privacy/{name}") for name in names]
+    lines = [(f"{row['suite']}, its answer", "privacy/suite")] if row.get("suite") else []
+    lines += [(name, f"privacy/{name}") for name in names]
     members = dict.fromkeys(key.split("/")[1] for key in row if key.startswith("suite/"))
     lines += [(f"  {name}", f"suite/{name}") for name in members]
     lines += [("worst case per image (an oracle)", "privacy/worst")] if len(names) > 1 or members else []
-    lines += [(f"{name}, undefended", f"ceiling/{name}") for name in [*names, "worst"]
+    lines += [(f"{name}, undefended", f"ceiling/{name}") for name in ["suite", *names, "worst"]
               if f"ceiling/{name}/mse" in row and (name != "worst" or len(names) > 1 or members)]  # fmt: skip
     lines += [("floor: mean image", "floor/mean_image"), ("floor: random image", "floor/random_image")]
     for label, prefix in lines:
@@ -147,16 +148,6 @@ def _attacks(keys: tuple[str, ...]) -> tuple[str, ...]:
     """Those that the keys of a row name: thousands of rows have the same keys."""
     names = dict.fromkeys(key.split("/")[1] for key in keys if key.startswith("privacy/"))
     return tuple(name for name in names if name not in ("suite", "worst"))
-
-
-def unlike(rows: Sequence[Row]) -> list[str]:
-    """Which numbers of these rows are of unlike attackers, a line for each kind: they cannot be compared."""
-    attacked = [row for row in rows if "privacy/worst/mse" in row]
-    suites = {str(row.get("suite") or "none") for row in attacked}
-    attacks = {(*sorted(attacks_of(row)),) for row in attacked}
-    told = [f"unlike suites ({'; '.join(sorted(suites))}): compare neither their answers nor their worst cases"]
-    worst = ["the worst cases are over unlike attacks: do not compare them, since each attack more lowers them"]
-    return (told if len(suites) > 1 else []) + (worst if len(attacks) > 1 and len(suites) == 1 else [])
 
 
 def settings_of(row: Row, attack: str) -> dict[str, Any]:
@@ -197,6 +188,19 @@ def _beside(row: Row) -> str:
     told["most frequent class" if told else "chance"] = row.get(f"chance/{headline(row)}")
     words = ", ".join(f"{name} {value:.2%}" for name, value in told.items() if isinstance(value, float))
     return f" ({words})" if words else ""
+
+
+def _answer(row: Row) -> str:
+    """The error that the suite's answer leaves, under the suite's name and version; empty without a suite."""
+    if not row.get("suite"):
+        return ""
+    return f" · {escape(row['suite'])} leaves MSE [bold]{_told(row, 'privacy/suite/mse', '.4f')}[/]"
+
+
+def _often(row: Row) -> str:
+    """How often each image was released, where that was more than once."""
+    queries = row.get("protocol.queries", 1)
+    return "" if queries == 1 else f" · {escape(str(queries))} queries"
 
 
 def _context(row: Row, name: str) -> str:

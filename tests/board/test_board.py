@@ -102,6 +102,15 @@ def test_void_rows_are_apart(board: E) -> None:
     assert all(9 not in each["seeds"] for each in board["lines"])
 
 
+def test_rows_of_an_older_version_of_a_link_are_apart(rows: list[Any]) -> None:
+    new = [{**row, "makes": "dropout 2"} for row in rows if row.get("defense.dropout.rate") == 0.5 and row["seed"] < 9]
+    old = [row for row in rows if row.get("defense.dropout.rate") == 0.1]
+    board = worlds.boards([*rows[:3], *old, *new], {})[0]
+    assert {each["key"] for each in board["void"]} == {row["key"] for row in old}
+    assert board["void"][0]["why"] == ["made by an older version of a link (dropout 1, not 2)"]
+    assert [each["strength"] for each in board["lines"] if each["chain"] == "dropout"] == [{"dropout.rate": 0.5}]
+
+
 def test_worlds_and_suites_stand_apart(rows: list[Any]) -> None:
     other = [{**row, "knowledge": "disjoint"} for row in rows[:3]]
     longer = [{**row, "optim.epochs": 20} for row in rows[:3]]

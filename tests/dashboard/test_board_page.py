@@ -82,8 +82,8 @@ def test_best_known_stands_beside_each_count_of_queries(tab: Any, address: str) 
 
 def test_void_rows_are_listed_apart_and_the_front_is_drawn(tab: Any, address: str) -> None:
     board(tab, address)
-    assert tab.locator("h2", has_text="Void").count() == 1
-    assert "protocol=smoke" in tab.locator("h2:has-text('Void') + ul").inner_text()
+    assert tab.locator("h2", has_text="Left out").count() == 1
+    assert "protocol=smoke" in tab.locator("h2:has-text('Left out') + ul").inner_text()
     tab.wait_for_selector(".chart .scatterlayer .trace, .plot .scatterlayer .trace")
     assert tab.locator(".word", has_text="front").count() > 0
 

@@ -150,6 +150,20 @@ def test_what_cannot_share_a_front_is_refused(tmp_path: Path) -> None:
         curves.draw(ROWS, Store(tmp_path), tmp_path / "a.json", metric="mse", x="cost/edge_latency_ms")
 
 
+def test_one_link_in_two_versions_shares_no_front(tmp_path: Path) -> None:
+    of = {"defense.noise._target_": "splitpriv.defenses.dropout.Dropout"}
+    old, new = {**ROWS[3], **of}, {**ROWS[6], **of, "makes": "noise 2"}
+    for before in (old, {**old, "makes": "noise 1"}):
+        with pytest.raises(UserError, match=r"older versions of a link \(noise 1, not 2\); .*key!=noise-0-") as error:
+            frontier.compare([ROWS[0], before, new], metric="mse")
+        assert new["key"] not in error.value.problems[0]
+    for rows in ([ROWS[0], old], [ROWS[0], new], [new, {**old, "makes": "noise 2"}]):
+        assert worlds.older(rows) == [""] * 2
+    pruned = {"defense.prune._target_": "splitpriv.defenses.prune.Prune"}  # rows of before are of its second version
+    assert worlds.older([pruned, {**pruned, "makes": "prune 2"}]) == ["", ""]
+    assert worlds.older([pruned, {**pruned, "makes": "prune 3"}]) == ["prune 2, not 3", ""]
+
+
 def test_a_cost_is_an_axis_of_which_less_is_better(tmp_path: Path) -> None:
     rows = [{**row, "cost/bits_per_image": 1000.0 * i} for i, row in enumerate(ROWS, 1)]
     key = "cost/bits_per_image"

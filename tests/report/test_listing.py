@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from splitpriv.commands import cli
-from splitpriv.report import columns, groups, listing, terminal
+from splitpriv.report import columns, groups, listing, worlds
 from splitpriv.store import Row, Store, notes
 
 BASE: Row = {
@@ -20,6 +20,7 @@ BASE: Row = {
     "verdict": "doubtful", "flags": [{"kind": "alone", "subject": "", "text": "only one attack was run"}],
     "floor/mean_image/mse": 0.08, "picture/decoder": "measure/0a/grid.png", "privacy/decoder/mse": 0.02,
 }  # fmt: skip
+OLD = {"defense.dropout._target_": "splitpriv.defenses.dropout.Dropout", "defense.dropout.rate": 0.1}
 SEEN = [("none", 0, 0.9, 0.01), ("none", 1, 0.92, 0.012), ("none", 2, 0.91, 0.011), ("noise", 0, 0.8, 0.03),
         ("noise", 1, 0.82, 0.05)]  # fmt: skip
 
@@ -84,12 +85,16 @@ def test_order_is_by_meaning_and_what_is_not_said_comes_last() -> None:
 
 def test_numbers_of_unlike_attackers_are_told_apart() -> None:
     suite = {**BASE, "privacy/worst/mse": 0.01, "privacy/autoinvert/mse": 0.02, "suite": "autoinvert-2"}
-    assert terminal.unlike([suite, {**suite, "seed": 1}]) == terminal.unlike([BASE]) == []
+    assert worlds.unlike([suite, {**suite, "seed": 1}]) == worlds.unlike([BASE]) == []
     for other in ("autoinvert-1", "autoinvert-2 quick", "autoinvert-2 black", None):
-        (line,) = terminal.unlike([suite, {**suite, "suite": other}])
+        (line,) = worlds.unlike([suite, {**suite, "suite": other}])
         assert "unlike suites" in line and "autoinvert-2" in line
-    (line,) = terminal.unlike([suite, {**suite, "privacy/rmle/mse": 0.03}])
+    (line,) = worlds.unlike([suite, {**suite, "privacy/rmle/mse": 0.03}])
     assert line.startswith("the worst cases are over unlike attacks")
+    (line,) = worlds.unlike([suite, {**suite, "protocol.queries": 16}])
+    assert line.startswith("unlike queries (1; 16)")
+    (line,) = worlds.unlike([{**suite, **OLD}, {**suite, **OLD, "makes": "dropout 2"}])
+    assert line.startswith("some were made by older versions of a link (dropout 1, not 2)")
 
 
 @pytest.mark.parametrize("width", [80, 60, 39])
@@ -184,3 +189,11 @@ def _verified(store: Store) -> str:
 def test_what_all_rows_share_stands_above_them(capsys: pytest.CaptureFixture[str]) -> None:
     listing.print_rows(rows())
     assert "dataset fashion_tint · backbone tiny" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_list_tells_how_often_images_were_released(capsys: pytest.CaptureFixture[str]) -> None:
+    first, *_, last = rows()
+    listing.print_rows([first, {**last, "protocol.queries": 16}])
+    out = capsys.readouterr().out
+    assert "protocol.queries" in out and "unlike queries (1; 16)" in out
+    assert [listing.context(row, "protocol.queries") for row in (first, {"study": "s"})] == ["1", ""]
