@@ -84,6 +84,51 @@ def test_fronts_never_mix_worlds(tab: Any, address: str, store: Store) -> None:
     assert {(cells[2].split(" · decoder")[0], cells[-1]) for cells in told} == expected
 
 
+def suites(root: Path) -> Store:
+    """Three runs: 1 and 16 queries of the undefended one, and two versions of a defence; floors hang on the queries."""
+    made, store = synthetic.make(root / "made", 1, shown=False).rows()[0], Store(root / "suites")
+    made = {**made, "suite": "autoinvert-9 quick", "privacy/suite/mse": 0.03, "ceiling/suite/mse": 0.02}
+    defended = {**made, "chain": "noise", "defense.noise.sigma": 0.1}
+    bare, often = {**made, "chain": "none"}, {"protocol.queries": 16, "floor/mean_image/mse": 0.05}
+    rows = [bare, {**defended, "utility/accuracy": 0.5}, {**defended, "makes": "noise 2"}, {**bare, **often}]
+    for i, row in enumerate(rows):
+        store.add_row({**row, "key": f"{i:016x}"})
+    return store
+
+
+def test_the_suite_comes_first_and_what_cannot_be_compared_is_said(tab: Any, tmp_path: Path) -> None:
+    store, path = suites(tmp_path), tmp_path / "page.html"
+    path.write_text(build.page(*build.whole(store.rows(), store)))
+    opened(tab, path.as_uri(), "/runs")
+    heads = [button.get_attribute("title") for button in tab.locator("th button.sort").all()]
+    assert [key for key in heads if key.startswith("privacy")] == ["privacy/suite/mse", "privacy/worst/mse"]
+    assert "protocol.queries" in heads
+    said = tab.locator("main").inner_text()
+    assert "unlike often (1; 16 queries)" in said and "older versions of a link (noise 1, not 2)" in said
+    opened(tab, path.as_uri(), "/compare")
+    picker = tab.locator("thead th").all_inner_texts()
+    assert [i for i, text in enumerate(picker) if "suite" in text] == [6, 7] and "oracle" in picker[8]
+    opened(tab, path.as_uri(), f"/run/{store.rows()[3]['key']}")
+    assert "16 queries · suite autoinvert-9 quick" in tab.locator("main").inner_text()
+    assert [text.split(" · ")[1] for text in tab.locator("dl.stats dt").all_inner_texts() if "MSE" in text] == [
+        "suite", "worst case (oracle)"]  # fmt: skip
+    names = tab.locator("table.data").first.locator("tbody th").all_inner_texts()
+    assert names[0] == "autoinvert-9 quick, its answer" and "worst case per image (an oracle)" in names
+
+
+def test_floor_and_ceiling_are_drawn_where_the_worlds_agree(tab: Any, tmp_path: Path) -> None:
+    store, path = suites(tmp_path), tmp_path / "page.html"
+    path.write_text(build.page(*build.whole(store.rows(), store)))
+    lines = {}
+    for query in ("", "?q=-queries=16"):
+        opened(tab, path.as_uri(), f"/overview{query}")
+        tab.wait_for_selector(".plot .annotation")
+        lines[query] = " ".join(tab.locator(".plot .annotation").all_text_contents())
+        assert "noise 1, not 2" in tab.locator("table.data").last.inner_text()
+    assert "mean image" not in lines[""] and "random image" in lines[""] and "ceiling" in lines[""]
+    assert "mean image, no release) 0.0600" in lines["?q=-queries=16"]
+
+
 def test_a_brush_selects_runs_for_the_other_pages(tab: Any, address: str) -> None:
     opened(tab, address)
     area = tab.locator(".plot .nsewdrag").first.bounding_box()

@@ -224,6 +224,9 @@ def test_runs_of_other_settings_stand_on_a_front_of_their_own(store: Store) -> N
     worlds = [run["world"] for run in build.collect(rows, store)[0]["runs"]]
     told = ["1: dataset.path=…/images", "1: dataset.path=…/images", "2: dataset.path=…/images", ""]
     assert [world["settings"] for world in worlds] == told and worlds[0] == worlds[1]
+    versions = [{**first, "key": f"{i}", "chain": "x", "defense.x.a": 1, "makes": f"x {i}"} for i in (1, 2)]
+    worlds = [run["world"] for run in build.collect([first, *versions], store)[0]["runs"]]
+    assert [world["older"] for world in worlds] == ["", "x 1, not 2", ""]
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:

@@ -29,7 +29,7 @@ function configDifferences(runs) {
 /** The numbers to compare: utility, privacy of every attack, bounds, cost. */
 function numbersOf(runs) {
   const keys = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => isNumber(run.row[k]) && k.includes("/") && !/^(attack|floor|ceiling|version|interval)\//.test(k))));
-  const rank = (k) => ["utility", "privacy", "bound"].indexOf(k.split("/")[0]) + (k.startsWith("privacy/worst") ? -0.5 : 0);
+  const rank = (k) => ["utility", "privacy", "bound"].indexOf(k.split("/")[0]) + (k.startsWith("privacy/suite") ? -0.6 : k.startsWith("privacy/worst") ? -0.5 : 0);
   return keys.sort((a, b) => (rank(a) < 0 ? 9 : rank(a)) - (rank(b) < 0 ? 9 : rank(b)));
 }
 
@@ -78,9 +78,11 @@ function Number_({ run, other, keyName, self }) {
 
 function ComparePicker({ runs }) {
   const some = pool();
+  const suite = some.some((run) => run.row.suite);
+  const shown = ["utility/accuracy", ...(suite ? ["suite", "privacy/suite/mse"] : []), "privacy/worst/mse"];
   return html`<section class="page"><h1>Compare</h1><p>${runs.length ? `“${runs[0].row.chain}” waits for a second run. ` : ""}Tick two to six runs here, in the run list or on the overview${choice.brushed.length > MAX_COMPARED ? `; ${choice.brushed.length} are brushed, which is too many to lay side by side` : ""}.</p>
-    <div class="scroll tall"><table class="data"><thead><tr><th></th><th>chain</th><th>data set</th><th>backbone</th><th>seed</th><th class="n">${labelOf("utility/accuracy")}</th><th class="n">${labelOf("privacy/worst/mse")}</th><th>key</th></tr></thead><tbody>
-    ${some.map((run) => html`<tr key=${run.key}><td><${TrayBox} run=${run} /></td><td><${RunLink} run=${run} /></td><td>${run.row.dataset}</td><td>${run.row.backbone}</td><td>${run.row.seed}</td><td class="n">${show(run.row["utility/accuracy"], "utility/accuracy")}</td><td class="n">${show(run.row["privacy/worst/mse"], "privacy/worst/mse")}</td><td class="mono">${run.key}</td></tr>`)}
+    <div class="scroll tall"><table class="data"><thead><tr><th></th><th>chain</th><th>data set</th><th>backbone</th><th>seed</th>${shown.map((k) => html`<th class="n" key=${k}>${labelOf(k)}</th>`)}<th>key</th></tr></thead><tbody>
+    ${some.map((run) => html`<tr key=${run.key}><td><${TrayBox} run=${run} /></td><td><${RunLink} run=${run} /></td><td>${run.row.dataset}</td><td>${run.row.backbone}</td><td>${run.row.seed}</td>${shown.map((k) => html`<td class="n" key=${k}>${show(run.row[k], k)}</td>`)}<td class="mono">${run.key}</td></tr>`)}
     </tbody></table></div></section>`;
 }
 

@@ -25,15 +25,18 @@ function metricOf(key) {
   return { ...UNKNOWN, label: name, ...group[name], kind, who: parts[1], name };
 }
 
-const WHO = { suite: "suite", worst: "worst case", mean_image: "mean image", random_image: "random image", prior: "commonest value" };
+const WHO = { suite: "suite", worst: "worst case (oracle)", mean_image: "mean image", random_image: "random image", prior: "commonest value" };
 const whoLabel = (who) => WHO[who] || (who.startsWith("clean/") ? `${who.slice(6)} of clean x` : who);
 
-/** Why the privacy of these runs cannot be compared, in a sentence; empty where it can. */
+/** Why the privacy of these runs cannot be compared, in sentences; empty where it can. */
 function unlike(runs) {
   const attacked = runs.filter((run) => run.row["privacy/worst/mse"] !== undefined);
-  const suites = unique(attacked.map((run) => run.world.suite || "none"));
-  if (suites.length > 1) return `These runs are of unlike suites (${suites.join("; ")}): neither their answers nor their worst cases can be compared.`;
-  return unique(attacked.map((run) => run.world.attacks)).length > 1 ? "The worst cases are over unlike attacks: each attack more lowers them, so they cannot be compared." : "";
+  const all = (key) => unique(attacked.map((run) => run.world[key]));
+  const [suites, queries, old] = [all("suite").map((suite) => suite || "none"), all("protocol.queries"), all("older")];
+  return [suites.length > 1 ? `These runs are of unlike suites (${suites.join("; ")}): neither their answers nor their worst cases can be compared.`
+    : all("attacks").length > 1 ? "The worst cases are over unlike attacks: each attack more lowers them, so they cannot be compared." : "",
+    queries.length > 1 ? `Images were released unlike often (${queries.join("; ")} queries): who sees more releases rebuilds better.` : "",
+    old.length > 1 ? `Some were made by older versions of a link (${old.filter(Boolean).join("; ")}): none of their numbers can be compared.` : ""].filter(Boolean).join(" ");
 }
 
 /** A column's heading, such as "MSE ↑ worst case". */

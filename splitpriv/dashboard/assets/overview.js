@@ -63,25 +63,36 @@ function paretoFronts(points, c) {
     const sorted = points.filter((p) => JSON.stringify(worldOf(p, c)) === name && !isVoid(p)).sort((a, b) => signX * (b.x - a.x) || signY * (b.y - a.y));
     let best = -Infinity;
     const front = sorted.filter((p) => signY * p.y > best && ((best = signY * p.y), true));
-    return { world: differ.map((key) => world[key] || `no ${key}`).join(" · "), front: front.reverse(), turned: signX < 0 };
+    return { world: differ.map((key) => WORLD_WORDS[key]?.(world[key]) ?? (world[key] || `no ${key}`)).join(" · "), front: front.reverse(), turned: signX < 0 };
   });
 }
 
-/** Horizontal lines: what the mean image and a random image score, and what the attack gets without a defence. */
+const WORLD_WORDS = { older: (links) => links || "newest versions", "protocol.queries": (q) => plural(Number(q), "release") };
+
+/** Horizontal lines: what the mean image and a random image score, and what the attack gets without a defence; none
+    where the worlds of a data set do not agree on it. */
 function levels(runs, c) {
   const out = [];
   const datasets = unique(runs.map((run) => run.row.dataset));
   for (const [i, dataset] of datasets.entries()) {
-    const own = runs.filter((run) => run.row.dataset === dataset);
+    const own = runs.filter((run) => run.row.dataset === dataset && isNumber(run.row[c.y]));
     const where = datasets.length > 1 ? `, ${dataset}` : "";
-    const add = (name, values, dash) => values.length && out.push({ name: name + where, y: mean(values), dash, x: i / datasets.length });
-    const values = (key) => own.map((run) => run.row[key]).filter(isNumber);
-    if (c.floor) add("floor (the mean image, no release)", values(`floor/mean_image/${c.metric}`), "dash");
-    if (c.floor) add("floor (the commonest value)", values(`floor/prior/${c.metric}`), "dash");
-    if (c.floor) add("floor (a random image)", values(`floor/random_image/${c.metric}`), "dot");
-    const plainRuns = own.filter((run) => run.row.chain === "none").map((run) => run.row[c.y]).filter(isNumber);
-    const told = values(`ceiling/${c.attack}/${c.metric}`);
-    if (c.ceiling) add("ceiling (no defence)", told.length ? told : plainRuns, "dashdot");
+    const worlds = new Map();
+    for (const run of own) {
+      const world = JSON.stringify(worldOf({ run }, c));
+      worlds.set(world, [...(worlds.get(world) || []), run]);
+    }
+    const add = (name, value, dash) => {
+      const means = [...worlds.values()].map((same) => mean(same.map(value).filter(isNumber))).filter(isNumber);
+      if (means.length === worlds.size && unique(means.map((y) => show(y, c.y))).length === 1) out.push({ name: name + where, y: means[0], dash, x: i / datasets.length });
+    };
+    const at = (key) => (run) => run.row[key];
+    const ceiling = `ceiling/${c.attack}/${c.metric}`;
+    if (c.floor) add("floor (the mean image, no release)", at(`floor/mean_image/${c.metric}`), "dash");
+    if (c.floor) add("floor (the commonest value)", at(`floor/prior/${c.metric}`), "dash");
+    if (c.floor) add("floor (a random image)", at(`floor/random_image/${c.metric}`), "dot");
+    const told = own.some((run) => isNumber(run.row[ceiling]));
+    if (c.ceiling) add("ceiling (no defence)", told ? at(ceiling) : (run) => (run.row.chain === "none" ? run.row[c.y] : null), "dashdot");
   }
   return out;
 }
@@ -150,7 +161,7 @@ function Overview() {
     </div>
     ${points.length ? html`<div class="row stretch plotrow"><div class="grow plotbox">
       <${Plot} traces=${traces} layout=${layout} height=${isNarrow() ? 350 : 470} on=${on} bar=${true} stamp=${[writeHash(choice), isDark(), DATA.made].join()} label=${`${labelOf(c.y)} against ${labelOf(c.x)} of ${plural(points.length, "point")}; the table below holds the Pareto front`} />
-    <p class="faint small">Up and to the right is better. Hollow points are doubtful, small ones void and on no front. ${fronts.length > 1 ? "Runs of unlike worlds (data set, network, cut, protocol, suite) have fronts of their own. " : ""}Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
+    <p class="faint small">Up and to the right is better. Hollow points are doubtful, small ones void and on no front. ${fronts.length > 1 ? "Runs of unlike worlds (data set, network, cut, protocol, suite) have fronts of their own, and lines for floor and ceiling only where these are the same in all. " : ""}Drag over points to brush them: every page then shows these runs only. ${c.means ? "Bars reach from the least to the greatest value over seeds. " : ""}${missing ? `${plural(missing, "run")} without these numbers ${missing === 1 ? "is" : "are"} not drawn.` : ""}</p>
     <ul class="legend wide" aria-label="colours">${names.filter((n) => points.some((p) => String(p.run.row[c.colour] ?? "–") === n)).map((name) => html`<li key=${name}><button class="quiet" title="brush these runs" onClick=${() =>
       choose({ brushed: points.filter((p) => String(p.run.row[c.colour] ?? "–") === name).flatMap((p) => p.runs.map((run) => run.key)) })}><${Marker} i=${names.indexOf(name)} /> ${name}</button></li>`)}</ul></div>
       <${Card} run=${shownRun} c=${c} /></div>` : html`<p class="empty">No run of these has both ${labelOf(c.x)} and ${labelOf(c.y)}. Loosen the filters, or choose other axes.</p>`}

@@ -43,7 +43,7 @@ function nameOf(run) {
 
 /** What was run, in a line: a study's row may have no cut. */
 function whereOf(row) {
-  return [row.study, row.dataset, row.cut === undefined ? row.backbone : `${row.backbone} cut at ${row.cut}`].filter(Boolean).join(" · ");
+  return [row.study, row.dataset, row.cut === undefined ? row.backbone : `${row.backbone} cut at ${row.cut}`, row["protocol.queries"] > 1 ? `${row["protocol.queries"]} queries` : ""].filter(Boolean).join(" · ");
 }
 
 function RunLink({ run, children }) {
@@ -58,8 +58,8 @@ function TrayBox({ run }) {
 
 /** What all of these runs share of their groups, and the first in which they differ. */
 function sharedGroups(runs) {
-  const names = ["dataset", "backbone", "cut", "optim", "protocol", "setting"].filter((g) => runs.some((run) => g in run.row));
-  return names.filter((g) => unique(runs.map((run) => run.row[g])).length === 1).map((g) => `${g} ${runs[0].row[g]}`).join(" · ");
+  const names = ["dataset", "backbone", "cut", "optim", "protocol", "protocol.queries", "setting"].filter((g) => runs.some((run) => g in run.row));
+  return names.filter((g) => unique(runs.map((run) => entry(run, g))).length === 1).map((g) => `${g} ${entry(runs[0], g)}`).join(" · ");
 }
 
 /** Lines with a legend; `lines`: [{name, at, y, i, faint}]. `log` draws the values on a logarithmic axis. */

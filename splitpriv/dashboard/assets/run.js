@@ -14,9 +14,9 @@ function RunPage() {
     <div class="row between wrap"><h1><span class=${`verdict ${row.verdict}`}>${row.verdict}</span> ${row.chain} <span class="faint">${row.way ? `${row.way}, ` : ""}seed ${row.seed}${row.attack_seed ? `, attack seed ${row.attack_seed}` : ""}</span></h1>
       <span class="row"><button disabled=${!near(-1)} onClick=${() => go("run", near(-1).key)} title="previous run (k)">← previous</button><button disabled=${!near(1)} onClick=${() => go("run", near(1).key)} title="next run (j)">next →</button>
         <button onClick=${() => tray(run.key)}>${choice.tray.includes(run.key) ? "Take out of comparison" : "Compare"}</button></span></div>
-    <p class="faint">${whereOf(row)} · ${plural(row.victims ?? 0, "victim")} attacked · finished ${when(run.finished) || "at an unknown time"} · key <code>${run.key}</code></p>
+    <p class="faint">${whereOf(row)} · ${row.suite ? `suite ${row.suite} · ` : ""}${plural(row.victims ?? 0, "victim")} attacked · finished ${when(run.finished) || "at an unknown time"} · key <code>${run.key}</code></p>
     ${row.note || row.tags ? html`<p class="note">${(row.tags || []).map((word) => html`<span key=${word} class="word">${word}</span> `)}${row.note || ""}</p>` : ""}
-    <dl class="stats">${[headline, "privacy/worst/mse", "cost/edge_parameters", "cost/edge_macs", "cost/release_bytes", "cost/edge_latency_ms"].filter((k) => isNumber(row[k])).map((k) => html`<div key=${k}><dt>${labelOf(k)}</dt><dd>${show(row[k], k)}</dd></div>`)}</dl>
+    <dl class="stats">${[headline, "privacy/suite/mse", "privacy/worst/mse", "cost/edge_parameters", "cost/edge_macs", "cost/release_bytes", "cost/edge_latency_ms"].filter((k) => isNumber(row[k])).map((k) => html`<div key=${k}><dt>${labelOf(k)}</dt><dd>${show(row[k], k)}</dd></div>`)}</dl>
     <div class="halves"><div><${Numbers} run=${run} twin=${twin} /><${Flags} run=${run} /></div><div><${Pictures} run=${run} /></div></div><${Scores} run=${run} /><${RunCurves} run=${run} /><${Everything} run=${run} /></section>`;
 }
 
@@ -33,8 +33,10 @@ function Numbers({ run, twin }) {
   const images = run.attacks.filter((a) => metrics(a).includes("mse"));
   const others = run.attacks.filter((a) => !images.includes(a) && metrics(a).length);
   const columns = unique(images.flatMap(metrics));
-  const lines = [...images.map((a) => [a, `privacy/${a}`, ""]), ...(images.length > 1 ? [["worst case per image", "privacy/worst", "strong"]] : []),
-    ...[...images, ...(images.length > 1 ? ["worst"] : [])].map((a) => [`${whoLabel(a)}, undefended`, `ceiling/${a}`, "faint"]),
+  const several = images.length > 1 || Boolean(row.suite); // a suite has members
+  const lines = [...(row.suite ? [[`${row.suite}, its answer`, "privacy/suite", "strong"]] : []), ...images.map((a) => [a, `privacy/${a}`, ""]),
+    ...(several ? [["worst case per image (an oracle)", "privacy/worst", row.suite ? "" : "strong"]] : []),
+    ...[...(row.suite ? ["suite"] : []), ...images, ...(several ? ["worst"] : [])].map((a) => [`${whoLabel(a)}, undefended`, `ceiling/${a}`, "faint"]),
     ["floor: mean image", "floor/mean_image", "faint"], ["floor: random image", "floor/random_image", "faint"]].filter(([, prefix]) => columns.some((m) => `${prefix}/${m}` in row));
   return html`${images.length ? html`<h2>Reconstruction ${twin ? html`<span class="faint small">undefended: <${RunLink} run=${twin}>${nameOf(twin)}</${RunLink}></span>` : run.row.ceiling === run.key ? html`<span class="faint small">this run is the undefended one</span>` : html`<span class="faint small">the undefended run is not here</span>`}</h2>
     <div class="scroll"><table class="data"><thead><tr><th>by</th>${columns.map((m) => html`<th class="n" key=${m}>${labelOf(`privacy/x/${m}`).split(" · ")[0]}</th>`)}</tr></thead>

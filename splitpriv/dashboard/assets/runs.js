@@ -1,6 +1,6 @@
 // The run list: sort, search, choose columns, export.
 
-const USUAL = ["chain", "study", "way", "dataset", "backbone", "cut", "optim", "protocol", "seed"];
+const USUAL = ["chain", "study", "way", "dataset", "backbone", "cut", "optim", "protocol", "protocol.queries", "seed"];
 
 /** Every column that a run of these has, in a useful order. */
 function columnsOf(runs) {
@@ -9,15 +9,18 @@ function columnsOf(runs) {
   return [...head, ...keys.filter((k) => !head.includes(k) && !/^(picture|scores)\//.test(k))];
 }
 
-/** The columns to begin with: groups in which the runs differ, accuracy, the worst case, its floor and ceiling. */
+/** The columns to begin with: groups in which the runs differ, accuracy, suite and worst case, floor and ceiling. */
 function usualColumns(runs) {
-  const differ = USUAL.filter((k) => k === "chain" || unique(runs.map((run) => run.row[k])).length > 1);
+  const differ = USUAL.filter((k) => k === "chain" || unique(runs.map((run) => entry(run, k))).length > 1);
   const present = (key) => runs.some((run) => isNumber(run.row[key]));
-  const worst = ["mse", "psnr", "ssim", "ms_ssim", "lpips", "told", "feature_distance"].map((m) => `privacy/worst/${m}`).filter(present);
-  const other = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/(advantage|auc|rank1)$/.test(k) && !k.startsWith("privacy/worst")))).slice(0, 3);
+  const reached = (who, metrics) => metrics.map((m) => `privacy/${who}/${m}`).filter(present);
+  const metrics = ["mse", "psnr", "ssim", "ms_ssim", "lpips", "told", "feature_distance"];
+  const suite = reached("suite", metrics);
+  const worst = reached("worst", suite.length ? ["mse"] : metrics); // an oracle, beside the answer
+  const other = unique(runs.flatMap((run) => Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/(advantage|auc|rank1)$/.test(k) && !/^privacy\/(suite|worst)/.test(k)))).slice(0, 3);
   const headlines = unique(runs.map((run) => `utility/${run.row.headline || "accuracy"}`)).filter(present);
   const studied = unique(runs.flatMap((run) => (run.row.study ? Object.keys(run.row).filter((k) => /^privacy\/[^/]+\/accuracy$/.test(k)) : [])));
-  return [...differ, ...headlines, ...worst, ...other, ...studied, ...["ceiling/worst/mse", "floor/mean_image/mse", "floor/prior/accuracy"].filter(present), ...(runs.some((run) => run.row.tags) ? ["tags"] : []), "flags", "key"];
+  return [...differ, ...headlines, ...suite, ...worst, ...other, ...studied, ...[suite.length ? "ceiling/suite/mse" : "ceiling/worst/mse", "floor/mean_image/mse", "floor/prior/accuracy"].filter(present), ...(runs.some((run) => run.row.tags) ? ["tags"] : []), "flags", "key"];
 }
 
 function chosenColumns() {

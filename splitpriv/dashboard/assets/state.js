@@ -36,6 +36,7 @@ function entry(run, key) {
   if (key === "finished") return run.finished;
   if (key === "attacks") return run.attacks.join(", ");
   if (key === "flags") return flagLines(run);
+  if (key === "protocol.queries" && !run.row.study) return run.row[key] ?? 1; // rows of before do not say it
   return run.row[key];
 }
 
