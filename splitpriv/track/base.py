@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from splitpriv.measure.pictures import Shown, read, read_scores
+from splitpriv.measure.verdict import verdict
 from splitpriv.metrics import GROUPS
 from splitpriv.report.terminal import scores_of
 from splitpriv.store import Row, Store
@@ -115,6 +116,11 @@ def numbers(row: Row) -> dict[str, float]:
     groups = {*GROUPS, "defense"} - {"ceiling"}  # another run's
     scalars = {k: v for k, v in row.items() if k.split("/")[0] in groups and "/" in k and isinstance(v, int | float)}
     return {k: v for k, v in scalars.items() if math.isfinite(v)}
+
+
+def labels(row: Row) -> dict[str, str]:
+    """By what finished runs are filtered, beside their settings: the verdict, and the suite's name and version."""
+    return {"verdict": verdict(row), **({"suite": str(row["suite"])} if row.get("suite") else {})}
 
 
 def name_of(row: Row) -> str:

@@ -14,9 +14,8 @@ from splitpriv import plain
 from splitpriv.config import flatten
 from splitpriv.measure.flags import flags_of
 from splitpriv.measure.pictures import grid
-from splitpriv.measure.verdict import verdict
 from splitpriv.store import Row, Store
-from splitpriv.track.base import Tracker, name_of, numbers, pictures, settings
+from splitpriv.track.base import Tracker, labels, name_of, numbers, pictures, settings
 from splitpriv.types import NonNegative, UserError
 
 KEY = "splitpriv.key"  # the tag by which a record is found again
@@ -78,7 +77,7 @@ class Mlflow(Tracker):
     def complete(self, row: Row, store: Store) -> None:
         self.waiting += [self._metric(name, value, 0) for name, value in numbers(row).items()]
         self.flush()
-        told = {"verdict": verdict(row), **{name: str(row.get(name, "")) for name in ("chain", "dataset", "backbone")}}
+        told = {**labels(row), **{name: str(row.get(name, "")) for name in ("chain", "dataset", "backbone")}}
         for name, value in told.items():
             self.client.set_tag(self.id, name, plain.line(value))
         for name, shown in pictures(row, store).items():

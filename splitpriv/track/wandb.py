@@ -15,9 +15,8 @@ import numpy as np
 from splitpriv import plain
 from splitpriv.measure.flags import flags_of
 from splitpriv.measure.pictures import tiles
-from splitpriv.measure.verdict import verdict
 from splitpriv.store import Row, Store
-from splitpriv.track.base import Tracker, name_of, numbers, pictures, settings, victims
+from splitpriv.track.base import Tracker, labels, name_of, numbers, pictures, settings, victims
 from splitpriv.types import NonNegative, UserError
 
 
@@ -81,7 +80,7 @@ class Wandb(Tracker):
         final["scores"] = wandb.Table(columns=header, data=lines)
         final["flags"] = wandb.Table(columns=["flag", "what clears it"], data=[[f.text, f.way] for f in flags_of(row)])
         self.run.log(final, step=self.count, commit=True)
-        told = {"verdict": verdict(row), "flag_count": len(flags_of(row)), "commit": row.get("commit"),
+        told = {**labels(row), "flag_count": len(flags_of(row)), "commit": row.get("commit"),
                 plain.NOT_FINITE: plain.finite(row).get(plain.NOT_FINITE, {})}  # fmt: skip
         self.run.summary.update({**numbers(row), **told})
 

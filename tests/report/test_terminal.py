@@ -26,3 +26,18 @@ def test_a_flag_is_followed_by_what_clears_it(tmp_path: Path, capsys: pytest.Cap
         in text
     )
     assert "75" not in text.replace("0.750", "") and "50.00%" in text
+
+
+def test_the_suite_s_answer_comes_first_under_its_name_and_the_worst_case_is_an_oracle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"suite": 0.03, "autoinvert": 0.04, "worst": 0.01}
+    mse = {f"privacy/{name}/mse": value for name, value in names.items()}
+    told = {"suite": "autoinvert-9 quick", "picture/autoinvert": "measure/a/grid.png", "suite/decoder/mse": 0.05}
+    terminal.print_row({**ROW, **mse, **told, "protocol.queries": 16}, Store(tmp_path))
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.splitlines()]
+    assert "16 queries" in " ".join(out.split()) and "autoinvert-9 quick leaves MSE 0.0300" in " ".join(out.split())
+    first, second = (line for line in lines if line[:1] in (["autoinvert-9"], ["autoinvert"]) and line[-1][:3] == "0.0")
+    assert first == ["autoinvert-9", "quick,", "its", "answer", "0.0300"] and second == ["autoinvert", "0.0400"]
+    assert ["worst", "case", "per", "image", "(an", "oracle)", "0.0100"] in lines

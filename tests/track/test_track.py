@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import recorded
@@ -28,8 +29,9 @@ from splitpriv.run import prepare as prepare_module
 from splitpriv.run.prepare import prepare
 from splitpriv.run.row import head as head_of
 from splitpriv.store import Row, Store
-from splitpriv.track import base
+from splitpriv.track import base, wandb
 from splitpriv.track.csv import Csv
+from splitpriv.track.mlflow import Mlflow
 from splitpriv.types import UserError
 
 made, done, no_account = recorded.made, recorded.done, recorded.no_account  # fixtures
@@ -163,6 +165,21 @@ def test_a_tracked_run_is_assembled_once(monkeypatch: pytest.MonkeyPatch, capsys
         monkeypatch.setattr(module, "assemble", lambda cfg: made.append(cfg["seed"]) or real(cfg))
     assert cli.main(["run", *SMALL, *DECODER, "track=[csv]"]) == 0
     assert made == [0]
+
+
+def test_a_suite_is_a_label_by_which_runs_are_filtered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"key": "k", "chain": "mid", "seed": 0, "flags": [], "privacy/suite/mse": 0.5, "suite": "autoinvert-9 quick"}
+    there = Mlflow(experiment="e", uri=None, patience=1)
+    there.client, there.id = MagicMock(), "i"
+    there.complete(row, Store(tmp_path))
+    assert ("i", "suite", "autoinvert-9 quick") in [call.args for call in there.client.set_tag.call_args_list]
+    monkeypatch.setattr(wandb, "_wandb", MagicMock())
+    here = wandb.Wandb(project="p", entity=None, mode="offline", patience=1)
+    here.run, here.count = MagicMock(), 0
+    here.complete(row, Store(tmp_path))
+    (told,) = here.run.summary.update.call_args.args
+    assert told["suite"] == "autoinvert-9 quick" and told["verdict"] == "sound"
+    assert base.labels({**row, "suite": None}) == {"verdict": "sound"}
 
 
 def test_trackers_are_never_part_of_a_key() -> None:
