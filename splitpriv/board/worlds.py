@@ -100,7 +100,8 @@ def _board(name: str, rows: Sequence[Row], known: Known) -> dict[str, Any]:
         "options": {k: rows[0][k] for k in OPTIONS if k in rows[0]}, "least": least,
         "queries": sorted({queries_of(row) for row in sound}),
         "losses": losses, "lines": told, "chains": by_chain, "undefended": (numbers or {}).get("undefended", []),
-        "seeds": sorted({row["seed"] for row in rows}), "void": [_void(row, old.get(row["key"])) for row in rows if row not in sound],
+        "seeds": sorted({row["seed"] for row in rows}),
+        "void": [_void(row, old.get(row["key"])) for row in rows if row not in sound],
         "interpolation": (numbers or {}).get("interpolation", ""),
     }  # fmt: skip
 
