@@ -84,7 +84,8 @@ def columns(grouped: Sequence[Group], by: Sequence[str], keys: Sequence[str]) ->
         f"{text(g.rows[0], by[0])}: differs in {', '.join(g.differ[:3])}{' and more' if len(g.differ) > 3 else ''}"
         for g in grouped if g.differ
     ]  # fmt: skip
-    notes = ["± half of a 95 % interval over n target seeds; ↑ higher or ↓ lower is better for the device"]
+    notes = ["± half of a 95 % interval over n target seeds, or its ends where one is a limit; ↑ higher or ↓ lower is "
+             "better for the device"]  # fmt: skip
     if mixed:
         notes.append(f"means without ± mix settings ({'; '.join(mixed[:3])}); name them in --by to tell them apart")
     return shown, notes
@@ -113,7 +114,10 @@ def _told(group: Group, key: str) -> str:
         return said[0] if len(said) == 1 else f"{len(said)} values"
     metric = metrics.find(key)
     write = metric.text if metric else "{:.4g}".format
-    return write(mean.mean) + ("" if mean.half is None else f" ± {write(mean.half)}")
+    if mean.low is None or mean.high is None:
+        return write(mean.mean)
+    ends = f"[{write(mean.low)}, {write(mean.high)}]" if mean.half is None else f"± {write(mean.half)}"
+    return f"{write(mean.mean)} {ends}"
 
 
 def _is_number(value: Any) -> bool:

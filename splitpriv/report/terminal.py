@@ -80,7 +80,8 @@ def print_row(row: Row, store: Store) -> None:
         f"\n{_verdict(row)} [bold]{escape(row['chain'])}[/]  {escape(_context(row, 'dataset'))} · "
         f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))}{_often(row)} · "
         f"seed {row['seed']} · {escape(headline(row))} "
-        f"[bold]{_told(row, f'utility/{headline(row)}', '.2%')}[/]{_beside(row)}{_answer(row)} · edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
+        f"[bold]{_told(row, f'utility/{headline(row)}', '.2%')}[/]{_beside(row)}{_answer(row)} · "
+        f"edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
         f"{_told(row, 'cost/release_bytes', ',.0f')} bytes released · key {escape(row['key'])}"
     )
     names = images_of(row)

@@ -31,8 +31,11 @@ class Estimate:
 
     @property
     def half(self) -> float | None:
-        """The number after "±": the larger of the two distances to the interval's ends; None below n = 2."""
-        return None if self.low is None or self.high is None else max(self.high - self.mean, self.mean - self.low)
+        """The number after "±"; None below n = 2, and where the ends do not lie equally far, as at a limit."""
+        if self.low is None or self.high is None:
+            return None
+        up, down = self.high - self.mean, self.mean - self.low
+        return up if math.isclose(up, down, rel_tol=1e-6, abs_tol=1e-12) else None
 
 
 def over_targets(values: Mapping[tuple[int, int], float]) -> dict[int, float]:

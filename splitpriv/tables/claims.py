@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from splitpriv.measure.verdict import weigh
+from splitpriv.measure.verdict import doubts_of, weigh
+from splitpriv.report.worlds import apart
 from splitpriv.stats.interval import Comparison, compare, holm
+from splitpriv.store import Row
 from splitpriv.tables.results import Results
 from splitpriv.tables.spec import Claim, Part, parts
 
@@ -50,18 +52,30 @@ def judge(results: Results) -> list[Finding]:
 def _believe(finding: Finding, results: Results) -> None:
     """Take back what the rows behind a finding cannot carry."""
     compared = [part for part, c in finding.parts if c is not None]
-    cells = [side for part in compared for side in (part.more, part.than) if not isinstance(side, float)]
-    doubts = [(row, flag) for row, column in cells for flag in results.doubts.get((row, column), [])]
+    doubts = [(row, flag) for part in compared for row, column in _cells(part)
+              for run in results.runs.get((row, column), ()) for flag in doubts_of(run)]  # fmt: skip
     state = weigh([flag for _, flag in doubts])
-    suites = {suite for cell in cells for suite in results.suites.get(cell, ())}
-    if len(suites) > 1:
-        finding.verdict, finding.why = "void", f"compares rows of unlike suites: {'; '.join(sorted(suites))}"
-        return
-    if state == "void":
+    if unlike := [line for part in compared for line in _unlike(_cells(part), results)]:
+        finding.verdict, finding.why = "void", unlike[0]
+    elif state == "void":
         row, flag = next((row, flag) for row, flag in doubts if flag.voids)
         finding.verdict, finding.why = "void", f"rests on void rows, one of them in {row}: {flag.text}"
     elif state == "doubtful" and finding.verdict in ("holds", "fails"):
         finding.verdict, finding.why = "a sign", f"{finding.verdict} by its numbers, which rest on doubtful rows"
+
+
+def _cells(part: Part) -> list[tuple[str, str]]:
+    return [side for side in (part.more, part.than) if not isinstance(side, float)]
+
+
+def _unlike(cells: list[tuple[str, str]], results: Results) -> list[str]:
+    """Why the rows behind two cells cannot be compared: those of a suite and of a worst case hang on one suite."""
+    pools: dict[str, list[Row]] = {}
+    for row, column in cells:
+        who = results.attacker(column)
+        for name in dict.fromkeys(("", "suite" if who == "worst" else who, who)):
+            pools.setdefault(name, []).extend(results.runs.get((row, column), ()))
+    return [line for who, rows in pools.items() for line in apart(rows, who)]
 
 
 def _right(finding: Finding) -> bool:

@@ -26,7 +26,9 @@ th:first-child, .claims th, .claims td { text-align: left }
 ul, dl { max-width: 70em; color: #444 }
 dt { float: left; width: 2em; clear: left }
 """
-HEADS = ("row", "column", "play", "key", "mean", "low", "high", "n", "printed", "difference", "state", "seeds", "flags")
+LAST = ("n", "verdict", "flags")  # columns
+HEADS = ("row", "column", "play", "key", "mean", "low", "high", "n", "printed", "difference", "state", "seeds",
+         *LAST[1:])  # fmt: skip
 
 
 def terminal(sheet: Sheet) -> str:
@@ -42,14 +44,15 @@ def terminal(sheet: Sheet) -> str:
     for head in sheet.heads:
         table.add_column(escape(head), justify="right")
     table.add_column("n", justify="right")
+    table.add_column("verdict")
     table.add_column("flags", overflow="fold")
-    for row, marks, texts, n in sheet.lines:
+    for row, verdict, marks, texts, n in sheet.lines:
         cells = []
         for text, keyed in zip(texts, sheet.keyed, strict=True):
             below = " ".join(part for part in (text.printed, text.difference) if part)
             ours = f"[dim]{escape(text.ours)}[/]" if not text.n else f"[bold]{escape(text.ours)}[/]"
             cells.append((f"{ours}\n[dim]{below}[/]" if below else ours) if keyed else f"[dim]{text.printed}[/]")
-        table.add_row(escape(row), *cells, n, marks)
+        table.add_row(escape(row), *cells, n, verdict, marks)
     shown = console()
     wide = max(shown.width, Console(width=10_000).measure(table).maximum) if not shown.is_terminal else shown.width
     out = Console(width=min(wide, 400), highlight=False, force_terminal=shown.is_terminal, file=io.StringIO())
@@ -67,7 +70,7 @@ def markdown(sheet: Sheet) -> str:
     """A GitHub table with footnotes as a list."""
     heads, rows = sheet.flat()
     clean = [[pipe(cell) for cell in row] for row in [heads, *rows]]
-    rule = ["---", *["---:"] * (len(heads) - 2), "---"]
+    rule = ["---", *["---:"] * (len(heads) - 3), "---", "---"]
     lines = [f"| {' | '.join(row)} |" for row in [clean[0], rule, *clean[1:]]]
     notes = [*map(pipe, sheet.notes()), *(f"**{letter}** {pipe(flag)}" for flag, letter in sheet.legend.items())]
     return "\n".join([f"### {pipe(sheet.title)}", "", *lines, "", *(f"- {note}" for note in notes), ""])
@@ -99,8 +102,8 @@ def latex(sheet: Sheet) -> str:
     notes = [*sheet.notes(), *(f"{letter}: {flag}" for flag, letter in sheet.legend.items())]
     lines = [
         r"\begin{table}", r"\centering\small", f"\\caption{{{tex(sheet.title)}}}",
-        f"\\begin{{tabular}}{{l{'r' * total}rl}}",
-        r"\toprule", f" & {first} & & \\\\", rules, f"row & {second} & n & flags \\\\", r"\midrule", *body,
+        f"\\begin{{tabular}}{{l{'r' * total}rll}}",
+        r"\toprule", f" & {first} & & & \\\\", rules, f"row & {second} & n & verdict & flags \\\\", r"\midrule", *body,
         r"\bottomrule", r"\end{tabular}", r"\par\smallskip\footnotesize\raggedright",
         *(f"{tex(note)}\\\\" for note in notes), r"\end{table}", "",
     ]  # fmt: skip
@@ -127,7 +130,7 @@ def comma(sheet: Sheet) -> str:
             writer.writerow([
                 row, name, results.table.play_of(name) if column.key else "", column.key or "",
                 *("" if v is None else repr(v) for v in shown), entry.state if not estimate else entry.remark, seeds,
-                "; ".join(results.flags.get(row, [])),
+                results.verdicts.get(row, ""), "; ".join(results.flags.get(row, [])),
             ])  # fmt: skip
     return out.getvalue()
 
@@ -146,7 +149,8 @@ def page(sheet: Sheet) -> str:
     return document(
         sheet.title,
         f'<figure class="paper-table"><figcaption>{html.escape(sheet.title)}</figcaption>\n<table>\n<thead>\n'
-        f"<tr><th rowspan=2>row</th>{first}<th rowspan=2>n</th><th rowspan=2>flags</th></tr>\n<tr>{second}</tr>\n"
+        f"<tr><th rowspan=2>row</th>{first}{''.join(f'<th rowspan=2>{head}</th>' for head in LAST)}</tr>\n"
+        f"<tr>{second}</tr>\n"
         f"</thead>\n<tbody>\n{body}</tbody>\n</table>\n<ul>\n{notes}</ul>\n<dl>\n{flags}</dl>\n</figure>\n",
     )
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from splitpriv import metrics
-from splitpriv.measure.flags import Flag, flags_of
-from splitpriv.measure.verdict import doubts_of
+from splitpriv.measure.verdict import doubts_of, weigh
 from splitpriv.stats.interval import Estimate, Method, interval, over_targets
 from splitpriv.store import Row
 from splitpriv.tables.cells import Cell, State
@@ -17,7 +16,6 @@ from splitpriv.tables.spec import Table
 
 ABSENT = "not part"  # of this scale, or of this row
 NOT_RUN = "not run"  # an attack that the runs of this scale leave out
-ANSWERS = ("privacy/suite/", "privacy/worst/")  # which depend on the suite
 ORDER: tuple[State, ...] = ("failed", "partial", "missing", "refused", "unsupported", "cached")
 
 
@@ -39,21 +37,24 @@ class Entry:
 
 @dataclass
 class Results:
-    """All entries of a table at one scale, by row and column; flags by row."""
+    """All entries of a table at one scale, by row and column; flags and the worst verdict by row."""
 
     table: Table
     entries: dict[tuple[str, str], Entry]
     rows: list[str]  # those of the scale, then the averages
     flags: dict[str, list[str]]
+    verdicts: Mapping[str, str]  # none where nothing was run
     method: Method
-    doubts: dict[tuple[str, str], list[Flag]] = field(default_factory=dict)  # of the runs behind a row and column
-    suites: dict[tuple[str, str], set[str]] = field(
-        default_factory=dict
-    )  # by which they were attacked, where it matters
+    runs: dict[tuple[str, str], list[Row]]  # behind the entry of a row and column
 
     def is_exact(self, column: str) -> bool:
         """Whether a column's numbers do not depend on chance."""
         return _is_exact(self.table.columns[column].key)
+
+    def attacker(self, column: str) -> str:
+        """Whose numbers a column holds: "suite", "worst" or an attack; empty where it holds no attack's."""
+        group, _, rest = (self.table.columns[column].key or "").partition("/")
+        return rest.partition("/")[0] if group == "privacy" else ""
 
     def seeds(self, row: str, column: str) -> dict[int, float]:
         """Target seed -> value."""
@@ -68,8 +69,7 @@ def gather(
     """Put the rows of `cells.rows_of` in their places."""
     names = list(dict.fromkeys(cell.row for cell in cells))
     entries: dict[tuple[str, str], Entry] = {}
-    doubts: dict[tuple[str, str], list[Flag]] = {}
-    suites: dict[tuple[str, str], set[str]] = {}
+    behind: dict[tuple[str, str], list[Row]] = {}
     for name in names:
         for label, column in table.columns.items():
             entry = Entry(printed=table.value(name, label))
@@ -82,12 +82,11 @@ def gather(
             values = {at: value * column.times for at, value in numbers.items() if value is not None}
             if values:
                 entry.seeds = over_targets(values)
-                doubts[name, label] = [flag for at in values for flag in doubts_of(runs[at])]
-                if column.key.startswith(ANSWERS):
-                    suites[name, label] = {str(runs[at].get("suite", "none")) for at in values}
+                behind[name, label] = [runs[at] for at in values]
             else:
                 entry.state = _state([c for c in cells if (c.row, c.play) == (name, play)], runs.values(), column.key)
     flags = {name: _flags(table, name, rows) for name in names}
+    every = {name: [row for play in table.plays for row in rows.get((name, play), {}).values()] for name in names}
     _averages(table, names, entries, flags)
     for (_, label), entry in entries.items():
         if entry.seeds:
@@ -97,11 +96,12 @@ def gather(
                                       within=(ends[0], ends[1]))  # fmt: skip
     averages = [name for name in table.averages if any(row == name for row, _ in entries)]
     for name in averages:
+        members = table.averages[name]
+        every[name] = [row for member in members for row in every.get(member, [])]
         for label in table.columns:
-            members = [doubts.get((member, label), []) for member in table.averages[name]]
-            doubts[name, label] = [flag for flags_of_member in members for flag in flags_of_member]
-            suites[name, label] = set().union(*(suites.get((member, label), ()) for member in table.averages[name]))
-    return Results(table, entries, [*names, *averages], flags, method, doubts, suites)
+            behind[name, label] = [row for member in members for row in behind.get((member, label), [])]
+    verdicts = {name: weigh([flag for row in of for flag in doubts_of(row)]) for name, of in every.items() if of}
+    return Results(table, entries, [*names, *averages], flags, verdicts, method, behind)
 
 
 def _is_exact(key: str | None) -> bool:
@@ -146,7 +146,7 @@ def _flags(
     for play in table.plays:
         for (seed, _), row in rows.get((name, play), {}).items():
             ran.setdefault(play, set()).add(seed)
-            for flag in flags_of(row):
+            for flag in doubts_of(row):
                 seen.setdefault(flag.text, {}).setdefault(play, set()).add(seed)
     out = []
     for line, plays in seen.items():

@@ -25,7 +25,7 @@ class Text:
 
 
 def words(entry: Entry, column: Column, method: str, tolerance: float | None = None) -> Text:
-    """The words of an entry. "±" needs two target seeds; below them it reads n=1."""
+    """The words of an entry. "±" needs two target seeds and ends equally far, else it reads n=1, or both ends."""
     printed = "" if entry.printed is None else f"{entry.printed:{column.format}}"
     if printed and tolerance:
         printed = f"≈{printed}"
@@ -35,7 +35,7 @@ def words(entry: Entry, column: Column, method: str, tolerance: float | None = N
     ours = f"{estimate.mean:{column.format}}"
     if estimate.low is None or estimate.high is None:
         ours += f" (n={estimate.n})"
-    elif method == "t":
+    elif method == "t" and estimate.half is not None:
         ours += f" ±{estimate.half:{column.format}}"
     else:
         ours += f" [{estimate.low:{column.format}}, {estimate.high:{column.format}}]"
@@ -46,7 +46,8 @@ def words(entry: Entry, column: Column, method: str, tolerance: float | None = N
 
 
 class Sheet:
-    """What every format writes: heads, rows of words, marks of flags and their meaning."""
+    """What every format writes: heads, rows of words with the worst verdict of their runs, marks of flags and their
+    meaning."""
 
     def __init__(self, results: Results, scale: str) -> None:
         self.results, self.scale, table = results, scale, results.table
@@ -60,8 +61,10 @@ class Sheet:
         for flags in results.flags.values():
             for flag in flags:
                 self.legend.setdefault(flag, _letters(len(self.legend)))
-        self.lines = [(row, self.marks(row), [self.words(row, name, c) for name, c in self.columns], self.n(row))
-                      for row in results.rows]  # fmt: skip
+        self.lines = [
+            (row, results.verdicts.get(row, ""), self.marks(row),
+             [self.words(row, name, c) for name, c in self.columns], self.n(row)) for row in results.rows
+        ]  # fmt: skip
 
     def words(self, row: str, name: str, column: Column) -> Text:
         entry = self.results.entries[row, name]
@@ -92,14 +95,14 @@ class Sheet:
             heads += [f"{head}, printed" if keyed else head] if wide or not keyed else []
             heads += ["Δ"] if wide and keyed else []
         rows = []
-        for row, marks, texts, n in self.lines:
+        for row, verdict, marks, texts, n in self.lines:
             line = [row]
             for text, keyed, wide in zip(texts, self.keyed, self.wide, strict=True):
                 line += [text.ours] if keyed else []
                 line += [text.printed] if wide or not keyed else []
                 line += [text.difference] if wide and keyed else []
-            rows.append([*line, n, marks])
-        return [*heads, "n", "flags"], rows
+            rows.append([*line, n, verdict, marks])
+        return [*heads, "n", "verdict", "flags"], rows
 
     def record(self, name: str) -> dict[str, Any]:
         """The sheet as the dashboard shows it."""

@@ -18,6 +18,11 @@ def test_t_interval_in_closed_form() -> None:
     assert (found.low, found.high) == (pytest.approx(2 - found.half), pytest.approx(2 + found.half))
 
 
+def test_an_interval_that_a_limit_cuts_off_has_no_half() -> None:
+    found = interval([0.01, 0.03], within=(0.0, 1.0))
+    assert found.low == 0 and found.high == pytest.approx(0.02 + 12.706205 * 0.01, abs=1e-6) and found.half is None
+
+
 @pytest.mark.parametrize("method", ["t", "percentile", "bca"])
 def test_plus_minus_is_refused_below_two_seeds(method: str) -> None:
     found = interval([0.3], method)  # type: ignore[arg-type]

@@ -87,6 +87,11 @@ def test_a_bootstrap_shows_both_ends() -> None:
     assert Sheet(found, "smoke").words("cem", "mse", found.table.columns["mse"]).ours == "0.0213 [0.0175, 0.0251]"
 
 
+def test_an_interval_that_ends_at_a_limit_shows_both_ends() -> None:
+    found = results(made(), {"plain": {0: 0.010, 1: 0.030}})
+    assert Sheet(found, "smoke").words("plain", "mse", found.table.columns["mse"]).ours == "0.0200 [0.0000, 0.1471]"
+
+
 def test_averages_compare_like_with_like() -> None:
     values = {**FULL, "other": {0: 0.03, 1: 0.04}, "other+cem": {1: 0.05, 2: 0.06}}
     found = results(made(), values)
@@ -148,6 +153,17 @@ def test_flags_say_for_which_seeds_they_hold() -> None:
     assert found.flags["with"] == ["errata: mse: a misprint"]
     sheet = Sheet(found, "smoke")
     assert sheet.marks("plain") == "a,b" and sheet.marks("with") == "d"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_doubts_that_no_flag_says_are_told_and_each_row_has_its_worst_verdict(kind: str) -> None:
+    found = results(made(), FULL, victims=32)
+    assert found.verdicts["plain"] == found.verdicts["with"] == "void" and "other" not in found.verdicts
+    assert any("only 32 victims were attacked" in flag for flag in found.flags["plain"])
+    assert results(made(), FULL).verdicts["plain"] == "doubtful"
+    assert results(made(), FULL, always=()).verdicts["plain"] == "sound"
+    text = FORMATS[kind](Sheet(found, "smoke"))
+    assert "only 32 victims" in text and "verdict" in text and text.count("void") >= 4
 
 
 class Tags(html.parser.HTMLParser):
@@ -308,6 +324,30 @@ def test_claims_over_unlike_suites_are_void(other: str, wanted: str) -> None:
                             for seed, value in FULL[row].items()} for row, suite in suites.items()}  # fmt: skip
     (claim,) = claims.judge(gather(table, cells, found))  # type: ignore[arg-type]
     assert claim.verdict == wanted and (wanted == "holds" or other in claim.why)
+
+
+NEW, OLD = {"defense.d.rate": 0.1, "makes": "d 2"}, {"defense.d.rate": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("key", "more", "than", "told"),
+    [
+        ("privacy/worst/mse", {"privacy/a/mse": 0.1}, {"privacy/a/mse": 0.1}, ""),
+        ("privacy/worst/mse", {"privacy/a/mse": 0.1}, {"privacy/b/mse": 0.1}, "over unlike attacks"),
+        ("privacy/worst/mse", {"suite": "s-1"}, {"suite": "s-2"}, "unlike suites (s-1; s-2)"),
+        ("privacy/a/mse", {"privacy/b/mse": 0.1}, {}, ""),
+        ("privacy/a/mse", NEW, OLD, "older versions of a link (d 1, not 2)"),
+        ("utility/accuracy", NEW, OLD, "older versions of a link (d 1, not 2)"),
+    ],
+)
+def test_claims_over_what_cannot_be_compared_are_void(key: str, more: Any, than: Any, told: str) -> None:
+    table = made(columns={"mse": {"label": "n", "key": key}}, printed={"columns": [], "rows": {}}, errata=[],
+                 claims=[{"text": "x", "columns": ["mse"], **MORE}])  # fmt: skip
+    cells = [Cell(row, "run", seed, 0, [], "cached") for row in ("plain", "cem") for seed in FULL[row]]
+    found = {(row, "run"): {(seed, 0): {"flags": [], **held, key: value} for seed, value in FULL[row].items()}
+             for row, held in (("cem", more), ("plain", than))}  # fmt: skip
+    (claim,) = claims.judge(gather(table, cells, found))  # type: ignore[arg-type]
+    assert (claim.verdict, told in claim.why) == ("void" if told else "holds", True)
 
 
 def test_holm_runs_over_the_claims_of_the_table() -> None:
