@@ -15,7 +15,7 @@ from splitpriv.types import UserError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SHOWN = ("verdict", "chain", "dataset", "backbone", "cut", "seed")
+SHOWN = ("verdict", "chain", "dataset", "backbone", "cut", "protocol.queries", "suite", "seed")
 NUMBERS = ("utility/accuracy", "utility/map", "privacy/suite/mse", "privacy/worst/mse", "privacy/worst/ssim",
            "floor/mean_image/mse")  # fmt: skip
 

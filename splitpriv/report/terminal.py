@@ -78,7 +78,7 @@ def print_row(row: Row, store: Store) -> None:
     out = console()
     out.print(
         f"\n{_verdict(row)} [bold]{escape(row['chain'])}[/]  {escape(_context(row, 'dataset'))} · "
-        f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))}{_often(row)} · "
+        f"{escape(_context(row, 'backbone'))} cut at {escape(_context(row, 'cut'))}{escape(often(row, ' · '))} · "
         f"seed {row['seed']} · {escape(headline(row))} "
         f"[bold]{_told(row, f'utility/{headline(row)}', '.2%')}[/]{_beside(row)}{_answer(row)} · "
         f"edge {_told(row, 'cost/edge_parameters', ',.0f')} parameters, "
@@ -198,10 +198,10 @@ def _answer(row: Row) -> str:
     return f" · {escape(row['suite'])} leaves MSE [bold]{_told(row, 'privacy/suite/mse', '.4f')}[/]"
 
 
-def _often(row: Row) -> str:
-    """How often each image was released, where that was more than once."""
+def often(row: Row, before: str) -> str:
+    """How often each image was released, behind what stands before it; empty where that was once."""
     queries = row.get("protocol.queries", 1)
-    return "" if queries == 1 else f" · {escape(str(queries))} queries"
+    return "" if queries == 1 else f"{before}{queries} queries"
 
 
 def _context(row: Row, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from splitpriv.measure.flags import flags_of
 from splitpriv.metrics import PRIVACY, find
-from splitpriv.report.terminal import attacks_of, images_of
+from splitpriv.report.terminal import attacks_of, images_of, often
 from splitpriv.store import Row
 
 LEAST = 0.02  # share of what tells pictures apart below which an attack has learnt nothing
@@ -16,6 +16,7 @@ def summary(row: Row) -> list[str]:
     if row.get("study") == "audit":
         return [f"{row['verdict']}: {row['chain']} ({access(row)}), key {row['key']}.", *rebuilt(row), *doubts(row)]
     what = f"{row['chain']} on {row.get('dataset', '?')}, {row.get('backbone', '?')} cut at {row.get('cut', '?')}"
+    what += often(row, ", ")
     told = [f"{row['verdict']}: {what}, seed {row['seed']}, key {row['key']}.", *_service(row), *rebuilt(row)]
     return [*told, *doubts(row)]
 

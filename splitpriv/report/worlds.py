@@ -17,7 +17,7 @@ from splitpriv.types import UserError
 WORLD = {"dataset": "", "backbone": "", "task": "", "cut": "", "protocol": "", "protocol.queries": 1, "knowledge": ""}
 # groups of settings in which they are alike: they differ in `defense.` alone
 ALIKE = ("dataset.", "backbone.", "split.", "task.", "optim.", "protocol.", "knowledge.", "measure.")
-MADE = re.compile(r"(\S+) (\d+)")  # in a row's `makes`: a link and its version
+MADE = re.compile(r"(\S+) (\d{1,9})")  # in a row's `makes`: a link and its version
 UNLIKE = {
     "suite": "unlike suites ({}): compare neither their answers nor their worst cases",
     "attacks": "the worst cases are over unlike attacks: do not compare them, since each attack more lowers them",

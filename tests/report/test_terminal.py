@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from splitpriv.report import terminal
+from splitpriv.api.listing import Rows
+from splitpriv.report import terminal, words
 from splitpriv.store import Row, Store
 
 ROW: Row = {
@@ -41,3 +42,11 @@ def test_the_suite_s_answer_comes_first_under_its_name_and_the_worst_case_is_an_
     first, second = (line for line in lines if line[:1] in (["autoinvert-9"], ["autoinvert"]) and line[-1][:3] == "0.0")
     assert first == ["autoinvert-9", "quick,", "its", "answer", "0.0300"] and second == ["autoinvert", "0.0400"]
     assert ["worst", "case", "per", "image", "(an", "oracle)", "0.0100"] in lines
+
+
+def test_words_and_notebooks_tell_how_often_images_were_released() -> None:
+    row = {**ROW, "verdict": "sound", "flags": [], "protocol.queries": 16}
+    assert "cut at 1, 16 queries, seed 0" in words.summary(row)[0]
+    assert "queries" not in words.summary({**row, "protocol.queries": 1})[0]
+    head = Rows([row])._repr_html_()
+    assert "<th>protocol.queries</th>" in head and "<td>16</td>" in head
