@@ -64,7 +64,7 @@ ELSEWHERE: dict[str, dict[str, tuple[str, ...]]] = {  # what else is played wher
     "decoder_avg": {"fashion_tint": ("noise", "cem+noise")},
     "rmle_avg": {"fashion_tint": ("noise", "cem+noise")},
     "autoinvert_quick, 16 queries": {"fashion_tint": ("noise", "cem+noise")},
-    "autoinvert_black": {"fashion_tint": ("none", "noise", "cem+noise")},
+    "autoinvert_black": {"fashion_tint": ("none",)},
 }
 
 
