@@ -95,6 +95,10 @@ def test_a_defence_has_its_page(tab: Any, address: str) -> None:
     assert "Gaussian noise" in tab.locator(".note").first.inner_text()
     assert tab.locator("table.data tbody tr").count() == 3
     tab.wait_for_selector(".scatterlayer .trace")
+    plot = "document.querySelector('.js-plotly-plot')"
+    across, losses = tab.evaluate(f"[{plot}.layout.xaxis.range, {plot}.data.flatMap((t) => t.x)]")
+    wide = max(1, max(losses) - min(losses))
+    assert across == pytest.approx([min(losses) - 0.08 * wide, max(losses) + 0.08 * wide])
     opened(tab, address, "/defence/nobody")
     assert "No row has the chain nobody" in tab.locator("h1").inner_text()
 

@@ -106,7 +106,7 @@ function Board({ id }) {
     <div class="scroll"><table class="data runs board"><thead><tr>${columns.map((column, i) => html`<th key=${column.label} class=${column.n ? "n" : ""} aria-sort=${i === order.at ? (order.up ? "ascending" : "descending") : undefined}><button class="sort" title=${column.title || "sort"} onClick=${() => setOrder({ at: i, up: i === order.at ? !order.up : true })}>${column.label}${i === order.at ? (order.up ? " ▴" : " ▾") : ""}</button></th>`)}</tr></thead>
       <tbody>${sorted.map((line) => html`<tr key=${line.key} data-chain=${line.chain} class=${line.beyond ? "beyond" : ""}>${columns.map((column) => html`<td key=${column.label} class=${column.n ? "n" : ""} data-label=${column.label}><div>${column.cell(line)}</div></td>`)}</tr>`)}</tbody></table></div>
     ${sorted.length ? "" : html`<p class="empty">No line fits. Loosen the filters.</p>`}
-    <h2>Front <span class="faint small">loss of utility across, the suite's error upwards; dotted: no other setting beats these in both directions, by means alone</span></h2>
+    <h2>Front <span class="faint small">loss of utility across, the suite's error upwards; dotted: no other setting beats these in both directions, by means alone; a wide interval ends at the picture's edge</span></h2>
     <${FrontPlot} board=${board} lines=${board.lines} />
     ${notes.length ? html`<h2>Footnotes</h2><ol class="small notes">${notes.map((kind, i) => html`<li key=${kind} id=${`note-${i}`}>${DATA.facts.flags[kind] || kind} <span class="faint">(${kind}; e.g. ${board.lines.flatMap((l) => l.flags).find((f) => f.kind === kind).text})</span></li>`)}</ol>` : ""}
     ${board.void.length ? html`<h2>Left out <span class="faint small">void rows, and those of an older version of a link: in no number above</span></h2><ul class="small">${board.void.map((row) => html`<li key=${row.key}>${row.chain}, seed ${row.seed} <span class="mono faint">${row.key}</span>: ${row.why.join("; ")}</li>`)}</ul>` : ""}
@@ -130,12 +130,14 @@ function FrontPlot({ board, lines, named = true }) {
       line: { color: s.colour, width: 1, dash: s.dash }, marker: { color: s.colour, symbol: s.symbol, size: 9, line: { width: 0.8, color: css("--ink") } },
       text: mine.map((l) => inert(`${strengthOf(l)} (n = ${l.seeds.length})`)), hovertemplate: "%{fullData.name} %{text}<br>%{x:.2f} points, MSE %{y:.4f}<extra></extra>" };
   });
+  const losses = drawn.map((line) => 100 * line.loss.mean);  // two seeds can have an interval ten times as wide as all points lie apart
+  const margin = 0.08 * Math.max(1, Math.max(...losses) - Math.min(...losses));
   const front = drawn.filter((line) => line.means).sort((a, b) => a.loss.mean - b.loss.mean);
   if (named && front.length > 1) traces.push({ type: "scatter", mode: "lines", x: front.map((l) => 100 * l.loss.mean), y: front.map((l) => l.attacked[1].mse.mean), line: { color: css("--faint"), dash: "dot", width: 1.5 }, hoverinfo: "skip", name: "front" });
   const floor = drawn.find((line) => isNumber(line.floor?.mean))?.floor.mean;
   const shapes = isNumber(floor) ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor, line: { color: css("--faint"), dash: "dash", width: 1 } }] : [];
   const annotations = isNumber(floor) ? [{ xref: "paper", x: 0, xanchor: "left", y: floor, yanchor: "bottom", text: "mean image: nothing learnt from the release", showarrow: false, font: { size: 11, color: css("--faint") } }] : [];
-  return html`<${Plot} traces=${traces} height=${isNarrow() ? 320 : 430} label="loss of utility against the suite's error" bar=${false} layout=${{ xaxis: { title: { text: "points of utility lost" } }, yaxis: { title: { text: "MSE of the suite" }, rangemode: "tozero" }, shapes, annotations, margin: { l: 10, r: 10, t: 10, b: 10 } }} />
+  return html`<${Plot} traces=${traces} height=${isNarrow() ? 320 : 430} label="loss of utility against the suite's error" bar=${false} layout=${{ xaxis: { title: { text: "points of utility lost" }, range: [Math.min(...losses) - margin, Math.max(...losses) + margin] }, yaxis: { title: { text: "MSE of the suite" }, rangemode: "tozero" }, shapes, annotations, margin: { l: 10, r: 10, t: 10, b: 10 } }} />
     ${named ? html`<ul class="legend">${chains.map((chain) => html`<li key=${chain}><${Marker} i=${colourOf(board, chain)} /> <a href=${chainLink(chain)}>${chain}</a></li>`)}</ul>` : ""}`;
 }
 
