@@ -213,4 +213,5 @@ def test_an_attack_that_lacks_images_is_starved() -> None:
     flags = doubts(attacks, **FLOORS)
     assert [(flag.kind, flag.subject) for flag in flags] == [("starved", "a")]
     assert "20%" in flags[0].text and not flags[0].remedy
-    assert doubts(attacks, **FLOORS, spare="protocol.limit.aux=800")[0].remedy == "protocol.limit.aux=800"
+    flags = doubts(attacks, **FLOORS, spare=lambda times: f"protocol.limit.aux={400 * times}")
+    assert flags[0].remedy == "protocol.limit.aux=800"
