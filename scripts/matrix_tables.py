@@ -97,7 +97,7 @@ def whole(plays: Plays) -> list[str]:
         return [""] * (4 + len(STEPS))
     told = plays["autoinvert"]
     members = (shown(told["members"], name) for name in STEPS)
-    more = f"{100 * told['twice']:.0f} %" if "twice" in told else ""
+    more = "" if told.get("twice") is None else f"{100 * told['twice']:.0f} %"
     return [f"{told['mse']:.5f}", *members, told["answer"], more, f"{told['cpu_s']:.0f}"]
 
 
@@ -241,13 +241,15 @@ TABLES: dict[str, Callable[[Mapping[tuple[str, str], Plays]], str]] = {
 
 
 def woven(page: str, root: Path = ROOT) -> str:
-    """The page with every table between `<!-- table: name -->` and `<!-- end -->` as the committed rows have it."""
+    """The page with its tables as the committed rows have them."""
     rows = matrix(root)
     told = json.loads((root / "results/matrix/calibration.json").read_text())
-    tables = {name: make(rows) for name, make in TABLES.items()} | {
-        "calibration": calibration(told),
-        "alone": alone(told),
-    }
+    tables = {name: make(rows) for name, make in TABLES.items()}
+    return weave(page, {**tables, "calibration": calibration(told), "alone": alone(told)})
+
+
+def weave(page: str, tables: Mapping[str, str]) -> str:
+    """The page with every table between its `<!-- table: name -->` and `<!-- end -->`."""
 
     def filled(match: re.Match[str]) -> str:
         return f"<!-- table: {match[1]} -->\n\n{tables[match[1]]}\n\n<!-- end -->"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 from types import ModuleType
@@ -16,19 +16,27 @@ ROOT = Path(__file__).parents[1]
 TOLD = json.loads((ROOT / "results/matrix/calibration.json").read_text())
 
 
+def script(name: str) -> ModuleType:
+    """A script as a module, with its folder to import from, as Python has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return importlib.import_module(name)
+
+
 @pytest.fixture(scope="module")
 def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("matrix_tables", ROOT / "scripts" / "matrix_tables.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("matrix_tables")
 
 
 @pytest.mark.parametrize("page", ["docs/autoinvert.md", "docs/calibration.md"])
 def test_the_tables_of_the_docs_are_those_of_the_committed_rows(tables: ModuleType, page: str) -> None:
     text = (ROOT / page).read_text()
     assert "<!-- table: " in text and tables.woven(text) == text
+
+
+def test_the_tables_of_the_board_s_page_are_those_of_the_committed_site() -> None:
+    text = (ROOT / "docs/board.md").read_text()
+    assert text.count("<!-- table: ") == 2 and script("board_tables").woven(text) == text
 
 
 @pytest.mark.parametrize("told", TOLD, ids=lambda r: f"{r['world']} {r['noise']}")

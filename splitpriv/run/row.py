@@ -192,9 +192,7 @@ def computed(store: Store, plan: Plan) -> tuple[Row, list[Flag]]:
         places = list(dict.fromkeys(m[what] for m in made if what in m))  # a stage of an older version does not say
         where[f"runtime.{what}"] = places[0] if len(places) == 1 else " and ".join(map(str, places)) or None
         if len(places) > 1:
-            again = (
-                f"runtime.{what}={str(places[-1]).split()[0]} paths.outputs=anew"  # in a store that has none of them
-            )
+            again = f"runtime.{what}={str(places[-1]).split()[0]} paths.outputs=anew"  # a store that has none of them
             flags.append(raised("mixed", f"runtime.{what}", places=where[f"runtime.{what}"], more=again))
     return {"stages": ["/".join(stage) for stage in stages], **where}, flags
 
