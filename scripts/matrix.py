@@ -56,11 +56,9 @@ PLAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> the option of `atta
 }  # fmt: skip
 CONTROL = "decoder of the suite, 4 times as long"
 EVERYWHERE = ("decoder", "rmle", "gallery", "autoinvert_quick", CONTROL, "autoinvert", "gan_decoder")
+DEARER = {"fashion_tint": tuple(CHAINS), "cifar10": ("none", "noise", "cem+noise", "vib")}
 ELSEWHERE: dict[str, dict[str, tuple[str, ...]]] = {  # what else is played where
-    "pnp": {"fashion_tint": ("none", "cem+noise", "nopeek", "vib")},
-    "decoder, 64 epochs": {"fashion_tint": ("none", "cem+noise", "topk")},
-    "latent": {"fashion_tint": ("noise", "cem+noise")},
-    "deep_prior": {"fashion_tint": ("none", "cem+noise")},
+    **dict.fromkeys(("decoder, 64 epochs", "pnp", "latent", "deep_prior"), DEARER),
     "decoder_avg": {"fashion_tint": ("noise", "cem+noise")},
     "rmle_avg": {"fashion_tint": ("noise", "cem+noise")},
     "autoinvert_quick, 16 queries": {"fashion_tint": ("noise", "cem+noise")},

@@ -23,10 +23,10 @@ class ResBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.BatchNorm2d(inputs),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(inputs, outputs, 3, padding=1),
             nn.BatchNorm2d(outputs),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(outputs, outputs, 3, padding=1),
         )
         self.shortcut: nn.Module = nn.Identity()
@@ -108,4 +108,4 @@ def to_size(shape: Shape, image: Shape, width: int, widest: int) -> tuple[list[n
 
 
 def _conv_unit(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

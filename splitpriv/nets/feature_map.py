@@ -85,7 +85,7 @@ class Path:
         kernel = (self.start[0] - map_shape[1] + 1, self.start[1] - map_shape[2] + 1)
         if kernel == (1, 1):
             return []
-        return [nn.ConvTranspose2d(channels, channels, kernel), nn.BatchNorm2d(channels), nn.ReLU()]
+        return [nn.ConvTranspose2d(channels, channels, kernel), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
 
 
 def path(map_shape: Shape, image: Shape) -> Path:
@@ -126,7 +126,7 @@ def scale_step(inputs: int, outputs: int, up: bool) -> nn.Sequential:
     conv: nn.Module = nn.Conv2d(inputs, outputs, 3, 2, 1)
     if up:
         conv = nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def _grid_of(tokens: int) -> int | None:

@@ -29,7 +29,7 @@ def half(image: Shape) -> tuple[int, int]:
 def unfold(width: int, image: Shape) -> list[nn.Module]:
     """From `width` channels at half the size to an image, without bounds."""
     last = nn.Conv2d(width, 4 * image[0], 3, padding=1)
-    return [nn.BatchNorm2d(width), nn.ReLU(), last, nn.PixelShuffle(2), Crop(*image[1:])]
+    return [nn.BatchNorm2d(width), nn.ReLU(inplace=True), last, nn.PixelShuffle(2), Crop(*image[1:])]
 
 
 def folded(shape: Shape, image: Shape, *, width: Count, blocks: Whole, depth: Whole) -> nn.Module:

@@ -80,17 +80,20 @@ def lessen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frozen(attack: AutoInvert, numbers: dict[str, float], unaided: bool = False) -> None:
-    """The members give the numbers that the suite's name stands for, nearly exactly on a machine that computes alike.
+    """The members give the numbers that the suite's name stands for, nearly exactly on machines that compute alike.
 
-    A change of any is a new suite: raise the tier's version, and add to the record what this prints; what it holds of
-    other names is what rows of before were made by, and stays.
+    Rounding grows in training: between the two kinds of processor in the record they are up to a twelfth apart, so on a
+    third a sixth is allowed. A change of any is a new suite: raise the tier's version, and add to the record what this
+    prints; what it holds of other names is what rows of before were made by, and stays.
     """
     name = f"{attack.suite} unaided" if unaided else str(attack.suite)
-    here = {"arithmetic": arithmetic(), "settings": AS_SHIPPED[attack.tier], "numbers": numbers}
-    print(json.dumps({name: here}, indent=1))
+    here = arithmetic()
+    print(json.dumps({name: {"settings": AS_SHIPPED[attack.tier], "numbers": {here: numbers}}}, indent=1))
     kept = json.loads(RECORD.read_text())[name]
-    assert kept["settings"] == here["settings"]
-    assert numbers == pytest.approx(kept["numbers"], rel=1e-5 if kept["arithmetic"] == here["arithmetic"] else 0.02)
+    assert kept["settings"] == AS_SHIPPED[attack.tier]
+    known = kept["numbers"]
+    expected = known[here] if here in known else next(iter(known.values()))
+    assert numbers == pytest.approx(expected, rel=1e-5 if here in known else 1 / 6)
 
 
 def errors_of(found: Any, here: World) -> dict[str, float]:
@@ -457,7 +460,7 @@ def test_the_tier_that_is_cut_short_is_as_frozen(world, tmp_path):
 def test_no_change_passes_under_an_old_name(monkeypatch, tmp_path, standard, change):
     numbers = errors_of(*standard)
     record = json.loads(RECORD.read_text())
-    record[autoinvert.SUITE] |= {"settings": AS_SHIPPED["standard"], "arithmetic": arithmetic(), "numbers": numbers}
+    record[autoinvert.SUITE] |= {"settings": AS_SHIPPED["standard"], "numbers": {arithmetic(): numbers}}
     (tmp_path / "record.json").write_text(json.dumps(record))
     monkeypatch.setattr(f"{__name__}.RECORD", tmp_path / "record.json")
     frozen(suite(), numbers)
