@@ -43,6 +43,7 @@ class World:
     strengths: tuple[int, ...] = (0, 1, 2, 3, 4)
     whole_seeds: int = 5
     seconds: float = 90.0  # of a row, before any was measured
+    attribute: str = "tint"  # private; asked for where a defence hides attributes
 
 
 SOME = ("none", "noise", "cem", "nopeek", "dropout", "quantize", "adversarial", "topk", "vib", "cloak")
@@ -53,7 +54,7 @@ WORLDS = {
          "split.bottleneck.activation=sigmoid", "optim.epochs=10", "measure=judged",
          "measure.judge.attribute=race", "protocol.attacked=200",
          "protocol.limit={train: 6000, val: 500, aux: 3000, victims: 2000}"),
-        3, SOME, (1, 3), 3, 500.0),
+        3, (*SOME, "arl"), (1, 3), 3, 500.0, "race"),
     "cifar10": World(
         ("dataset=cifar10", "backbone=vgg11", "split=cem", "optim=fast", "backbone.dropout=0", "task.smoothing=0.2",
          "optim.epochs=16", "runtime.precision=bf16", "measure.ssim_padding=zero", "measure.draws=2",
@@ -75,7 +76,14 @@ class Point:
     def overrides(self, world: World) -> list[str]:
         """The words of its run."""
         suite = "autoinvert_quick" if self.step == "grid" else "autoinvert"
-        return [*world.base, *self.words, f"attack=[{suite}]", f"seed={self.seed}", f"protocol.queries={self.queries}"]
+        probe = ",probe" if any(word.startswith("attack.probe.") for word in self.words) else ""
+        return [
+            *world.base,
+            *self.words,
+            f"attack=[{suite}{probe}]",
+            f"seed={self.seed}",
+            f"protocol.queries={self.queries}",
+        ]
 
 
 def chains(world: World) -> dict[str, tuple[str, ...]]:
@@ -89,12 +97,14 @@ def chains(world: World) -> dict[str, tuple[str, ...]]:
         nodes = config.compose([f"defense=[{name}]"])["defense"]
         nets = [f"defense.{n}.net" for n, node in nodes.items() if isinstance(node.get("net"), Mapping)]
         small = tuple(word for key in nets for word in (f"decoder@{key}=conv", f"{key}.width=16"))
+        hides = any("classifier" in node and "against" not in node for node in nodes.values())
+        probed = (f"attack.probe.attribute={world.attribute}",) if hides else ()
         for chain in (f"defense=[{name}]", f"defense=[{name},noise]"):
             try:
                 from_overrides([*world.base, chain, *small, *DIAGONAL.get(name, ())])
             except UserError:
                 continue
-            told[name] = (chain, *small, *DIAGONAL.get(name, ()))
+            told[name] = (chain, *small, *DIAGONAL.get(name, ()), *probed)
             break
     return told
 

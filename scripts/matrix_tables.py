@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from splitpriv.measure.checks import UNSETTLED
 from splitpriv.measure.verdict import FAR, references
 
 ROOT = Path(__file__).parents[1]
@@ -98,7 +99,12 @@ def whole(plays: Plays) -> list[str]:
     told = plays["autoinvert"]
     members = (shown(told["members"], name) for name in STEPS)
     more = "" if told.get("twice") is None else f"{100 * told['twice']:.0f} %"
-    return [f"{told['mse']:.5f}", *members, told["answer"], more, f"{told['cpu_s']:.0f}"]
+    return [f"{told['mse']:.5f}{mark(told)}", *members, told["answer"], more, f"{told['cpu_s']:.0f}"]
+
+
+def mark(told: Plays) -> str:
+    """A sign beside the number of a suite whose row is void, since twice its effort would take off too much."""
+    return " †" if (told.get("twice") or 0) > UNSETTLED else ""
 
 
 def entire(plays: Plays) -> bool:
@@ -116,7 +122,8 @@ def repeated(rows: Mapping[tuple[str, str], Plays]) -> str:
 
 def black(rows: Mapping[tuple[str, str], Plays]) -> str:
     """What an adversary rebuilds who can only query the device."""
-    lines = [[world, chain, shown(plays, "autoinvert_black"), shown(plays, SUITE), whole(plays)[0]]
+    lines = [[world, chain, shown(plays, "autoinvert_black") + mark(plays["autoinvert_black"]), shown(plays, SUITE),
+              whole(plays)[0]]
              for (world, chain), plays in rows.items() if "autoinvert_black" in plays]  # fmt: skip
     return grid(("data", "chain", "`autoinvert_black`", "`quick`", "`autoinvert`"), lines)
 
@@ -143,7 +150,10 @@ def order(rows: Mapping[tuple[str, str], Plays]) -> str:
 def times(plays: Plays, undefended: Plays) -> str:
     """How many times the error of no defence the whole suite leaves, where both were played."""
     both = entire(plays) and entire(undefended)
-    return f"{plays['autoinvert']['mse'] / undefended['autoinvert']['mse']:.1f}" if both else ""
+    if not both:
+        return ""
+    told, bare = plays["autoinvert"], undefended["autoinvert"]
+    return f"{told['mse'] / bare['mse']:.1f}{mark(told) or mark(bare)}"
 
 
 def void(world: str, accuracy: float) -> bool:

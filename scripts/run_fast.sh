@@ -15,11 +15,13 @@ stage() { # TABLE SEED [ROWS [PLAYS]]
 }
 
 for seed in 0 1 2; do
-  for row in No_defense Bottleneck_no_noise; do [ "$seed" = 0 ] && stage cem_table1 0 "$row" strict; done
+  [ "$seed" = 0 ] && stage cem_table1 0 No_defense strict
+  stage cem_table1 "$seed" Bottleneck_no_noise strict
   for row in Bottleneck Bottleneck+CEM Noise_ARL Noise_ARL+CEM; do stage cem_table1 "$seed" "$row" strict; done
   for row in Noise_Nopeek Noise_Nopeek+CEM Dropout Dropout+CEM; do
     [ "$seed" = 0 ] && stage cem_table1 0 "$row" strict
   done
+  for row in Bottleneck Bottleneck+CEM; do stage cem_table1 "$seed" "$row" strict_16; done
   for row in Bottleneck Bottleneck+CEM; do stage cem_table1 "$seed" "$row" train,infer; done
 done
 for seed in 0 1; do

@@ -198,17 +198,19 @@ def answer(logits: Tensor, observe: Observed, top: int) -> Tensor:
 
 
 def mean_of(draw: Callable[[], Tensor], draws: int, present: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Mean of `draws` independent calls, without holding them all; of each entry over those where it is `present`."""
-    total = draw()
-    if draws == 1:
-        return total
-    count = None if present is None else present(total).to(total.dtype)
-    for _ in range(draws - 1):
+    """Mean of `draws` independent calls, without holding them all; of each entry over those where it is `present`, and
+    0 where it never was."""
+    if present is None:
+        total = draw()
+        for _ in range(draws - 1):
+            total = total + draw()
+        return total / draws if draws > 1 else total
+    total, count = torch.zeros(()), torch.zeros(())
+    for _ in range(draws):
         more = draw()
-        total = total + more
-        if count is not None and present is not None:
-            count = count + present(more)
-    return total / (draws if count is None else count.clamp_min(1))
+        there = present(more)
+        total, count = total.to(more) + more.where(there, 0.0), count.to(more) + there
+    return total / count.clamp_min(1)
 
 
 def even(index: Tensor, batch: int) -> tuple[Tensor, ...]:

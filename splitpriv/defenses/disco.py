@@ -30,9 +30,10 @@ class Disco(Defense):
     leaves as sigmoid(−Δ/temperature) times itself, which floats keep, so that dividing by the mask gives it back.
 
     Open: how R falls on ties, and whether the pruner meets gradients from the server. What of z a kept channel holds is
-    not limited. The mask depends on the image: a search must match only what it sees was kept.
+    not limited. The mask depends on the image: a search must match only what it sees was kept (`gap`).
     """
 
+    version = 2
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
     strength: ClassVar[Mapping[str, str]] = {"ratio": "interval(0.05, 0.95)"}
 
@@ -74,6 +75,14 @@ class Disco(Defense):
 
     def after_edge(self, z: Tensor) -> Tensor:
         return self.mask(z, self.hard and not self.training) * z
+
+    def gap(self, z: Tensor, release: Tensor) -> Tensor:
+        """Channels that arrived tell z, whatever the guess would drop; those that did not tell nothing."""
+        if not self.hard:
+            return self.expected(z) - release
+        within = [i for i in range(1, z.dim()) if i != self.axis]
+        there = (release != 0).any(within, keepdim=True) if within else release != 0
+        return torch.where(there, z - release, 0.0)
 
     def adversary_parameters(self) -> list[nn.Parameter]:
         return list(self.foe.parameters())

@@ -100,16 +100,19 @@ class SelectiveEnsemble(Defense):
     def penalty(self, z: Tensor, step: Step) -> Tensor:
         assert self._server is not None
         ensemble, model = self._server
+        x = step.x
+        for _, link in model.defenses():
+            x = link.before_edge(x)  # what the edge of its own member sees
         if ensemble.learning:
             losses = []
             for head, body, end, offset in zip(ensemble.heads, ensemble.bodies, ensemble.ends, self.offsets,
                                                strict=False):  # fmt: skip
                 with model.autocast():
-                    logits = end(body(head(step.x) + offset)).float()
+                    logits = end(body(head(x) + offset)).float()
                 losses.append(F.cross_entropy(logits, step.y))
             return torch.stack(losses).sum()
         with torch.no_grad(), model.autocast():
-            theirs = [head(step.x).float() for head in ensemble.heads[: self.selected]]
+            theirs = [head(x).float() for head in ensemble.heads[: self.selected]]
         alike = [F.cosine_similarity(z.flatten(1), other.flatten(1)).mean() for other in theirs]
         return self.weight * torch.stack(alike).amax()
 

@@ -74,7 +74,7 @@ def _results(rows: Sequence[Row]) -> list[Column]:
             rank = (7 if name == who[0] and m == "mse" else 9 if m == "mse" else 12) if m != "ssim" else 10
             shown.append((f"{whose[name]}{PRIVACY[m].heading}", {"rank": rank}, [f"privacy/{name}/{m}"] * len(rows)))
     if metrics:
-        shown.append(("MSE undefended", {"rank": 14}, ["ceiling/worst/mse"] * len(rows)))
+        shown.append(("MSE undefended", {"rank": 14}, [f"ceiling/{who[0]}/mse"] * len(rows)))
         shown.append(("MSE of mean image", {"rank": 13}, ["floor/mean_image/mse"] * len(rows)))
     for name, metric in _inferred(rows).items():
         shown.append((f"{name} {metric} ↓", {"rank": 11}, [f"privacy/{name}/{metric}"] * len(rows)))

@@ -62,6 +62,9 @@ def _believe(finding: Finding, results: Results) -> None:
         finding.verdict, finding.why = "void", f"rests on void rows, one of them in {row}: {flag.text}"
     elif state == "doubtful" and finding.verdict in ("holds", "fails"):
         finding.verdict, finding.why = "a sign", f"{finding.verdict} by its numbers, which rest on doubtful rows"
+    cells = [cell for part in compared for cell in _cells(part)]
+    if partial := {entry.remark for cell in cells if (entry := results.entries.get(cell)) and entry.remark}:
+        finding.why = "; ".join(filter(None, (finding.why, "averages of " + " and ".join(sorted(partial)))))
 
 
 def _cells(part: Part) -> list[tuple[str, str]]:

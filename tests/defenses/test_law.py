@@ -25,13 +25,14 @@ def model_of(chain: str) -> Defended:
     return make_model(composed(f"defense=[{chain}]"), DATASET).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("chain", ["dropout", "token_drop", "topk", "nopeek,dropout", "topk,nopeek"])
+@pytest.mark.parametrize("chain", ["dropout", "token_drop", "topk", "disco", "nopeek,dropout", "topk,nopeek"])
 def test_the_true_image_explains_every_release_and_another_does_not(chain: str) -> None:
     model = model_of(chain)
     x, other = torch.rand(64, 1, 8, 8), torch.rand(64, 1, 8, 8)
     released = model.release(x)
-    last = law(model)
-    assert last is not None
+    found = law(model, x)
+    assert found is not None and found.bound is None
+    last = found.link
     there = released != 0 if "drop" in chain else torch.ones_like(released, dtype=torch.bool)  # z has zeros, too
     torch.testing.assert_close(
         gap(model, last)(x, released)[there], torch.zeros_like(released[there]), atol=1e-6, rtol=0
@@ -49,17 +50,57 @@ def test_a_sample_of_a_tensor_is_explained_but_for_what_is_drawn_around_it() -> 
     assert left < 0.2 * mean
 
 
-@pytest.mark.parametrize("chain", ["none", "noise", "dropout,noise", "dropout,token_shuffle", "topk,quantize"])
+@pytest.mark.parametrize("chain", ["none", "noise", "dropout,token_shuffle"])
 def test_elsewhere_the_expected_release_is_all_that_is_told(chain: str) -> None:
-    assert law(model_of(chain)) is None
+    assert law(model_of(chain), torch.rand(64, 1, 8, 8)) is None
     z, release = torch.rand(2, 4), torch.rand(2, 4)
     assert torch.equal(Defense().gap(z, release), z - release) and Defense().present(release).all()
+
+
+@pytest.mark.parametrize("chain", ["dropout,noise", "topk,noise", "dropout,quantize", "topk,quantize",
+                                   "token_drop,noise", "dropout,nopeek,quantize,noise"])  # fmt: skip
+def test_a_mask_is_seen_through_what_follows_it(chain: str) -> None:
+    """Nobody makes the suite weak by a little noise, or by rounding, behind a mask."""
+    model = model_of(chain)
+    if "noise" in model.chain:
+        model.chain["noise"].sigma = 1e-4
+    x, aux = torch.rand(64, 1, 8, 8), torch.rand(64, 1, 8, 8)
+    released = model.release(x)
+    found = law(model, aux)
+    assert found is not None and found.bound is not None
+    there = found.present(released)
+    left = gap(model, found.link)(x, released.where(there, 0.0)).square()
+    mean = (model.expected(x) - released).square()
+    assert 0.01 < there.double().mean() < 0.99
+    assert left[there].mean() < 0.1 * mean[there].mean() or chain.startswith("topk")  # of which the mean says as much
+
+
+@pytest.mark.parametrize("sigma", [0.3, 10.0])
+def test_noise_that_drowns_the_mask_is_told_by_the_mean(sigma: float) -> None:
+    model = model_of("dropout,noise")
+    model.chain["noise"].sigma = sigma
+    assert law(model, torch.rand(64, 1, 8, 8)) is None
+
+
+def test_what_two_masks_let_pass_is_z_itself() -> None:
+    model, x = model_of("dropout,token_drop"), torch.rand(64, 1, 8, 8)
+    released = model.release(x)
+    found = law(model, x)
+    assert found is not None
+    there = released != 0
+    torch.testing.assert_close(gap(model, found.link)(x, released)[there], torch.zeros_like(released[there]))
+
+
+def test_the_mean_of_repeated_releases_counts_what_arrived() -> None:
+    draws = iter([torch.tensor([1.0, 0.01, 3.0]), torch.tensor([2.0, 0.02, -0.01])])
+    pooled = mean_of(lambda: next(draws), 2, lambda r: r.abs() > 0.1)
+    assert torch.equal(pooled, torch.tensor([1.5, 0.0, 3.0]))
 
 
 def test_every_mechanism_that_tells_its_law_is_tested_here() -> None:
     shipped = {key: locate(node["_target_"]) for brought in links().values() for key, node in brought.items()}
     assert {key for key, link in shipped.items() if link.gap is not Defense.gap} == {
-        "dropout", "token_drop", "topk", "shredder"}  # fmt: skip
+        "disco", "dropout", "token_drop", "topk", "shredder"}  # fmt: skip
 
 
 def test_repeated_releases_under_a_mask_give_z_itself() -> None:

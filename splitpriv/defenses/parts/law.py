@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.held import probing
 from splitpriv.defenses.parts.sight import hides
 
 DRAWN = 8  # images of which a part is asked twice
+SAMPLED = 100_000  # entries by which it is told which arrived
+CERTAIN = (0.5, 0.9, 0.99, 0.999, 1.0)  # shares of those that did not arrive which a bound may catch
+PLAIN = 0.95  # share of both kinds, those that arrived and those that did not, from which on a bound tells them apart
+CLEAR = 100.0  # times farther off than its own image another one is, from where on nobody takes it for that
+BETTER = 1.1  # times as far, that a law is taken for which is not so clear
 Gap = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Law:
+    """What `link`, the last to say more of its releases than their mean, says of a chain's releases.
+
+    Where later links change what it sends (noise or rounding after a mask), entries within `bound` of `centre` did not
+    arrive; without later links `bound` is None, and the link says so itself.
+    """
+
+    link: Defense
+    centre: float = 0.0
+    bound: float | None = None
+
+    def present(self, released: Tensor) -> Tensor:
+        """True where an entry of a release (N, *shape) says anything; the rest is taken for 0."""
+        if self.bound is None:
+            return self.link.present(released)
+        return (released - self.centre).abs() > self.bound
 
 
 def changing(model: Defended) -> list[Defense]:
@@ -20,28 +46,75 @@ def changing(model: Defended) -> list[Defense]:
     return [d for _, d in model.defenses() if type(d).after_edge is not Defense.after_edge]
 
 
-def law(model: Defended) -> Defense | None:
-    """The last link that changes z, where it says more of its releases than their mean and nothing hides these."""
+def law(model: Defended, x: Tensor) -> Law | None:
+    """The law of the chain's releases, where a link has one and nothing hides them.
+
+    x (n, C, H, W): images of the adversary's own. Where other links follow the one that tells, they show how to see
+    through these, and whether what it says then tells images apart better than the mean release does; else None.
+    """
     links = changing(model)
-    told = links and (type(links[-1]).gap, type(links[-1]).present) != (Defense.gap, Defense.present)
-    return links[-1] if told and not any(map(hides, links)) else None
+    tells = [
+        i for i, link in enumerate(links) if (type(link).gap, type(link).present) != (Defense.gap, Defense.present)
+    ]
+    if not tells or any(map(hides, links)):
+        return None
+    link, later = links[tells[-1]], links[tells[-1] + 1 :]
+    return _through(model, link, later, x) if later else Law(link)
+
+
+@torch.no_grad()
+def _through(model: Defended, link: Defense, later: Sequence[Defense], x: Tensor) -> Law | None:
+    with aside(seed=0):
+        sent = link.after_edge(reaching(model, link, x, drawn=True))
+        released = sent
+        for following in later:
+            released = following.after_edge(released)
+        if released.shape != sent.shape:
+            return None
+        some = torch.randperm(sent.numel())[:SAMPLED].to(sent.device)
+        there, values = sent.flatten()[some] != 0, released.flatten()[some]
+        found = Law(link, bound=-1.0)  # all arrived
+        if there.any() and not there.all():
+            centre = values[~there].median()
+            far = (values - centre).abs()
+            bounds = far[~there].quantile(torch.tensor(CERTAIN, device=far.device))
+            right = [(far[~there] <= bound).double().mean() + (far[there] > bound).double().mean() for bound in bounds]
+            best = torch.stack(right).argmax()
+            if right[best] < 2 * PLAIN:
+                return None  # under so much noise a bound would take what did arrive
+            found = Law(link, float(centre), float(bounds[best]))
+        read = released.where(found.present(released), 0.0)
+        told, expected = gap(model, link), model.expected(x)
+        by_law = _sharpness(told(x, read), told(x.roll(1, 0), read))
+        by_mean = _sharpness(expected - released, expected.roll(1, 0) - released)
+        return found if by_law >= min(CLEAR, BETTER * by_mean) else None
+
+
+def _sharpness(own: Tensor, other: Tensor) -> float:
+    """How many times farther off a release another image is than its own, by squares."""
+    return float(other.square().mean() / own.square().mean().clamp_min(1e-30))
+
+
+def reaching(model: Defended, last: Defense, x: Tensor, *, drawn: bool = False) -> Tensor:
+    """What of images x reaches the link `last`, (N, *shape): by a draw of what comes before, or at its mean, then as
+    if a mask let all pass, since what arrives is z itself."""
+    z = model.features(x)
+    for _, link in model.defenses():
+        if link is last:
+            return z
+        if drawn:
+            z = link.after_edge(z)
+        elif type(link).present is Defense.present:
+            z = link.expected(z)
+    raise ValueError("the link is none of the chain's")
 
 
 def gap(model: Defended, last: Defense) -> Gap:
     """From images (N, C, H, W) and releases to what of these the images do not explain, (N, *shape).
 
-    By the law of the `last` link that changes z; what comes before it in the chain is at its mean.
+    By the law of the link `last`; what comes before it in the chain is at its mean, what comes after is seen through.
     """
-
-    def left(x: Tensor, released: Tensor) -> Tensor:
-        z = model.features(x)
-        for _, defense in model.defenses():
-            if defense is last:
-                return last.gap(z, released)
-            z = defense.expected(z)
-        raise ValueError("the link is none of the chain's")
-
-    return left
+    return lambda x, released: last.gap(reaching(model, last, x), released)
 
 
 def is_gaussian_channel(model: Defended) -> bool:
