@@ -39,6 +39,12 @@ def test_the_tables_of_the_board_s_page_are_those_of_the_committed_site() -> Non
     assert text.count("<!-- table: ") == 2 and script("board_tables").woven(text) == text
 
 
+@pytest.mark.slow
+def test_the_table_of_claims_is_that_of_the_committed_rows() -> None:
+    text = (ROOT / "docs/reproduction.md").read_text()
+    assert text.count("<!-- table: ") == 1 and script("claims_page").woven(text) == text
+
+
 @pytest.mark.parametrize("told", TOLD, ids=lambda r: f"{r['world']} {r['noise']}")
 def test_the_suite_is_near_the_best_there_can_be(told: dict[str, float]) -> None:
     if told["world"] == "gaussian":

@@ -27,7 +27,7 @@ def _number(value: float | None, relative: bool) -> str:
     return f"{value:+.1%}" if relative else f"{value:+.4g}"
 
 
-def _line(finding: Finding) -> list[str]:
+def line(finding: Finding) -> list[str]:
     """The words of one finding, in the order of HEADS."""
     relative = finding.claim.relative
     text = finding.claim.text + (f" (printed: {finding.claim.printed})" if finding.claim.printed else "")
@@ -70,8 +70,8 @@ def terminal(title: str, findings: Sequence[Finding]) -> str:
     for head in HEADS:
         table.add_column(head, overflow="fold", min_width={"claim": 56, "remark": 24}.get(head))
     for finding in findings:
-        text, verdict, *others = _line(finding)
-        below = "".join(f"\n[dim]  {escape(line)}[/]" for line in _detail(finding))
+        text, verdict, *others = line(finding)
+        below = "".join(f"\n[dim]  {escape(told)}[/]" for told in _detail(finding))
         table.add_row(escape(text) + below, f"[{COLOURS[verdict]}]{verdict}[/]", *map(escape, others))
     shown = console()
     out = Console(width=max(shown.width, 120), highlight=False, force_terminal=shown.is_terminal, file=io.StringIO())
@@ -84,7 +84,7 @@ def terminal(title: str, findings: Sequence[Finding]) -> str:
 def markdown(title: str, findings: Sequence[Finding]) -> str:
     """A GitHub table, the comparisons as a list below it."""
     lines = [f"### {pipe(title)}: claims", "", f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}"]
-    lines += [f"| {' | '.join(map(pipe, _line(f)))} |" for f in findings]
+    lines += [f"| {' | '.join(map(pipe, line(f)))} |" for f in findings]
     lines += ["", NOTE, ""]
     for finding in findings:
         if detail := _detail(finding):
@@ -97,7 +97,7 @@ def latex(title: str, findings: Sequence[Finding]) -> str:
     lines = [r"\begin{table}", r"\centering\small", f"\\caption{{{tex(title)}: claims}}",
              f"\\begin{{tabular}}{{p{{5cm}}{'l' * (len(HEADS) - 1)}}}", r"\toprule",
              " & ".join(map(tex, HEADS)) + r" \\", r"\midrule"]  # fmt: skip
-    lines += [" & ".join(map(tex, _line(f))) + r" \\" for f in findings]
+    lines += [" & ".join(map(tex, line(f))) + r" \\" for f in findings]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"\\par\\footnotesize {tex(NOTE)}", r"\end{table}", ""])
 
 
@@ -121,7 +121,7 @@ def page(title: str, findings: Sequence[Finding]) -> str:
     heads = "".join(f"<th>{html.escape(head)}</th>" for head in HEADS)
     body = ""
     for finding in findings:
-        first, verdict, *others = _line(finding)
+        first, verdict, *others = line(finding)
         items = "".join(f"<li>{html.escape(d)}</li>" for d in _detail(finding))
         cells = "".join(f"<td>{html.escape(text)}</td>" for text in (verdict, *others))
         below = f"<ul>{items}</ul>" if items else ""
