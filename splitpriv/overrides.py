@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+CALLED_NONE = ("activation", "fill", "normalise", "weights")  # settings of which one choice is called none
 OPTUNA = "hydra/sweeper=optuna searches an interval (pip install 'splitpriv[optuna]')"
 
 
@@ -83,7 +84,8 @@ def parse(word: str, sweep: bool = False) -> tuple[Override | None, str]:
     if parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return None, f"{key}: {value_of(word)} is a pattern; name the options instead, as in {key}=a,b with -m"
     values = parsed.sweep_iterator() if parsed.is_discrete_sweep() else [parsed.value()]
-    if any(type(value) is str and value in ("None", "none", "nil", "NULL") for value in values) and "." in key:
+    words = {"None", "nil", "NULL"} | (set() if key.rpartition(".")[2] in CALLED_NONE else {"none"})
+    if any(type(value) is str and value in words for value in values) and "." in key:
         return None, f"{key}: nothing is written null, not {value_of(word)}; write {key}=null"
     if parsed.value() == {}:
         return None, f"{key}: {{}} changes nothing; give the values of its keys, or remove it with ~{key}"

@@ -6,12 +6,14 @@ import copy
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from pydoc import locate
+from typing import Any, get_type_hints
 
 import pytest
+import yaml
 from small import MONITOR, changed, tiny
 
-from splitpriv import config, resolved, targets
+from splitpriv import config, overrides, resolved, targets
 from splitpriv.attacks.suite import autoinvert
 from splitpriv.config import flatten
 from splitpriv.defenses.noise import Noise
@@ -212,3 +214,17 @@ def test_numbers_that_are_set_last_make_the_same_config(
     assert resolved._resolved.cache_info().misses == before + 1
     monkeypatch.setattr(resolved, "_numbers", lambda *_: [])
     assert made[0] == config.compose([*words, "optim.batch=8"])
+
+
+def test_a_choice_called_none_is_one_and_elsewhere_nothing_is_null() -> None:
+    found = set()
+    for node in (yaml.safe_load(path.read_text()) for path in config.CONF.rglob("*.yaml")):
+        target = locate(str(node.get("_target_"))) if isinstance(node, dict) else None
+        if callable(target):
+            hints = get_type_hints(target.__init__ if isinstance(target, type) else target)
+            found |= {name for name, hint in hints.items() if "'none'" in str(hint)}
+    assert found | {"activation"} == {*overrides.CALLED_NONE}
+    for word in ("split.bottleneck.activation=none", "backbone.weights=none", "defense.cloak.fill=none"):
+        assert overrides.parse(word)[0] is not None
+    assert "write attack.decoder.patience=null" in overrides.parse("attack.decoder.patience=none")[1]
+    assert "write backbone.weights=null" in overrides.parse("backbone.weights=None")[1]
