@@ -165,7 +165,8 @@ class Attack:
     @property
     def adapts(self) -> frozenset[str]:
         """To which kinds of defence it adapts: draws (it averages repeated releases), answers (repeated answers to
-        them), mask (it knows what is kept), collusion (it holds all of what was divided), network (it sees answers)."""
+        them), mask (it knows what is kept), collusion (it holds all of what was divided), network (it sees answers),
+        attribute (it asks for a private one)."""
         seen = {"network"} if self.observe != "release" else set()
         if self.draws > 1:
             seen |= {"draws", "answers"} if seen else {"draws"}

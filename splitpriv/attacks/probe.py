@@ -61,6 +61,10 @@ class Probe(Attack):
         self.lr, self.min_lr, self.rates, self.standardise, self.draws = lr, min_lr, rates, standardise, draws
         self.stop = Stop(held, patience, select, tolerance)
 
+    @property
+    def adapts(self) -> frozenset[str]:
+        return super().adapts | ({"attribute"} if self.attribute != "y" else set())
+
     def harder(self, turn: int) -> list[Probe]:
         """Both kinds of net for 2^turn times as many epochs; none where no loss is held out that could choose."""
         stronger = [copy(self) for _ in get_args(Kind)] if self.stop.held else []

@@ -25,6 +25,7 @@ class Arl(Defense):
     trains a new q then reads s off again. Judge it by attack=[probe], which does, not by its own adversary.
     """
 
+    adaptive: ClassVar[frozenset[str]] = frozenset({"attribute"})
     strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.01, 10.0))"}
 
     def __init__(self, *, attribute: str | None, classifier: Callable[..., nn.Module], weight: NonNegative,

@@ -27,6 +27,7 @@ class DeepObfuscator(Defense):
     that bears its name has no attribute adversary at all.
     """
 
+    adaptive: ClassVar[frozenset[str]] = frozenset({"attribute"})
     strength: ClassVar[Mapping[str, str]] = {"image": "tag(log, interval(0.01, 10.0))"}
 
     def __init__(self, *, decoder: Callable[..., nn.Module], image: NonNegative, padding: Padding,

@@ -34,7 +34,7 @@ class Disco(Defense):
     """
 
     version = 2
-    adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})
+    adaptive = frozenset({"mask"})
     strength: ClassVar[Mapping[str, str]] = {"ratio": "interval(0.05, 0.95)"}
 
     def __init__(self, *, ratio: Rate, temperature: Positive, hard: bool, weight: NonNegative,
@@ -46,6 +46,8 @@ class Disco(Defense):
         self.foe: CoDecoder | Guesser = Guesser(classifier, attribute, lr)
         if against == "image":
             self.foe = CoDecoder(decoder, "mse", "zero", lr)
+        else:
+            self.adaptive = self.adaptive | {"attribute"}  # type: ignore[misc]
         self.adversary_steps = steps
 
     def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:

@@ -64,22 +64,19 @@ KINDS: Mapping[str, Kind] = {
     "unsettled": Kind(
         "{subject}: not run to its plateau, nor near it",
         "The suite promises an adversary's best, and twice the effort would lower its error by more than a tenth, so "
-        "its number is none. One that is cut short on purpose (quick) says so in its name, and is merely not "
-        "converged.",
+        "its number is none. One that is cut short on purpose (quick) says so by name and has merely not converged.",
         "{longer}",
         voids=True,
     ),
     "overlap": Kind(
         "splits overlap: {subject} ({count} images)",
-        "The target, the attacker and the victims share images, so part of the attack may be memory; no published "
-        "protocol asks for it.",
+        "Target, attacker and victims share images: a part may be memory; no published protocol asks for it.",
         "protocol=strict protocol.overlap=false",
         voids=True,
     ),
     "allowed": Kind(
         "splits may overlap: the protocol allows it",
-        "The target, the attacker and the victims may share images, so part of the attack may be memory; no published "
-        "protocol asks for it.",
+        "Target, attacker and victims may share images, so that a part is memory; no published protocol asks for it.",
         "protocol=strict protocol.overlap=false",
         voids=True,
     ),
@@ -132,8 +129,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "short": Kind(
         "{subject}: not converged",
-        "The attack was still improving when it stopped, so a longer one would reconstruct more: the privacy shown is "
-        "an upper limit.",
+        "The attack was still improving when it stopped: a longer one would rebuild more, and this is an upper limit.",
         "{longer}",
     ),
     "thin": Kind(
@@ -157,6 +153,10 @@ KINDS: Mapping[str, Kind] = {
         "That servers do not collude, or that one path is trusted, is an assumption of this row, not what a defence "
         "does; an attack by all of them together says what is left without it.",
         "{attacks}",
+    ),
+    "attribute": Kind(
+        "{subject}: hides a private attribute, and no attack here asks for it",
+        "Attacks on images do not say whether a classifier of an adversary's own reads it off releases.",
     ),
     "network": Kind(
         "{subject}: protects what the network answers, and no attack here sees that",

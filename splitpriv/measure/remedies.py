@@ -29,6 +29,7 @@ ADAPTIVE = {  # what attacks must know, by the kind that a defence names: words 
     "collusion": "all that was divided between servers or paths",
     "mask": "what the chain keeps (mask)",
     "network": "what the network answers",
+    "attribute": "what a release says of a private attribute",
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from splitpriv import config
+from splitpriv.attacks.probe import Probe
 from splitpriv.config import Config
 from splitpriv.data.base import Split
 from splitpriv.data.knowledge import OtherSet
@@ -166,6 +167,13 @@ def test_the_lists_of_attacks_that_clear_a_doubt_have_all_that_is_lacking() -> N
         node, attack = remedies.options()[name]
         seen = {**shipped, name: facts(settings=node, adapts=attack.adapts)}
         assert doubts(seen, **FLOORS, adaptive={"label_smoothing": ["network"]}) == []
+    (unasked,) = doubts(shipped, **FLOORS, adaptive={"arl": ["attribute"]})
+    assert unasked.kind == "attribute" and not unasked.remedy and "attack.probe.attribute=" in OTHERWISE["attribute"]
+    for attribute, flags in (("tint", []), ("y", [unasked])):
+        asked = Probe(**{k: v for k, v in remedies.load("attack", "probe").items() if k != "_target_"}
+                      | {"attribute": attribute})  # fmt: skip
+        with_probe = {**shipped, "probe": facts(adapts=asked.adapts)}
+        assert doubts(with_probe, **FLOORS, adaptive={"arl": ["attribute"]}) == flags
     probe = {"probe": Facts({}, settings=remedies.load("attack", "probe"))}
     assert remedies.another({"probe": probe["probe"].settings}) == "probe_clean"
     assert remedies.adapting({"probe": probe["probe"].settings}, "draws") == "probe_avg"
