@@ -111,8 +111,10 @@ def _plan(args: argparse.Namespace) -> int:
     if not args.no_estimate and todo:
         rest = f", without {unknown} cells whose time is unknown" if unknown else ""
         spoken = estimate.spoken(total) if unknown < todo else "unknown"
-        print(f"estimate: {spoken} one after the other on this machine{rest}; as their like took in this store, else "
-              "from a few timed steps, proportional to images and epochs; scoring is left out")  # fmt: skip
+        half = f", about {estimate.spoken(total / 2)} on two cores (hydra/launcher=joblib)" if unknown < todo else ""
+        print(f"estimate: {spoken} one after the other on this machine{half}{rest}; as their like took in this store, "
+              "else from a few timed steps, proportional to images and epochs; scoring is left out. What a GPU takes "
+              "this command says where there is one")  # fmt: skip
     return 0
 
 
