@@ -63,7 +63,7 @@ class Probe(Attack):
 
     @property
     def adapts(self) -> frozenset[str]:
-        return super().adapts | ({"attribute"} if self.attribute != "y" else set())
+        return super().adapts | ({"attribute"} if self.attribute != "y" and self.epochs else set())
 
     def harder(self, turn: int) -> list[Probe]:
         """Both kinds of net for 2^turn times as many epochs; none where no loss is held out that could choose."""

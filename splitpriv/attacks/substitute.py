@@ -64,6 +64,10 @@ class Substitute(Attack):
     def recovers(self) -> Recovered:  # type: ignore[override]
         return self.base.recovers
 
+    @property
+    def adapts(self) -> frozenset[str]:
+        return super().adapts | (self.base.adapts & {"attribute"})
+
     def fit(self, access: Access, home: Path) -> Through:
         edge, report = self._shadow(access, home)
         with blame(".base"):

@@ -32,7 +32,7 @@ RIGHTS = {  # what an attack declares, in the words of NIST AI 100-2
     "query": "queries the edge with images of its own (black box)",
     "edge": "holds the edge and its chain with gradients (white box)",
     "expected": "knows the chain's noise by its mean",
-    "gap": "knows what a mask or another last mechanism let pass, by its law",
+    "gap": "knows what a mask or its like let pass, by its law",
     "clean": "holds the edge without its chain",
     "cloud": "holds the server's half",
     "mask": "knows which values of a release are constants",

@@ -76,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "allowed": Kind(
         "splits may overlap: the protocol allows it",
-        "Target, attacker and victims may share images, so that a part is memory; no published protocol asks for it.",
+        "Target, attacker and victims may share images, so a part may be memory; no published protocol asks for it.",
         "protocol=strict protocol.overlap=false",
         voids=True,
     ),

@@ -38,7 +38,7 @@ OTHERWISE: Mapping[str, str] = {
     "adaptive": ATTACKS,
     "collusion": ATTACKS,
     "network": ATTACKS,
-    "attribute": "a probe would: attack=[autoinvert_quick,probe] with attack.probe.attribute= and its name",
+    "attribute": "a probe of it would: probe beside what attack= lists, and attack.probe.attribute=NAME",
     "gradient": CODE + ": give it a straight-through gradient",
     "still": CODE + ": a normalisation, or another cut (split.at), lets releases vary",
     "scale": CODE + ": a normalisation, or another cut (split.at), gives values of about one",

@@ -17,7 +17,7 @@ from splitpriv.attacks.base import Access, Attack, Aux, Right, answer, mean_of
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.defenses.parts.law import Law, gap, input_is_fixed, law
+from splitpriv.defenses.parts.law import gap, input_is_fixed, law
 from splitpriv.defenses.parts.sight import sight
 from splitpriv.measure.judge import Bench
 from splitpriv.run.fit import Job
@@ -156,10 +156,6 @@ class Run:
         return {}
 
     @cached_property
-    def _law(self) -> Law | None:
-        return law(self.model, self.known["aux"].x(slice(0, 64)))
-
-    @cached_property
     def aux(self) -> Aux:
         """The adversary's data, its noise-free features shared by all attacks that observe releases."""
         return self._aux(self.sight())
@@ -180,7 +176,8 @@ class Run:
         def query(x: Tensor) -> Tensor:
             return shown(model.release(x))
 
-        found = None if outputs else self._law
+        told_apart = "gap" in attack.requires and not outputs
+        found = law(model, self.known["aux"].x(slice(0, 64)), attack.draws) if told_apart else None
         told: dict[Right, Any] = {"gap": found and gap(model, found.link), "present": found and found.present}
 
         @torch.no_grad()

@@ -113,8 +113,8 @@ def _plan(args: argparse.Namespace) -> int:
         spoken = estimate.spoken(total) if unknown < todo else "unknown"
         half = f", about {estimate.spoken(total / 2)} on two cores (hydra/launcher=joblib)" if unknown < todo else ""
         print(f"estimate: {spoken} one after the other on this machine{half}{rest}; as their like took in this store, "
-              "else from a few timed steps, proportional to images and epochs; scoring is left out. What a GPU takes "
-              "this command says where there is one")  # fmt: skip
+              "else from a few timed steps, proportional to images and epochs; scoring is left out. For the "
+              "hours of a GPU call it on a machine that has one")  # fmt: skip
     return 0
 
 

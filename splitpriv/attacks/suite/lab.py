@@ -158,7 +158,7 @@ class Lab:
         return law(x, releases) if law else self.expected(x) - releases
 
     def _told(self, right: Literal["gap", "present"]) -> Any:
-        """What a chain's last mechanism says of its releases beyond their mean, to who knows the device's half."""
+        """What a chain's mechanism says of its releases beyond their mean, to who knows the device's half."""
         return getattr(self.access, right) if right in self.access.requires else None
 
     def look(self, x: Tensor, releases: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,10 @@ DRAWN = 8  # images of which a part is asked twice
 SAMPLED = 100_000  # entries by which it is told which arrived
 CERTAIN = (0.5, 0.9, 0.99, 0.999, 1.0)  # shares of those that did not arrive which a bound may catch
 PLAIN = 0.95  # share of both kinds, those that arrived and those that did not, from which on a bound tells them apart
-CLEAR = 100.0  # times farther off than its own image another one is, from where on nobody takes it for that
-BETTER = 1.1  # times as far, that a law is taken for which is not so clear
+CLEAR = (
+    100.0  # times farther off than its own image another one is, from where on a law may be half as sharp as the mean
+)
+BETTER = 1.1  # times as sharp, that a law is taken for which is not so clear
 Gap = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -46,8 +48,8 @@ def changing(model: Defended) -> list[Defense]:
     return [d for _, d in model.defenses() if type(d).after_edge is not Defense.after_edge]
 
 
-def law(model: Defended, x: Tensor) -> Law | None:
-    """The law of the chain's releases, where a link has one and nothing hides them.
+def law(model: Defended, x: Tensor, draws: int = 1) -> Law | None:
+    """The law of means of `draws` releases of the chain, where a link has one and nothing hides releases.
 
     x (n, C, H, W): images of the adversary's own. Where other links follow the one that tells, they show how to see
     through these, and whether what it says then tells images apart better than the mean release does; else None.
@@ -59,40 +61,56 @@ def law(model: Defended, x: Tensor) -> Law | None:
     if not tells or any(map(hides, links)):
         return None
     link, later = links[tells[-1]], links[tells[-1] + 1 :]
-    return _through(model, link, later, x) if later else Law(link)
+    return _through(model, link, later, x, draws) if later else Law(link)
 
 
 @torch.no_grad()
-def _through(model: Defended, link: Defense, later: Sequence[Defense], x: Tensor) -> Law | None:
-    with aside(seed=0):
-        sent = link.after_edge(reaching(model, link, x, drawn=True))
-        released = sent
+def _through(model: Defended, link: Defense, later: Sequence[Defense], x: Tensor, draws: int) -> Law | None:
+    def draw() -> tuple[Tensor, Tensor]:
+        released = sent = link.after_edge(reaching(model, link, x, drawn=True))
         for following in later:
             released = following.after_edge(released)
+        return sent, released
+
+    with aside(seed=0):
+        if x.is_cuda:
+            torch.cuda.manual_seed(0)
+        sent, released = draw()
         if released.shape != sent.shape:
             return None
-        some = torch.randperm(sent.numel())[:SAMPLED].to(sent.device)
-        there, values = sent.flatten()[some] != 0, released.flatten()[some]
-        found = Law(link, bound=-1.0)  # all arrived
-        if there.any() and not there.all():
-            centre = values[~there].median()
-            far = (values - centre).abs()
-            bounds = far[~there].quantile(torch.tensor(CERTAIN, device=far.device))
-            right = [(far[~there] <= bound).double().mean() + (far[there] > bound).double().mean() for bound in bounds]
-            best = torch.stack(right).argmax()
-            if right[best] < 2 * PLAIN:
-                return None  # under so much noise a bound would take what did arrive
-            found = Law(link, float(centre), float(bounds[best]))
-        read = released.where(found.present(released), 0.0)
+        laws = _bounded(link, sent, released)
+        once = torch.zeros_like(released)
+        kept, seen, mean = [once.clone() for _ in laws], [once.clone() for _ in laws], once
+        for i in range(draws):
+            released = draw()[1] if i else released
+            mean = mean + released / draws
+            for j, found in enumerate(laws):
+                there = found.present(released)
+                kept[j], seen[j] = kept[j] + released.where(there, 0.0), seen[j] + there
         told, expected = gap(model, link), model.expected(x)
-        by_law = _sharpness(told(x, read), told(x.roll(1, 0), read))
-        by_mean = _sharpness(expected - released, expected.roll(1, 0) - released)
-        return found if by_law >= min(CLEAR, BETTER * by_mean) else None
+    reads = [total / count.clamp_min(1) for total, count in zip(kept, seen, strict=True)]
+    by_law = [_sharpness(told(x, read), told(x.roll(1, 0), read)) for read in reads]
+    by_mean = _sharpness(expected - mean, expected.roll(1, 0) - mean)
+    least = min(BETTER * by_mean, max(CLEAR, by_mean / 2))
+    return next((laws[i] for i in sorted(range(len(laws)), key=lambda i: -by_law[i]) if by_law[i] >= least), None)
 
 
 def _sharpness(own: Tensor, other: Tensor) -> float:
     """How many times farther off a release another image is than its own, by squares."""
     return float(other.square().mean() / own.square().mean().clamp_min(1e-30))
+
+
+def _bounded(link: Defense, sent: Tensor, released: Tensor) -> list[Law]:
+    """Laws by bounds that tell what arrived of `sent`; one without a bound, where all or nothing did."""
+    some = torch.randperm(sent.numel())[:SAMPLED].to(sent.device)
+    there, values = sent.flatten()[some] != 0, released.flatten()[some].float()
+    if there.all() or not there.any():
+        return [Law(link, bound=-1.0)]
+    centre = values[~there].median()
+    far = (values - centre).abs()
+    bounds = far[~there].quantile(torch.tensor(CERTAIN, device=far.device))
+    right = [(far[~there] <= bound).double().mean() + (far[there] > bound).double().mean() for bound in bounds]
+    return [Law(link, float(centre), float(b)) for b, r in zip(bounds, right, strict=True) if r >= 2 * PLAIN]
 
 
 def reaching(model: Defended, last: Defense, x: Tensor, *, drawn: bool = False) -> Tensor:
