@@ -150,3 +150,10 @@ def test_an_entry_that_was_kept_pulls_although_the_guess_would_drop_it(by: str) 
     assert slope[0, 0] < 0 < slope[0, 3]
     relu = torch.tensor([[4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])  # two are kept, one of them a zero
     assert torch.equal(link.gap(torch.ones(1, 8), link.after_edge(relu)), torch.tensor([[-3.0] + 7 * [1.0]]))
+
+
+def test_to_look_at_a_chain_shifts_no_random_number_outside() -> None:
+    model, x = model_of("dropout,noise"), torch.rand(64, 1, 8, 8)
+    state = torch.get_rng_state()
+    law(model, x, 4)
+    assert torch.equal(torch.get_rng_state(), state)

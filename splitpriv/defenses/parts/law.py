@@ -17,10 +17,8 @@ DRAWN = 8  # images of which a part is asked twice
 SAMPLED = 100_000  # entries by which it is told which arrived
 CERTAIN = (0.5, 0.9, 0.99, 0.999, 1.0)  # shares of those that did not arrive which a bound may catch
 PLAIN = 0.95  # share of both kinds, those that arrived and those that did not, from which on a bound tells them apart
-CLEAR = (
-    100.0  # times farther off than its own image another one is, from where on a law may be half as sharp as the mean
-)
-BETTER = 1.1  # times as sharp, that a law is taken for which is not so clear
+CLEAR = 100.0  # sharpness (`_sharpness`) from which on a law that is half as sharp as the mean will do
+BETTER = 1.1  # times as sharp as the mean a law has to be otherwise
 Gap = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -66,6 +64,9 @@ def law(model: Defended, x: Tensor, draws: int = 1) -> Law | None:
 
 @torch.no_grad()
 def _through(model: Defended, link: Defense, later: Sequence[Defense], x: Tensor, draws: int) -> Law | None:
+    """The sharpest law of `link` by what images x (n, C, H, W) become behind the `later` links; None if the mean is
+    sharper. All bounds are judged on the same releases."""
+
     def draw() -> tuple[Tensor, Tensor]:
         released = sent = link.after_edge(reaching(model, link, x, drawn=True))
         for following in later:
@@ -88,8 +89,8 @@ def _through(model: Defended, link: Defense, later: Sequence[Defense], x: Tensor
                 there = found.present(released)
                 kept[j], seen[j] = kept[j] + released.where(there, 0.0), seen[j] + there
         told, expected = gap(model, link), model.expected(x)
-    reads = [total / count.clamp_min(1) for total, count in zip(kept, seen, strict=True)]
-    by_law = [_sharpness(told(x, read), told(x.roll(1, 0), read)) for read in reads]
+        reads = [total / count.clamp_min(1) for total, count in zip(kept, seen, strict=True)]
+        by_law = [_sharpness(told(x, read), told(x.roll(1, 0), read)) for read in reads]
     by_mean = _sharpness(expected - mean, expected.roll(1, 0) - mean)
     least = min(BETTER * by_mean, max(CLEAR, by_mean / 2))
     return next((laws[i] for i in sorted(range(len(laws)), key=lambda i: -by_law[i]) if by_law[i] >= least), None)
