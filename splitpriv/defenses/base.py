@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -134,8 +134,10 @@ class Defense(nn.Module):
 class Defended(nn.Module):
     """A split network with its chain: the thing that is trained, deployed and attacked.
 
-    `frozen` names the weights that never learn, since whoever made them said so.
+    `frozen` names the weights that its maker says never learn. `reseeds`: its releases set torch's random numbers.
     """
+
+    reseeds = False
 
     def __init__(self, net: SplitNet, chain: Mapping[str, Defense], spec: Spec, z: Tensor | None = None) -> None:
         super().__init__()
@@ -213,9 +215,10 @@ class Defended(nn.Module):
 
     def obfuscate(self, z: Tensor, drawn: bool = True) -> Tensor:
         """The release made from `features`: every `after_edge` in order, with fresh randomness, or as `expected`."""
-        for _, defense in self.defenses():
-            z = defense.after_edge(z) if drawn else defense.expected(z)
-        return z
+        with aside() if self.reseeds else nullcontext():
+            for _, link in self.defenses():
+                z = link.after_edge(z) if drawn else link.expected(z)
+            return z
 
     def walk(self, x: Tensor) -> Iterator[tuple[str, Defense | None, Tensor]]:
         """Each defence with the z it receives; finally ("", None, release)."""

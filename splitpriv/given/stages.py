@@ -82,5 +82,5 @@ def _odd(run: Audited, x: torch.Tensor, releases: torch.Tensor) -> dict[str, flo
         model: Any = SimpleNamespace(release=run.edge.release)
         told = oddities(model, x)
         if not run.edge.repeats:  # its random numbers are its own: two answers differ in any case
-            told |= dict.fromkeys(("memory", "company", "whim"), 0.0)
+            told |= dict.fromkeys(("memory", "company", "whim", "recorded"), 0.0)
     return told if run.knowledge == "white" and "zero_gradient" in told else {**told, "zero_gradient": 0.0}

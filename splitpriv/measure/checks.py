@@ -8,17 +8,13 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
-from splitpriv.measure import remedies
+from splitpriv.measure import remedies, strange
 from splitpriv.measure.flags import Flag, raised
 from splitpriv.measure.kinds import KINDS
 from splitpriv.measure.remedies import ADAPTIVE, longer
 
 MARGIN = 0.02  # relative differences of mean MSE below this are noise between attacks
 SIGNIFICANT = 3.0  # standard errors
-STILL = 1e-3  # share of its size by which a release varies over images, below which it hardly does
-SCALES = (1e-3, 1e3)  # sizes of a release within which attacks find their way
-SAME = 1e-4  # relative difference of two releases that is rounding
-WHIM = 0.05  # and that of two images which differ in a last digit, whose rounding may turn over now and then
 STARVED = 0.1  # share of the error that twice the aux would take away; above it there is too little (known to some .02)
 THIN = 20  # images by whose error members are told apart
 UNSETTLED = 0.1  # share of a suite's error that twice its effort would take away; above it there is no plateau in sight
@@ -101,7 +97,7 @@ def doubts(
     flags += [raised(shared, pair, count=count) for pair, count in (overlaps or {}).items() if count]
     silent = signal is not None and not signal >= SIGNIFICANT
     flags += [raised("constant")] if silent else []
-    flags += _odd(release or {}, silent)
+    flags += strange.flags(release or {}, silent)
     flags += [*_floors(attacks, mse, mean_image, random_image), *_guesses(attacks)]
     told = attacks.items()
     flags += [raised(f.unfinished, n, longer=longer(n, f.settings)) for n, f in told if f.converged is False]
@@ -129,23 +125,6 @@ def _beaten(attacks: Mapping[str, Facts], mse: Means, bounds: Means) -> Iterator
             chance = math.hypot(attacks[name].error, bounds.get(f"{bound}_error", 0.0))
             if mean < value - SIGNIFICANT * chance and attacks[name].draws == 1:  # the bounds are on one release
                 yield raised("bound", name, bound=bound, value=value)
-
-
-def _odd(release: Means, silent: bool) -> Iterator[Flag]:
-    """What in a release misleads attacks; of one without a sign of the image, only what it remembers."""
-    for name, what in (("memory", "what was released before it"), ("company", "the images released with it")):
-        if release.get(name, 0.0) > SAME:
-            yield raised("state", what=what)
-    if release.get("whim", 0.0) > WHIM:
-        yield raised("state", "whim", what="its last digits, or on whether it was asked for before")
-    if silent or not release:
-        return
-    if release["zero_gradient"] > 0.5:
-        yield raised("gradient", share=release["zero_gradient"])
-    if release["variation"] < STILL:
-        yield raised("still", share=release["variation"])
-    if not SCALES[0] <= release["size"] <= SCALES[1]:
-        yield raised("scale", size=release["size"])
 
 
 def binding(attacks: Mapping[str, Any], means: Mapping[str, Means]) -> dict[str, str]:

@@ -132,11 +132,8 @@ KINDS: Mapping[str, Kind] = {
         "The attack was still improving when it stopped: a longer one would rebuild more, and this is an upper limit.",
         "{longer}",
     ),
-    "thin": Kind(
-        "{subject}: chose its answer on {count} images of aux",
-        "So few images do not tell its members apart: with more another might be chosen, and do better.",
-        "{more}",
-    ),
+    "thin": Kind("{subject}: chose its answer on {count} images of aux",
+                 "So few do not tell its members apart: with more another might be chosen, and do better.", "{more}"),
     "unlike": Kind(
         "{subject}: {share:.0%} of the victims are unlike aux, from which it learned",
         "Their releases contradict what the suite learned, so that a search without aux answered where it could. "
@@ -171,9 +168,14 @@ KINDS: Mapping[str, Kind] = {
         "defense.{subject}.{remedy}",
     ),
     "gradient": Kind(
-        "gradient is zero through the release ({share:.0%} of the images)",
-        "No gradient passes the chain, so that every search through it stands still, whatever the release gives away. "
-        "Trust black-box attacks, or give the defence a straight-through gradient.",
+        "gradient is zero through {share:.0%} of the release",
+        "No gradient passes this part of the chain, so that a search through it learns nothing of it, whatever it "
+        "gives away. Trust black-box attacks, or give the defence a straight-through gradient.",
+    ),
+    "misstated": Kind(
+        "release is on average not what its chain says: off by {share:.0%} of what varies",
+        "A search compares images with what the chain says that it sends on average (`expected`). Where it sends "
+        "something else, or draws what it does not declare, the search finds another image; trust black-box attacks.",
     ),
     "still": Kind(
         "release hardly varies: by {share:.1g} of its size",
@@ -187,8 +189,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "state": Kind(
         "release of an image depends on {what}",
-        "With equal random numbers, the same image gave two releases. What an attacker learns from his own queries "
-        "need then not hold for the victim's, and numbers do not repeat.",
+        "A release may depend on its image and on random numbers of its own. Otherwise what an attacker learns from "
+        "his own queries need not hold for the victim's, and numbers do not repeat.",
     ),
     "starved": Kind(
         "{subject}: twice the aux would lower its error by {gain:.0%}",
@@ -203,20 +205,17 @@ KINDS: Mapping[str, Kind] = {
     ),
     "twin": Kind(
         "{subject}: weaker than {other}, which averages fewer {what}",
-        "This attack may use all that its twin uses, and more, yet does worse: its optimisation fails, and its number "
-        "is not the worst case.",
+        "This attack has all that its twin has, and more: its optimisation fails, its number is not the worst case.",
         "{longer}",
     ),
     "box": Kind(
         "white box ({subject}) weaker than black box ({other})",
-        "Whoever holds the edge can do all that a black-box attacker can. A weaker white box means that its "
-        "optimisation failed, often through masked gradients; trust the black box.",
+        "Whoever holds the edge can do all that a black-box attacker can: the optimisation failed, often by masked "
+        "gradients; trust the black box.",
         "{longer}",
     ),
     "alone": Kind(
-        "only one attack was run",
-        "Privacy is the worst case over attacks; one attack is a weak worst case.",
-        "{attacks}",
+        "only one attack was run", "Privacy is the worst case over attacks; one is a weak worst case.", "{attacks}"
     ),
     "clean": Kind(
         "{subject}: reads more off the release than off clean x",

@@ -16,8 +16,9 @@ from torch import Tensor
 from splitpriv.attacks.base import Access, Attack, Aux, Right, answer, mean_of
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.defenses.parts.aside import aside
-from splitpriv.defenses.parts.law import gap, input_is_fixed, law
+from splitpriv.defenses.parts.aside import aside, reseeds
+from splitpriv.defenses.parts.held import probing
+from splitpriv.defenses.parts.law import gap, input_is_fixed, law, some
 from splitpriv.defenses.parts.sight import sight
 from splitpriv.measure.judge import Bench
 from splitpriv.run.fit import Job
@@ -90,7 +91,9 @@ class Run:
             model = self._before(homes)
             homes.append(self.kept("fit", key, partial(self._train, model, phase, seed)))
         load_weights(model, homes[-1])
-        return model.eval().requires_grad_(False)
+        with probing(model.eval().requires_grad_(False)):
+            model.reseeds = reseeds(lambda: model.release(some(model)))
+        return model
 
     def kept(self, kind: str, key: str, build: Callable[[Path], None]) -> Path:
         """The folder of a stage of this run, built if need be; it records where and by what it was."""
@@ -177,7 +180,7 @@ class Run:
             return shown(model.release(x))
 
         told_apart = "gap" in attack.requires and not outputs
-        found = law(model, self.known["aux"].x(slice(0, 64)), attack.draws) if told_apart else None
+        found = law(model, self.known["aux"].x(slice(0, 64)), attack.draws, sight) if told_apart else None
         told: dict[Right, Any] = {"gap": found and gap(model, found.link), "present": found and found.present}
 
         @torch.no_grad()

@@ -99,6 +99,8 @@ def make_row(
     utility = {k[8:]: v for k, v in plain.items() if k.startswith("utility/")}
     bounds = {k[6:]: v for k, v in plain.items() if k.startswith("bound/")}
     release = {k[8:]: v for k, v in plain.items() if k.startswith("release/")}
+    drift = [report["drift"] for report in reports.values() if "drift" in report]  # a state that attacks woke
+    release |= {"memory": max(drift)} if drift else {}
     overlaps = {pair.replace("-", " and "): counts["named"] for pair, counts in shared["pairs"].items()}
     protocol, agreed = cfg["choices"]["protocol"], cfg["protocol"]
     flags = checks.doubts(attacks, **floors, signal=facts["signal"], overlaps=overlaps, utility=utility,

@@ -13,11 +13,13 @@ from torch import Tensor
 from splitpriv.attacks.base import Reconstructor
 from splitpriv.attacks.training import hardest
 from splitpriv.defenses.parts.law import adaptive
+from splitpriv.defenses.parts.sight import hides
 from splitpriv.measure import measure, pictures, samples, traits
 from splitpriv.measure.audit import first_noise
 from splitpriv.measure.cost import cost
-from splitpriv.measure.oddities import oddities
+from splitpriv.measure.oddities import drift, oddities, sample
 from splitpriv.measure.rate import rate
+from splitpriv.measure.strange import SAME
 from splitpriv.run.context import Run
 from splitpriv.run.row import MEMBERS, read_json
 from splitpriv.store import write_atomic
@@ -26,6 +28,7 @@ from splitpriv.types import blame
 
 RECOVERED = "reconstructions.safetensors"
 LOOKED_AT = 64  # images whose releases are looked at for what misleads attacks
+ASKED = 16  # images whose releases an attack must leave as they were
 
 
 def copies(run: Run, home: Path) -> None:
@@ -41,6 +44,8 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
     key = run.plan.clean[name][0] if clean else run.plan.attacks[name]
     run.require_finite()
     access = run.exposed(attack) if clean else run.access(attack)
+    asked = run.splits["train"].x(slice(0, ASKED))
+    before = sample(run.model, asked)
     seed_epoch(key, -1)
     with blame(f"attack.{name}"):
         reconstructor = hardest(attack, access, home) if clean else attack.fit(access, home)
@@ -57,6 +62,8 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
                 gallery = [reconstructor.enrol(run.victims.x(slice(i, i + 256))) for i in whole]
                 recovered["gallery"] = torch.cat(gallery)
     report = reconstructor.report
+    if (moved := drift(before, sample(run.model, asked))) > SAME:
+        report = {**report, "drift": moved}
     recovered.pop(f"image/{report.get('answer')}", None)  # which is what a suite answers
     save_tensors(home / RECOVERED, recovered)
     write_atomic(home / "report.json", json.dumps(report))
@@ -132,7 +139,8 @@ def utility(run: Run, home: Path) -> None:
     pulls = {n: d.pull(run.parts.optim.batch, [note["lr"] for note in curves]) for n, d in model.defenses()}
     channel = first_noise(model)  # what comes after it can only make reconstruction harder
     least = run.parts.dataset.least_error(Path(run.cfg["paths"]["data"]), *channel) if channel else {}
-    looked = oddities(model, run.splits["train"].x(slice(0, LOOKED_AT)))
+    read = None if any(hides(d) for _, d in model.defenses()) else run.sight()  # what is hidden is told by its reading
+    looked = oddities(model, run.splits["train"].x(slice(0, LOOKED_AT)), read)
     facts = {
         **{f"utility/{k}": v for k, v in worth.items()},
         **{f"chance/{k}": v for k, v in run.parts.task.chance(run.splits).items()},

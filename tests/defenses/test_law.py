@@ -50,7 +50,20 @@ def test_a_sample_of_a_tensor_is_explained_but_for_what_is_drawn_around_it() -> 
     assert left < 0.2 * mean
 
 
-@pytest.mark.parametrize("chain", ["none", "noise", "dropout,token_shuffle"])
+def test_what_was_mixed_in_is_a_row_of_a_bank_that_is_known() -> None:
+    model, x = model_of("mixup"), torch.rand(64, 1, 8, 8)
+    link = model.chain["mixup"]
+    link.share = 0.4
+    link.bank.copy_(model.features(torch.rand(link.rows, 1, 8, 8)))
+    released, other = model.release(x), x.roll(1, 0)
+    told, found = gap(model, link), law(model, x)
+    assert found is not None and found.link is link
+    assert told(x, released).abs().max() < 1e-5
+    own, mean = told(other, released), model.expected(other) - released
+    assert 0 < own.square().mean() <= mean.square().mean()
+
+
+@pytest.mark.parametrize("chain", ["none", "noise"])
 def test_elsewhere_the_expected_release_is_all_that_is_told(chain: str) -> None:
     assert law(model_of(chain), torch.rand(64, 1, 8, 8)) is None
     z, release = torch.rand(2, 4), torch.rand(2, 4)
@@ -98,13 +111,29 @@ def test_repeated_releases_are_read_as_sharply_as_their_mean(chain: str, sigma: 
         assert told(x.roll(1, 0), read).square().mean() / told(x, read).square().mean() > 0.4 * off[1] / off[0]
 
 
-def test_what_two_masks_let_pass_is_z_itself() -> None:
-    model, x = model_of("dropout,token_drop"), torch.rand(64, 1, 8, 8)
-    released = model.release(x)
-    found = law(model, x)
+@pytest.mark.parametrize("chain", ["dropout,token_drop", "token_drop,dropout", "dropout,topk", "topk,dropout"])
+def test_of_two_masks_the_law_that_tells_images_apart_best_is_taken(chain: str) -> None:
+    model, x = model_of(chain), torch.rand(64, 1, 8, 8)
+    released, other = model.release(x), x.roll(1, 0)
+    found = law(model, torch.rand(64, 1, 8, 8))
     assert found is not None
-    there = released != 0
-    torch.testing.assert_close(gap(model, found.link)(x, released)[there], torch.zeros_like(released[there]))
+    told = gap(model, found.link)
+    by_law = told(other, released).square().mean() / told(x, released).square().mean()
+    by_mean = (model.expected(other) - released).square().mean() / (model.expected(x) - released).square().mean()
+    assert by_law > 1.2 * by_mean
+
+
+@pytest.mark.parametrize("chain", ["dropout,token_shuffle", "token_shuffle,dropout", "dropout,patch_permutation"])
+def test_a_mask_is_seen_through_an_order_that_is_found_again(chain: str) -> None:
+    """As it is read, a release in an order of its own is one of a mask alone; in another order the mean says more."""
+    model, x = model_of(chain), torch.rand(64, 1, 8, 8)
+    model.requires_grad_(False)
+    assert law(model, x, shown=lambda r: r.flip(1)) is None
+    for link in model.chain.values():
+        if not isinstance(link, Dropout):
+            link.after_edge = lambda z: z
+    found = law(model, x, shown=lambda r: r)
+    assert found is not None and isinstance(found.link, Dropout)
 
 
 def test_the_mean_of_repeated_releases_counts_what_arrived() -> None:
@@ -116,7 +145,7 @@ def test_the_mean_of_repeated_releases_counts_what_arrived() -> None:
 def test_every_mechanism_that_tells_its_law_is_tested_here() -> None:
     shipped = {key: locate(node["_target_"]) for brought in links().values() for key, node in brought.items()}
     assert {key for key, link in shipped.items() if link.gap is not Defense.gap} == {
-        "disco", "dropout", "token_drop", "topk", "shredder"}  # fmt: skip
+        "disco", "dropout", "mixup", "token_drop", "topk", "shredder"}  # fmt: skip
 
 
 def test_repeated_releases_under_a_mask_give_z_itself() -> None:

@@ -6,19 +6,26 @@ from typing import Any
 
 import pytest
 import torch
+from shipped import composed
 from torch import Tensor, nn
 
+from splitpriv.data.gaussian import Gaussian
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.dropout import Dropout
 from splitpriv.defenses.noise import Noise
+from splitpriv.defenses.parts.aside import reseeds
+from splitpriv.defenses.parts.sight import hides
 from splitpriv.defenses.quantize import Quantize
 from splitpriv.defenses.topk import TopK
 from splitpriv.measure.checks import Facts, doubts
 from splitpriv.measure.oddities import oddities
+from splitpriv.run.parts import make_model
 from splitpriv.types import Spec
 
 FLOORS: dict[str, Any] = {"mean_image": {"mse": 0.08}, "random_image": {"mse": 0.15}}
-X = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+X = torch.randint(256, (16, 1, 8, 8), generator=torch.Generator().manual_seed(0)) / 255
+DATASET = Gaussian(size=8, samples=8, std=0.1, length=2.0, nugget=0.01, test_share=0.5, seed=0, crop=0, flip=False,
+                   rotation=0)  # fmt: skip
 
 
 class Net(nn.Module):
@@ -142,6 +149,77 @@ class Remembering(Hashed):
         return self.known.setdefault(one.detach().numpy().tobytes(), torch.randn(one.shape))
 
 
+class Pattern(Defense):
+    """One pattern of noise for each place in a batch, the same on every call."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+
+
+class Bulk(Defense):
+    """Sends something else of many images than of few."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z if len(z) > 3 else z.flip(1)
+
+
+class OneForAll(Defense):
+    """Adds one draw to all images of a batch."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + 0.3 * torch.randn_like(z[:1])
+
+    def expected(self, z: Tensor) -> Tensor:
+        return z
+
+
+class Reseeding(Defense):
+    """Seeds torch, so that its noise repeats, and all that others draw."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return z + 0.3 * torch.randn(z.shape[1:])
+
+
+class Soft(Defense):
+    """Is soft where gradients are recorded and hard where not."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return (8 * z).tanh() if torch.is_grad_enabled() else z.sign()
+
+
+class EightBit(Defense):
+    """Answers only what a file can hold; of every other image, noise."""
+
+    def before_edge(self, x: Tensor) -> Tensor:
+        whole = ((255 * x).round() - 255 * x).abs().flatten(1).amax(1) < 1e-9
+        return torch.where(whole.view(-1, 1, 1, 1), x, 1 - x)
+
+
+class OneChannel(Defense):
+    """Lets a gradient through one of four channels."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return torch.cat([z[:, :1], (8 * z[:, 1:]).detach().round() / 8], 1)
+
+
+class Silent(Defense):
+    """Sends z, and says that on average it sends next to nothing."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z + 0.1 * torch.randn_like(z)
+
+    def expected(self, z: Tensor) -> Tensor:
+        return 1e-9 * z
+
+
+class Signs(Defense):
+    """Turns the sign of an image's release at random, and does not say so."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z * (2 * torch.randint(2, (len(z), 1, 1, 1)) - 1)
+
+
 class Crowd(Defense):
     """Takes away what all images of a batch share."""
 
@@ -154,7 +232,7 @@ def found(*chain: Defense) -> dict[str, float]:
     net: Any = Net()
     model = Defended(net, {f"d{i}": link for i, link in enumerate(chain)}, Spec((1, 8, 8), 2)).eval()
     before = torch.get_rng_state()
-    release = oddities(model.requires_grad_(False), X)
+    release = oddities(model.requires_grad_(False), X, lambda r: r)
     assert torch.equal(torch.get_rng_state(), before)
     return release
 
@@ -181,6 +259,15 @@ def kinds(release: dict[str, float], **changed: Any) -> list[str]:
         (Hashed, "state"),
         (Remembering, "state"),
         (Crowd, "state"),
+        (Pattern, "state"),
+        (Bulk, "state"),
+        (OneForAll, "state"),
+        (Reseeding, "state"),
+        (Soft, "state"),
+        (EightBit, "state"),
+        (OneChannel, "gradient"),
+        (Silent, "misstated"),
+        (Signs, "misstated"),
     ],
 )
 def test_every_toy_trips_its_flag_and_no_other(toy: type[Defense], kind: str) -> None:
@@ -196,8 +283,30 @@ def test_honest_chains_trip_none(chain: tuple[Defense, ...]) -> None:
     assert kinds(found(*chain)) == []
 
 
+@pytest.mark.parametrize("name", ["adversarial_noise", "cloak", "codec", "complex_valued", "disco", "dual_path", "ldp",
+                                  "mixup", "null_space", "shredder", "sparse_coding", "token_drop", "token_shuffle",
+                                  "two_servers", "vib"])  # fmt: skip
+def test_shipped_defences_are_none_of_it(name: str) -> None:
+    torch.manual_seed(0)
+    model = make_model(composed(f"defense=[{name}]"), DATASET).eval().requires_grad_(False)
+    read = None if any(map(hides, model.chain.values())) else (lambda r: r)
+    assert not {*kinds(oddities(model, torch.rand(64, 1, 8, 8), read))} - {"still"}  # as untrained ones are
+
+
+def test_what_a_release_that_seeds_torch_draws_is_kept_apart_from_all_else() -> None:
+    model = Defended(Net(), {"d": Reseeding()}, Spec((1, 8, 8), 2)).eval()  # type: ignore[arg-type]
+    assert reseeds(lambda: model.release(X)) and not reseeds(lambda: torch.rand(3))
+    model.reseeds = True
+    torch.manual_seed(1)
+    wanted = torch.rand(2, 3)
+    torch.manual_seed(1)
+    first = torch.rand(3)
+    model.release(X)
+    assert torch.equal(torch.stack([first, torch.rand(3)]), wanted)
+
+
 def test_a_share_of_the_whole_batch_depends_on_company() -> None:
-    assert kinds(found(TopK(keep=0.3, by="value", scope="batch"))) == ["state"]
+    assert set(kinds(found(TopK(keep=0.3, by="value", scope="batch")))) == {"state"}
 
 
 def test_a_release_without_the_image_is_constant_and_no_more() -> None:

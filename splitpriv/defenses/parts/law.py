@@ -20,6 +20,7 @@ PLAIN = 0.95  # share of both kinds, those that arrived and those that did not, 
 CLEAR = 100.0  # sharpness (`_sharpness`) from which on a law that is half as sharp as the mean will do
 BETTER = 1.1  # times as sharp as the mean a law has to be otherwise
 Gap = Callable[[Tensor, Tensor], Tensor]
+Shown = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,54 +47,64 @@ def changing(model: Defended) -> list[Defense]:
     return [d for _, d in model.defenses() if type(d).after_edge is not Defense.after_edge]
 
 
-def law(model: Defended, x: Tensor, draws: int = 1) -> Law | None:
-    """The law of means of `draws` releases of the chain, where a link has one and nothing hides releases.
+def tells(link: Defense) -> bool:
+    """Whether a link says more of its releases than their mean."""
+    return (type(link).gap, type(link).present) != (Defense.gap, Defense.present)
 
-    x (n, C, H, W): images of the adversary's own. Where other links follow the one that tells, they show how to see
-    through these, and whether what it says then tells images apart better than the mean release does; else None.
+
+def law(model: Defended, x: Tensor, draws: int = 1, shown: Shown | None = None) -> Law | None:
+    """The law of means of `draws` releases of the chain as they are `shown` to the adversary, where a link has one.
+
+    x (n, C, H, W): images of the adversary's own. Where other links follow the one that tells, hide what it sends or
+    tell of theirs, too, the images show how to see through these, and which law tells images apart best; None if the
+    mean release does.
     """
     links = changing(model)
-    tells = [
-        i for i, link in enumerate(links) if (type(link).gap, type(link).present) != (Defense.gap, Defense.present)
-    ]
-    if not tells or any(map(hides, links)):
+    telling = [i for i, link in enumerate(links) if tells(link)]
+    if not telling:
         return None
-    link, later = links[tells[-1]], links[tells[-1] + 1 :]
-    return _through(model, link, later, x, draws) if later else Law(link)
+    if telling == [len(links) - 1] and not any(map(hides, links)):
+        return Law(links[-1])
+    with aside(), torch.no_grad():
+        found = [_through(model, links[i], links[i + 1 :], x, draws, shown or (lambda r: r)) for i in telling]
+    return max(found, key=lambda told: told[0])[1]
 
 
-@torch.no_grad()
-def _through(model: Defended, link: Defense, later: Sequence[Defense], x: Tensor, draws: int) -> Law | None:
-    """The sharpest law of `link` by what images x (n, C, H, W) become behind the `later` links; None if the mean is
-    sharper. All bounds are judged on the same releases."""
+def _through(
+    model: Defended, link: Defense, later: Sequence[Defense], x: Tensor, draws: int, shown: Shown
+) -> tuple[float, Law | None]:
+    """The sharpest law of `link` by what images x (n, C, H, W) become behind the `later` links, and its sharpness;
+    none if the mean is sharper. All bounds are judged on the same releases."""
 
     def draw() -> tuple[Tensor, Tensor]:
         released = sent = link.after_edge(reaching(model, link, x, drawn=True))
         for following in later:
             released = following.after_edge(released)
-        return sent, released
+        return sent, shown(released)
 
-    with aside(seed=0):
-        if x.is_cuda:
-            torch.cuda.manual_seed(0)
-        sent, released = draw()
-        if released.shape != sent.shape:
-            return None
-        laws = _bounded(link, sent, released)
-        once = torch.zeros_like(released)
-        kept, seen, mean = [once.clone() for _ in laws], [once.clone() for _ in laws], once
-        for i in range(draws):
-            released = draw()[1] if i else released
-            mean = mean + released / draws
-            for j, found in enumerate(laws):
-                there = found.present(released)
-                kept[j], seen[j] = kept[j] + released.where(there, 0.0), seen[j] + there
-        told, expected = gap(model, link), model.expected(x)
-        reads = [total / count.clamp_min(1) for total, count in zip(kept, seen, strict=True)]
-        by_law = [_sharpness(told(x, read), told(x.roll(1, 0), read)) for read in reads]
+    torch.default_generator.manual_seed(0)
+    if x.is_cuda:
+        torch.cuda.manual_seed(0)
+    sent, released = draw()
+    if released.shape != sent.shape:
+        return 0.0, None
+    laws = _bounded(link, sent, released) if later else [Law(link)]
+    laws += [Law(link, bound=0.0)] if any(map(tells, later)) else []  # what neither mask let pass
+    once = torch.zeros_like(released)
+    kept, seen, mean = [once.clone() for _ in laws], [once.clone() for _ in laws], once
+    for i in range(draws):
+        released = draw()[1] if i else released
+        mean = mean + released / draws
+        for j, found in enumerate(laws):
+            there = found.present(released)
+            kept[j], seen[j] = kept[j] + released.where(there, 0.0), seen[j] + there
+    told, expected = gap(model, link), shown(model.expected(x))
+    reads = [total / count.clamp_min(1) for total, count in zip(kept, seen, strict=True)]
+    by_law = [_sharpness(told(x, read), told(x.roll(1, 0), read)) for read in reads]
     by_mean = _sharpness(expected - mean, expected.roll(1, 0) - mean)
     least = min(BETTER * by_mean, max(CLEAR, by_mean / 2))
-    return next((laws[i] for i in sorted(range(len(laws)), key=lambda i: -by_law[i]) if by_law[i] >= least), None)
+    return next(((by_law[i], laws[i]) for i in sorted(range(len(laws)), key=lambda i: -by_law[i])
+                 if by_law[i] >= least), (0.0, None))  # fmt: skip
 
 
 def _sharpness(own: Tensor, other: Tensor) -> float:
