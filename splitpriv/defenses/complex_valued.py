@@ -23,11 +23,12 @@ class ComplexValued(Defense):
     from a network all of whose layers commute with a turn, and b is another image's feature, by a GAN made as likely as
     a. Here the server answers, so that cloud and edge learn to do without θ. What then is left of the idea is one
     unknown number per release; every adversary turns releases back, to the angle at which the mean feature of its own
-    images lies along theirs.
+    images lies along theirs, and who compares an image with a release finds the angle between the two (`gap`).
 
     Open in the paper: which layers a given network loses on its way to one that commutes.
     """
 
+    version = 2  # the angle is found for every image that is compared
     strength: ClassVar[Mapping[str, str]] = {"spread": "interval(0.05, 1.0)"}
 
     def __init__(self, *, spread: Fraction) -> None:
@@ -44,6 +45,13 @@ class ComplexValued(Defense):
 
     def expected(self, z: Tensor) -> Tensor:
         return z  # of which adversaries read the same as of z turned
+
+    def gap(self, z: Tensor, release: Tensor) -> Tensor:
+        """As if turned by the angle at which z explains the release best, the one of Σ release·conj(c)."""
+        a, b, _ = self.parts(z)
+        real, imaginary, _ = self.parts(release)
+        angle = torch.atan2((a * imaginary - b * real).sum(1), (a * real + b * imaginary).sum(1)).detach()
+        return self.turned(z, angle) - release
 
     def turned(self, z: Tensor, angle: Tensor) -> Tensor:
         """e^{i·angle}c as real entries in the shape of z; angle (N,) in radians."""

@@ -12,7 +12,8 @@ from splitpriv.attacks.base import mean_of
 from splitpriv.data.gaussian import Gaussian
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.dropout import Dropout
-from splitpriv.defenses.parts.law import gap, law
+from splitpriv.defenses.parts.law import adaptive, gap, law
+from splitpriv.defenses.parts.sight import sight
 from splitpriv.defenses.topk import TopK
 from splitpriv.run.parts import make_model
 
@@ -61,6 +62,16 @@ def test_what_was_mixed_in_is_a_row_of_a_bank_that_is_known() -> None:
     assert told(x, released).abs().max() < 1e-5
     own, mean = told(other, released), model.expected(other) - released
     assert 0 < own.square().mean() <= mean.square().mean()
+
+
+def test_an_angle_is_found_for_every_image_that_is_compared() -> None:
+    model, x = model_of("complex_valued"), torch.rand(64, 1, 8, 8)
+    read = sight(model, torch.rand(256, 1, 8, 8))
+    released, found = read(model.release(x)), law(model, torch.rand(64, 1, 8, 8), shown=read)
+    assert found is not None
+    told = gap(model, found.link)
+    assert told(x, released).abs().max() < 1e-4
+    assert told(x.roll(1, 0), released).square().mean() > 1e-3 * (model.expected(x) - released).square().mean() > 0
 
 
 @pytest.mark.parametrize("chain", ["none", "noise"])
@@ -145,7 +156,7 @@ def test_the_mean_of_repeated_releases_counts_what_arrived() -> None:
 def test_every_mechanism_that_tells_its_law_is_tested_here() -> None:
     shipped = {key: locate(node["_target_"]) for brought in links().values() for key, node in brought.items()}
     assert {key for key, link in shipped.items() if link.gap is not Defense.gap} == {
-        "disco", "dropout", "mixup", "token_drop", "topk", "shredder"}  # fmt: skip
+        "complex_valued", "disco", "dropout", "mixup", "token_drop", "topk", "shredder"}  # fmt: skip
 
 
 def test_repeated_releases_under_a_mask_give_z_itself() -> None:
@@ -186,3 +197,13 @@ def test_to_look_at_a_chain_shifts_no_random_number_outside() -> None:
     state = torch.get_rng_state()
     law(model, x, 4)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_is_drawn_before_the_edge_wants_repeated_releases() -> None:
+    class Mirror(Defense):
+        def before_edge(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x, x.flip(-1))
+
+    model = model_of("nopeek")
+    model.chain["mirror"] = Mirror()
+    assert adaptive(model)["mirror"] == ["draws"] and not adaptive(model)["nopeek"]

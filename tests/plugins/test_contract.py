@@ -44,9 +44,11 @@ def lantern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 @pytest.mark.parametrize(
     ("file", "old", "new", "check", "said"),
     [
-        ("shuffle.py", "return z[:, order]", "return z", defenses.changes_something, "it changes neither"),
-        ("shuffle.py", "self.share * channels", "float(z.sum())", defenses.CHECKS[5], "aten._local_scalar"),
-        ("shuffle.py", "z.shape[1]", "z[0, :, 0].shape[0]", defenses.CHECKS[3], "too many indices"),
+        ("shuffle.py", "return torch.cat([z[rows, order], z[:, moved:]], 1)", "return z", defenses.changes_something,
+         "it changes neither"),
+        ("shuffle.py", "self.share * z.shape[1]), torch", "float(z.sum())), torch", defenses.CHECKS[5],
+         "aten._local_scalar"),
+        ("shuffle.py", "z.shape[1]), torch", "z[0, :, 0].shape[0]), torch", defenses.CHECKS[3], "too many indices"),
         ("nearest.py", ".mean(1)", ".mean(2)", attacks.never_waits, "of 10 releases it recovers (10, 3, 8, 8)"),
         ("nearest.py", "Neighbours(images", "Neighbours(images * __import__('random').random()", attacks.repeats,
          "gives other numbers when it is repeated"),

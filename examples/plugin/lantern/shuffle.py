@@ -19,8 +19,10 @@ class Shuffle(Defense):
         self.share = share
 
     def after_edge(self, z: Tensor) -> Tensor:
-        channels = z.shape[1]
-        moved = round(self.share * channels)
-        order = torch.arange(channels, device=z.device)
-        order[:moved] = order[torch.randperm(moved, device=z.device)]
-        return z[:, order]
+        moved, rows = round(self.share * z.shape[1]), torch.arange(len(z), device=z.device)[:, None]
+        order = torch.rand(len(z), moved, device=z.device).argsort(1)  # of each image its own
+        return torch.cat([z[rows, order], z[:, moved:]], 1)
+
+    def expected(self, z: Tensor) -> Tensor:
+        moved = round(self.share * z.shape[1])
+        return torch.cat([z[:, :moved].mean(1, keepdim=True).expand_as(z[:, :moved]), z[:, moved:]], 1)

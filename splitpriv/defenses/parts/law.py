@@ -170,6 +170,9 @@ def adaptive(model: Defended) -> dict[str, list[str]]:
     told = {name: set(d.adaptive) for name, d in model.defenses()}
     answers = any("answers" in kinds for kinds in told.values())
     with probing(model):
+        for name, defense in model.defenses():
+            if not alike(defense.before_edge, some(model)):
+                told[name].add("draws")
         for name, defense, z in model.walk(some(model)):
             if defense is None:
                 told |= {} if answers or alike(model.classify, z) else {"cloud": {"answers"}}
