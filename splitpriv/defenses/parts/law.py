@@ -170,8 +170,8 @@ def adaptive(model: Defended) -> dict[str, list[str]]:
     told = {name: set(d.adaptive) for name, d in model.defenses()}
     answers = any("answers" in kinds for kinds in told.values())
     with probing(model):
-        for name, defense in model.defenses():
-            if not alike(defense.before_edge, some(model)):
+        for name, link in model.defenses():
+            if not alike(link.before_edge, some(model)):
                 told[name].add("draws")
         for name, defense, z in model.walk(some(model)):
             if defense is None:
