@@ -250,6 +250,49 @@ def test_outputs_below_a_file(tmp_path: Path, refused: Refused) -> None:
     assert "SPLITPRIV_OUTPUTS" in message
 
 
+def _dead_link(at: Path) -> Path:
+    at.symlink_to(at.with_name("nowhere"))
+    return at
+
+
+def _circle(at: Path) -> Path:
+    at.symlink_to(at)
+    return at
+
+
+def _rows_a_file(at: Path) -> Path:
+    at.mkdir()
+    (at / "rows").write_text("x")
+    return at
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_dead_link, "there is something that is no folder"),
+        (_circle, "Too many levels of symbolic links"),
+        (lambda at: at.with_name("n" * 256), "File name too long"),
+        (_rows_a_file, "there is something that is no folder"),
+    ],
+)
+def test_outputs_that_can_be_no_folder(
+    tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], why: str
+) -> None:
+    monkeypatch.setattr("splitpriv.run.context.train_phase", None)  # not called
+    place = make(tmp_path / "outputs")
+    message = refused(*BASE, f"paths.outputs={place}")
+    assert f"splitpriv: paths.outputs: {why} ({place}" in message
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_outputs_on_a_mount_that_fails(refused: Refused, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code), "/mount/x")
+
+    monkeypatch.setattr("splitpriv.store.folder.write_atomic", fail)
+    assert f"paths.outputs: {os.strerror(code)} (/mount/x); mend that place" in refused(*BASE)
+
+
 def test_outputs_that_may_not_be_written(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(*_: Any, **__: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/outputs")

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from splitpriv.launch import streams
-from splitpriv.store import say
+from splitpriv.store import BARRED, FULL, say, unwritable
 from splitpriv.types import UserError
 
 if TYPE_CHECKING:
     from splitpriv.run.plan import Planned
     from splitpriv.store import Row, Store
 
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR}
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+PLACES = {  # what is wrong with a place, and no bug of ours
+    *FULL, *BARRED, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE,
+    errno.ENOTCONN, errno.ENOLCK, errno.ENOTSUP,
+}  # fmt: skip
 
 
 def point(planned: Planned, wait: bool = True) -> Row:
@@ -59,20 +61,12 @@ def _made(planned: Planned, store: Store, wait: bool) -> Row:
 
 
 def problems_of(error: Exception) -> list[str]:
-    """What a user can mend: the problems of a UserError, a full or read-only disk; empty for a bug of ours."""
+    """What a user can mend: the problems of a UserError, a place that cannot be written to; empty for a bug of ours."""
     if isinstance(error, UserError):
         return error.problems
-    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
-        return []
-    remedy = (
-        "free some space"
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        else "choose a folder you may write to"
-    )
-    where = f" ({error.filename})" if error.filename else ""
-    return [
-        f"paths.outputs: {error.strerror}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
-    ]
+    if isinstance(error, OSError) and error.errno in PLACES:
+        return unwritable(error).problems
+    return []
 
 
 def complain(problems: Iterable[str]) -> int:

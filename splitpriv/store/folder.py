@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -20,6 +21,8 @@ from splitpriv.types import UserError
 
 State = Literal["cached", "failed", "partial", "missing"]
 NAMED = 3  # files that are no rows, in one line
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+BARRED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -31,6 +34,22 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except BaseException:  # a full disk, or a signal
         scratch.unlink(missing_ok=True)
         raise
+
+
+def unwritable(error: OSError) -> UserError:
+    """What a user can do about a store that cannot be written."""
+    remedy = (
+        "free some space"
+        if error.errno in FULL
+        else "choose a folder you may write to"
+        if error.errno in BARRED
+        else "mend that place"
+    )
+    why = "there is something that is no folder" if error.errno == errno.EEXIST else error.strerror  # or a dead link
+    where = f" ({error.filename})" if error.filename else ""
+    return UserError(
+        f"paths.outputs: {why}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
+    )
 
 
 class Store:
@@ -76,7 +95,8 @@ class Store:
             self.remote.pull(f"{stage}/{key}")
         if proof.damage(home, leaves) == {}:
             return home
-        home.mkdir(parents=True, exist_ok=True)
+        _make(self.root / "rows")  # where the work's result will go
+        _make(home)
         with _alone(home.with_name(f"{key}.lock"), f"{stage}/{key}"):
             wrong = proof.damage(home, leaves)
             if wrong == {}:
@@ -100,7 +120,7 @@ class Store:
     def add_row(self, row: Row) -> Path:
         """Write a finished run's row; the same run writes the same file."""
         path = self.root / "rows" / f"{row['key']}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         write_atomic(path, proof.seal(plain.finite(row), indent=1))
         if self.remote:
             self.remote.push(f"rows/{path.name}")
@@ -155,6 +175,16 @@ class Store:
             self.remote.pull_rows()
         whole, self.wrong = rows.read(self.root / "rows", anew)
         return whole, self.wrong
+
+
+def _make(folder: Path) -> None:
+    """Have a folder that can be written to, or raise UserError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as error:
+        raise unwritable(error) from error
 
 
 @functools.cache

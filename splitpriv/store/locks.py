@@ -8,6 +8,7 @@ seconds old and stays as it is under the eyes of whoever waits: no clock has to 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -24,6 +25,7 @@ from splitpriv.store.heart import HEART
 
 BEAT = 5.0  # seconds between two signs of life
 DEAD = 60.0  # age in seconds of the last one, from which a holder on another machine counts as dead
+LOCKLESS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # of a folder without flock
 LOOK = 0.1  # seconds between two looks at a lock that another process holds
 
 __all__ = ["Lock", "Timeout", "holder", "is_held"]
@@ -95,7 +97,12 @@ class Lock:
             self.flock.acquire()
         except Timeout:
             return False
-        except NotImplementedError:  # what filelock makes of ENOSYS
+        except NotImplementedError:  # what filelock made of ENOSYS
+            self.flock = None
+            return None
+        except OSError as error:
+            if error.errno not in LOCKLESS:
+                raise
             self.flock = None
             return None
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -105,9 +106,10 @@ def test_a_machine_that_died_loses_its_lock(tmp_path: Path) -> None:
     assert not is_held(path)
 
 
-def test_folders_without_locks_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [NotImplementedError(), OSError(errno.ENOLCK, "No locks available")])
+def test_folders_without_locks_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def refuse(self: FileLock) -> None:
-        raise NotImplementedError
+        raise error
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
     path = tmp_path / "lock"
