@@ -61,6 +61,7 @@ def describe(dataset: Any, root: Path, sheet: Path) -> int:
     from splitpriv.measure import contact
 
     reading = dataset.reading or Reading(layout=f"{type(dataset).__name__}, as published")
+    dataset.content(root)  # which notes what its files share
     if dataset.reading:  # said first, so that it is there should an image be damaged
         print("\n".join(reading.lines()))
     pools = dataset.pools(root)

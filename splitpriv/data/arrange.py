@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from splitpriv.data.labels import LetterCase, alike
+from splitpriv.data.labels import LetterCase, alike, torn
 from splitpriv.data.people import apart, held_out, someone
 from splitpriv.data.pools import hold_out
 from splitpriv.data.reading import Reading, some
@@ -40,6 +40,9 @@ def arrange(
     if people:
         columns |= someone(columns, pool, reading)
     labels = columns["identity"] if people else columns.pop("label")
+    if twice := torn(listing.files, labels):
+        said = [f"{listing.files[at[0]]} ({' and '.join(sorted({labels[i] for i in at}))})" for at in twice]
+        raise UserError(f"dataset.path: lists {some(said, 5)} under several labels; keep one of them")
     whole = Arranged(listing.files, labels, columns, len(labels), None)
     if pool is not None:
         whole = _pooled(whole, _two(pool, reading), people, reading)

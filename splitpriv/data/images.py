@@ -17,12 +17,12 @@ from splitpriv.data import contents, from_table, from_tree
 from splitpriv.data.arrange import arrange
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import Census, decoded, stat_all
-from splitpriv.data.labels import LetterCase
+from splitpriv.data.labels import LetterCase, torn
 from splitpriv.data.layouts import Layout
 from splitpriv.data.people import GALLERY
 from splitpriv.data.pixels import Rules
 from splitpriv.data.pools import pools
-from splitpriv.data.reading import Reading, shown
+from splitpriv.data.reading import Reading, shown, some
 from splitpriv.data.source import Source
 from splitpriv.data.walk import no_system
 from splitpriv.types import Count, NonNegative, Rate, Spec, UserError, Whole
@@ -120,6 +120,10 @@ class Images(Dataset):
         """Changes with what the files hold and with their labels, whatever they are called and wherever they lie."""
         arranged = self.found
         held = contents.hashes(arranged.files, root, key="dataset.path", remedy=REMEDY)
+        if twice := torn(held, arranged.labels):
+            first = [sorted({arranged.labels[i]: i for i in reversed(at)}.items())[:2] for at in twice]
+            said = [" and ".join(f"{arranged.files[i].name} of {label}" for label, i in pair) for pair in first]
+            self.reading.note(f"{len(twice):,} pictures are there under several labels ({some(said, 3)})")
         told = [held, arranged.labels, arranged.columns, arranged.train]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 from splitpriv.data.reading import Reading, some
@@ -66,3 +66,11 @@ def _number(value: str) -> str:
     whole, fraction = whole.lstrip("0"), fraction.rstrip("0")
     sign = "-" if value.startswith("-") and (whole or fraction) else ""
     return f"{sign}{whole or 0}{f'.{fraction}' if fraction else ''}"
+
+
+def torn(things: Sequence[Hashable], labels: Sequence[str]) -> list[list[int]]:
+    """For each thing that is there under several labels, where it is."""
+    places: dict[Hashable, list[int]] = {}
+    for i, thing in enumerate(things):
+        places.setdefault(thing, []).append(i)
+    return [found for found in places.values() if len({labels[i] for i in found}) > 1]

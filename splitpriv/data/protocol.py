@@ -78,6 +78,11 @@ class Protocol:
             first, last = round(start * len(whole)), round(stop * len(whole))
             limit = self.limit.get(role)
             last = last if limit is None else min(last, first + limit)
+            if not len(whole):  # no slice of it would do
+                raise UserError(
+                    f"dataset.test_share: leaves no image in the pool {pool}, of which protocol.slices.{role} asks; set "
+                    "it to 0.2 or so, or bring more images"
+                )
             if first >= last:
                 raise UserError(
                     f"protocol.slices.{role}: no image in [{pool}, {start}, {stop}] of {len(whole)}; "

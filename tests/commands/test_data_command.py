@@ -47,7 +47,8 @@ def test_run_and_check_say_what_was_read_and_the_row_keeps_it(
     (row,) = Store(tmp_path / "out").rows()
     assert row["data/train"] == row["data/test"] == {"a": 16, "b": 16}
     assert row["data/skipped"] == {"hidden files and folders": 1}
-    assert row["data/notes"] == ["val is the test pool"]
+    twice = "1 pictures are there under several labels (0.png of a and 0.png of b)"
+    assert row["data/notes"] == ["val is the test pool", twice]
     assert row["data/files"]["kinds"] == {"PNG RGB": 64}
 
 

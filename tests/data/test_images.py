@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from own import own as images
+from own import put, refusal, write
 from PIL import Image
 
 from splitpriv.data import decode
@@ -192,3 +193,14 @@ def test_what_an_image_is_called_and_where_it_lies_is_not_what_it_is(folder, tmp
     held = renamed.read_bytes()
     renamed.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))  # as long as it was
     assert images(tmp_path / "elsewhere").content(tmp_path) != content
+
+
+def test_one_picture_under_two_labels(tmp_path):
+    put(tmp_path / "mine", "a/0.png", "b/1.png")
+    put(tmp_path / "mine", "b/0.png", colour=(9, 9, 90))
+    data = images(tmp_path / "mine")
+    data.content(tmp_path)
+    assert data.reading.notes[-1] == "1 pictures are there under several labels (0.png of a and 1.png of b)"
+    rows = ["file,label", "a/0.png,a", "b/0.png,b", "a/0.png,b"]
+    said = refusal(write(tmp_path / "mine", rows))
+    assert "a/0.png (a and b) under several labels; keep one" in said

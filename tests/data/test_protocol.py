@@ -162,3 +162,9 @@ def test_copies_that_leave_nothing_are_refused():
         it.parted(it.split(same), "group")
     with pytest.raises(UserError, match=r"protocol\.duplicates: group keeps .* overlap=true"):
         protocol(overlap=True, duplicates="group")
+
+
+def test_a_pool_without_an_image_names_the_share_that_made_it():
+    whole = POOLS["train"]
+    with pytest.raises(UserError, match=r"^dataset\.test_share: leaves no image in the pool test, .*\.victims"):
+        protocol().split({"train": whole, "test": whole.take(slice(0, 0))})
