@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from splitpriv.data.reading import Reading, shown
 from splitpriv.types import UserError, blame
+
+if TYPE_CHECKING:
+    from splitpriv.data.base import Dataset
 
 ACTIONS = ("list", "fetch", "verify", "describe")
 
@@ -50,10 +54,16 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "describe":
         folder = Path(cfg["paths"]["outputs"]) / "describe"
         return describe(dataset, root, folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(name).name)}.png")
-    if args.action == "fetch":
-        dataset.fetch(root)
-    print(f"{name}: {dataset.verify(root)}")
+    print(f"{name}: {fetched(dataset, root) if args.action == 'fetch' else dataset.verify(root)}")
     return 0
+
+
+def fetched(dataset: Dataset, root: Path) -> str:
+    """What there is of a data set, in whatever form it is read, once it is there."""
+    with suppress(UserError):
+        return dataset.verify(root)
+    dataset.fetch(root)
+    return dataset.verify(root)
 
 
 def describe(dataset: Any, root: Path, sheet: Path) -> int:
@@ -64,7 +74,7 @@ def describe(dataset: Any, root: Path, sheet: Path) -> int:
     dataset.content(root)  # which notes what its files share
     if dataset.reading:  # said first, so that it is there should an image be damaged
         print("\n".join(reading.lines()))
-    pools = dataset.pools(root)
+    pools = dataset.read(root)
     classes = getattr(dataset, "classes", None) or [str(i) for i in range(dataset.spec.classes)]
     if not dataset.reading:
         for pool, split in pools.items():

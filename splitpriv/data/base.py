@@ -10,8 +10,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from splitpriv.data import files
 from splitpriv.data.reading import Reading
-from splitpriv.types import Spec
+from splitpriv.types import Spec, UserError
 
 
 def unit(images: Tensor) -> Tensor:
@@ -97,6 +98,13 @@ class Dataset:
         """Read the published pools "train" and "test" from under `root`; raise UserError if they are not there."""
         raise NotImplementedError
 
+    def read(self, root: Path) -> dict[str, Split]:
+        """The `pools`; UserError also for what the system does not give."""
+        try:
+            return self.pools(root)
+        except OSError as error:
+            raise UserError(files.unreadable(error)) from error
+
     def least_error(self, root: Path, signal: Signal, std: Tensor | float) -> dict[str, float]:
         """By name, the MSE that no attack on one release `signal` + N(0, diag(std^2)) can beat, where the law of x is
         known ("..._mmse"; its standard error "..._mmse_error"); empty where it is not."""
@@ -107,5 +115,5 @@ class Dataset:
 
     def verify(self, root: Path) -> str:
         """One line that says what was found and checked; raise UserError if a file is missing or damaged."""
-        pools = self.pools(root)
+        pools = self.read(root)
         return ", ".join(f"{len(split):,} {name}" for name, split in pools.items())

@@ -47,7 +47,7 @@ PICKLES = [
 class Cifar10(Dataset):
     """50,000 + 10,000 colour images, 3x32x32, of 10 classes; no private attribute.
 
-    Reads cifar-10-batches-bin, or where that is missing cifar-10-batches-py.
+    Reads cifar-10-batches-bin, or where that is not whole cifar-10-batches-py.
     """
 
     spec = Spec((3, 32, 32), 10, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
@@ -57,7 +57,7 @@ class Cifar10(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"run `splitpriv data fetch cifar10`, or put the folder {FOLDER} of {URL} under {root}"
-        remedy += files.others(root, "cifar", (FOLDER, PYTHON))
+        remedy += files.others(root, ["cifar"], (FOLDER, PYTHON))
         files.check(root, _form(root), remedy)
         if _form(root) is PICKLES:
             return _unpickled(root, remedy)
@@ -81,8 +81,12 @@ class Cifar10(Dataset):
 
 
 def _form(root: Path) -> list[Published]:
-    """The files of the form that is there; of the binary one where none is."""
-    return PICKLES if (root / PYTHON).is_dir() and not (root / FOLDER).is_dir() else TRAIN + TEST
+    """The files of the form that is whole, else of the one that is there; of the binary one where both or none are."""
+    binary = TRAIN + TEST
+    if all((root / file.path).exists() for file in binary) or not (root / PYTHON).is_dir():
+        return binary
+    whole = all((root / file.path).exists() for file in PICKLES)
+    return PICKLES if whole or not (root / FOLDER).is_dir() else binary
 
 
 def _unpickled(root: Path, remedy: str) -> dict[str, Split]:

@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import stat
 import tarfile
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -39,21 +41,21 @@ def check(root: Path, files: Iterable[Published], remedy: str) -> None:
     for file in files:
         path = root / file.path
         try:
-            status = path.stat()
-        except OSError:
+            status = _readable(path)
+            stamp = [status.st_size, status.st_mtime_ns, file.digest]
+            if status.st_size < file.size:
+                held = f"{status.st_size:,} of {file.size:,} bytes"
+                problems.append(f"paths.data: {path} is truncated ({held}); delete it and {remedy}")
+            elif stamps.get(file.path) == stamp:
+                continue
+            elif digest_of(path, file.digest) != file.digest:
+                problems.append(f"paths.data: {path} has a wrong checksum (not {file.digest}); delete it and {remedy}")
+            else:
+                known[file.path] = stamp
+        except (FileNotFoundError, NotADirectoryError):
             missing.append(path)
-            continue
-        stamp = [status.st_size, status.st_mtime_ns, file.digest]
-        if status.st_size < file.size:
-            problems.append(
-                f"paths.data: {path} is truncated ({status.st_size:,} of {file.size:,} bytes); delete it and {remedy}"
-            )
-        elif stamps.get(file.path) == stamp:
-            continue
-        elif digest_of(path, file.digest) != file.digest:
-            problems.append(f"paths.data: {path} has a wrong checksum (not {file.digest}); delete it and {remedy}")
-        else:
-            known[file.path] = stamp
+        except OSError as error:
+            problems.append(unreadable(error, path))
     if known != stamps:
         _stamp(root, known)
     if missing:
@@ -61,6 +63,12 @@ def check(root: Path, files: Iterable[Published], remedy: str) -> None:
         problems.insert(0, f"paths.data: {missing[0]}{more} missing; {remedy}")
     if problems:
         raise UserError(*problems)
+
+
+def unreadable(error: OSError, path: Path | None = None) -> str:
+    """What a user can do about a file of a data set that the system does not give."""
+    named = path or error.filename or "a file"
+    return f"paths.data: {named} cannot be read ({_reason(error)}); make it a file that you may read"
 
 
 def forget(root: Path, files: Iterable[Published]) -> None:
@@ -71,11 +79,13 @@ def forget(root: Path, files: Iterable[Published]) -> None:
     _stamp(root, stamps)
 
 
-def others(root: Path, word: str, ours: Iterable[str]) -> str:
-    """What else lies in `root` and has `word` in its name, as the end of a remedy."""
-    if not root.is_dir():
+def others(root: Path, words: Sequence[str], ours: Sequence[str]) -> str:
+    """What else lies in `root` and has one of `words`, of letters and digits, in its name, as the end of a remedy."""
+    try:
+        there = {path.name: re.sub(r"[\W_]", "", path.name.lower()) for path in root.iterdir()}
+    except OSError:
         return ""
-    names = sorted(path.name for path in root.iterdir() if word in path.name.lower() and path.name not in ours)
+    names = sorted(name for name, said in there.items() if name not in ours and any(word in said for word in words))
     seen = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return f" (seen there, and not read in this form: {seen})" if names else ""
 
@@ -93,10 +103,10 @@ def digest_of(path: Path, like: str) -> str:
 def download(url: str, root: Path, digest: str, remedy: str) -> Path:
     """Download `url` into `root` under its own name, checked; a copy that is already there and intact is kept."""
     path = root / url.rpartition("/")[2]
-    if path.exists() and digest_of(path, digest) == digest:
-        return path
     scratch = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        if path.exists() and digest_of(path, digest) == digest:
+            return path
         root.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
             _copy(url, file)
@@ -144,6 +154,15 @@ def _copy(url: str, file: BinaryIO) -> None:
             while chunk := answer.read(_CHUNK):
                 file.write(chunk)
                 progress.update(len(chunk))
+
+
+def _readable(path: Path) -> os.stat_result:
+    """What the system says of a file that can be opened; raises OSError for any other."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no file")
+    with path.open("rb"):
+        return status
 
 
 def _discard(scratch: Path) -> None:

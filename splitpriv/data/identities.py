@@ -68,7 +68,7 @@ class Identities(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         source = FashionTint(crop=0, flip=False, rotation=0.0, test_share=0.0, seed=self.seed)
-        garments = source.pools(root)["train"].images[: self.count]
+        garments = source.read(root)["train"].images[: self.count]
         dice = np.random.RandomState(self.seed)  # a frozen stream, see hold_out
         images = torch.empty(self.count, self.cameras, self.shots, *self.spec.image, dtype=torch.uint8)
         for camera in range(self.cameras):

@@ -142,7 +142,7 @@ class OtherSet(Knowledge):
             )
 
     def aux(self, splits: Mapping[str, Split], spec: Spec, root: Path) -> Split:
-        pool = self.source.pools(root)["train"]
+        pool = self.source.read(root)["train"]
         if (self.size or 0) > len(pool):
             raise UserError(f"knowledge.size: {self.size} is more than the source has; give at most {len(pool)}")
         pool = pool.take(slice(0, self.size or len(splits["aux"])))

@@ -36,7 +36,7 @@ class Library(Dataset):
 
     def shelf(self, root: Path) -> Split:
         """The library itself, `count` images."""
-        whole = self.source.pools(root)["train"]
+        whole = self.source.read(root)["train"]
         if len(whole) < self.count:
             raise UserError(f"dataset.count: {self.count} images are more than the source has, {len(whole)}; lower it")
         return whole.take(slice(0, self.count))

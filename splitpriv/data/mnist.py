@@ -59,7 +59,7 @@ class Mnist(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"run `splitpriv data fetch mnist`, or put the four files of {URL} into {root / FOLDER}"
-        remedy += files.others(root, "mnist", ("MNIST",))
+        remedy += files.others(root, ["mnist"], ("MNIST",))
         forms = [(file, _other_form(root, file)) for file in FILES]
         files.check(root, [file for file, other in forms if other is None], remedy)
         x, y, x_test, y_test = (

@@ -80,7 +80,7 @@ class Protocol:
             last = last if limit is None else min(last, first + limit)
             if not len(whole):  # no slice of it would do
                 raise UserError(
-                    f"dataset.test_share: leaves no image in the pool {pool}, of which protocol.slices.{role} asks; set "
+                    f"dataset.test_share: leaves no image in the pool {pool}, which protocol.slices.{role} needs; set "
                     "it to 0.2 or so, or bring more images"
                 )
             if first >= last:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitpriv.data import tables
+from splitpriv.data import files, tables
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
 from splitpriv.data.pixels import Rules
@@ -80,6 +80,7 @@ class Cifar100(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"run `splitpriv data fetch cifar100`, or put the folder cifar-100-python under {root}"
+        remedy += files.others(root, ["cifar100"], ["cifar-100-python"])
         train, test = (_open("CIFAR100", remedy, str(root), train=part) for part in (True, False))
         images = np.concatenate([train.data, test.data]).transpose(0, 3, 1, 2)
         labels, count = torch.tensor(train.targets + test.targets), len(train.targets)
@@ -105,6 +106,7 @@ class Svhn(Dataset):
     def pools(self, root: Path) -> dict[str, Split]:
         folder = root / "svhn"
         remedy = f"run `splitpriv data fetch svhn`, or put train_32x32.mat and test_32x32.mat into {folder}"
+        remedy += files.others(root, ["svhn", "32x32"], ["svhn"])
         train, test = (_open("SVHN", remedy, str(folder), split=part) for part in ("train", "test"))
         labels = torch.from_numpy(np.concatenate([train.labels, test.labels]).astype(np.int64))
         return pools(np.concatenate([train.data, test.data]), labels, {}, len(train.labels))
@@ -136,11 +138,13 @@ class CelebA(Dataset):
     def pools(self, root: Path) -> dict[str, Split]:
         folder = root / "celeba"
         remedy = f"run `splitpriv data fetch celeba`, or put img_align_celeba/ and the list_*.txt files into {folder}"
-        if (folder / "list_attr_celeba.csv").exists() or (folder / "list_eval_partition.csv").exists():
+        remedy += files.others(root, ["celeba", "listevalpartition"], ["celeba"])
+        csvs = [(folder / f"list_{name}.csv").exists() for name in ("attr_celeba", "eval_partition")]
+        if all(csvs) or (any(csvs) and not (folder / "list_attr_celeba.txt").exists()):
             remedy = f"put list_attr_celeba.csv and list_eval_partition.csv into {folder}"
             return self._from_tables(root, folder, remedy)
         parts = [_open("CelebA", remedy, str(root), split=part) for part in ("train", "valid", "test")]
-        paths = [folder / "img_align_celeba" / name for part in parts for name in part.filename]
+        paths = [_faces(folder) / name for part in parts for name in part.filename]
         rules = Rules(self.size, 3)
         images, _ = decoded(paths, root, label="celeba", rules=rules, key="paths.data", remedy=remedy)
         names, traits = parts[0].attr_names, torch.cat([part.attr for part in parts]).long()
@@ -157,18 +161,24 @@ class CelebA(Dataset):
         part = dict(zip(parts["image_id"], parts["partition"], strict=True))
         names = traits.columns["image_id"]
         where = f"paths.data: {folder / 'list_eval_partition.csv'}, column partition,"
-        said = tables.encode([part.get(name, "") for name in names], ("0", "1", "2"), where, remedy)
-        order = (said == 2).long().argsort(stable=True)
-        place = folder / "img_align_celeba"
-        place = place / place.name if (place / place.name).is_dir() else place
+        pool = tables.encode([part.get(name, "") for name in names], ("0", "1", "2"), where, remedy)
+        order = (pool == 2).long().argsort(stable=True)
+        place = _faces(folder)
         columns: dict[str, Tensor] = {}
         for name in wanted:
             where = f"paths.data: {folder / 'list_attr_celeba.csv'}, column {name},"
-            columns[name] = tables.encode(traits.columns[name], ("-1", "1"), where, remedy)[order]
+            said = ("0" if "0" in traits.columns[name] else "-1", "1")  # as some copies write it, and as published
+            columns[name] = tables.encode(traits.columns[name], said, where, remedy)[order]
         images, _ = decoded([place / names[i] for i in order.tolist()], root, label="celeba", rules=Rules(self.size, 3),
                             key="paths.data", remedy=f"put all images into {place}")  # fmt: skip
-        return pools(images, columns.pop(self.task), columns, int((said != 2).sum()))
+        return pools(images, columns.pop(self.task), columns, int((pool != 2).sum()))
 
     def fetch(self, root: Path) -> None:
         put = f"download it from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html into {root / 'celeba'}"
         _open("CelebA", put, str(root), split="all", download=True)
+
+
+def _faces(folder: Path) -> Path:
+    """The folder of images, which some archives hold within another of its name."""
+    place = folder / "img_align_celeba"
+    return place / place.name if (place / place.name).is_dir() else place

@@ -57,7 +57,7 @@ class Run:
         if self.given is not None:
             return self.given
         with roomy(self.cfg["dataset"], "dataset"):
-            pools = self.parts.dataset.pools(Path(self.cfg["paths"]["data"]))
+            pools = self.parts.dataset.read(Path(self.cfg["paths"]["data"]))
         splits, self.moved = self.parts.protocol.parted(self.parts.protocol.split(pools), self.parts.dataset.duplicates)
         pixels = math.prod(self.parts.dataset.spec.image) * sum(map(len, splits.values()))
         large = pixels > 2**32  # bytes, at one a pixel

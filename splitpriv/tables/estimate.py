@@ -163,7 +163,7 @@ def _pools(prepared: Prepared) -> Any:
     root, key = prepared.cfg["paths"]["data"], fingerprint(dataset=prepared.cfg["dataset"])
     if (root, key) not in _READ:
         _READ.clear()
-        _READ[root, key] = prepared.parts.dataset.pools(Path(root))
+        _READ[root, key] = prepared.parts.dataset.read(Path(root))
     return _READ[root, key]
 
 

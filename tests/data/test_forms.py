@@ -7,11 +7,13 @@ import hashlib
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from own import put
 
+from splitpriv.commands.data import fetched
 from splitpriv.data import cifar10, mnist
 from splitpriv.data.cifar10 import Cifar10
 from splitpriv.data.files import Published
@@ -53,6 +55,40 @@ def test_a_pickle_that_is_not_the_published_one_is_not_opened(pickled: tuple[Pat
         Cifar10(**PLAIN).pools(root)
 
 
+def test_a_whole_form_is_read_beside_one_that_is_not(
+    pickled: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = pickled
+    (root / cifar10.FOLDER).mkdir()
+    assert Cifar10(**PLAIN).verify(root) == "4 train, 2 test"
+    monkeypatch.setattr(Cifar10, "fetch", None)  # not called
+    assert fetched(Cifar10(**PLAIN), root) == "4 train, 2 test"
+    (root / cifar10.PICKLES[0].path).unlink()
+    with pytest.raises(UserError, match=r"data_batch_1\.bin and 5 more files are missing"):
+        Cifar10(**PLAIN).pools(root)
+
+
+def test_what_is_no_file_is_not_the_outputs_fault(pickled: tuple[Path, np.ndarray], monkeypatch: Any) -> None:
+    root, _ = pickled
+    path = root / cifar10.PICKLES[0].path
+    raw = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"^paths\.data: .*data_batch_1 cannot be read \(it is no file\)"):
+        Cifar10(**PLAIN).pools(root)
+    path.rmdir()
+    path.write_bytes(raw)
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for where, name in ((cifar10.files, "digest_of"), (cifar10, "_unpickled")):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, refuse)
+            with pytest.raises(UserError, match=r"^paths\.data: .*data_batch_1 cannot be read \(Permission denied\)"):
+                Cifar10(**PLAIN).read(root)
+
+
 def test_other_forms_are_seen(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-mat").mkdir()
     (tmp_path / "mnist_train.csv").write_text("")
@@ -87,20 +123,20 @@ def test_mnist_by_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
         data.pools(tmp_path)
 
 
-def celeba(root: Path, nested: bool) -> Path:
+def celeba(root: Path, nested: bool, no: int = -1) -> Path:
     place = "celeba/img_align_celeba/img_align_celeba" if nested else "celeba/img_align_celeba"
     for i in range(4):
         put(root, f"{place}/{i}.png", colour=(60 * i, 0, 0))
     (root / "celeba/list_attr_celeba.csv").write_text(
-        "image_id,Male,Smiling\n" + "".join(f"{i}.png,{2 * (i % 2) - 1},{2 * (i // 2) - 1}\n" for i in range(4))
+        "image_id,Male,Smiling\n" + "".join(f"{i}.png,{i % 2 or no},{i // 2 or no}\n" for i in range(4))
     )
     (root / "celeba/list_eval_partition.csv").write_text("image_id,partition\n0.png,2\n1.png,1\n2.png,0\n3.png,0\n")
     return root
 
 
-@pytest.mark.parametrize("nested", [True, False])
-def test_celeba_as_kaggle_ships_it(tmp_path: Path, nested: bool) -> None:
-    root = celeba(tmp_path, nested)
+@pytest.mark.parametrize(("nested", "no"), [(True, -1), (False, 0)])
+def test_celeba_as_kaggle_ships_it(tmp_path: Path, nested: bool, no: int) -> None:
+    root = celeba(tmp_path, nested, no)
     data = CelebA(task="Smiling", attributes=("Male",), size=8, **PLAIN)
     pools = data.pools(root)
     assert (pools["train"].y.tolist(), pools["test"].y.tolist()) == ([0, 1, 1], [0])

@@ -62,10 +62,11 @@ def test_svhn(library, tmp_path):
     assert pools["test"].y.tolist() == [1, 0]
 
 
-def test_celeba(library, tmp_path):
-    (tmp_path / "celeba/img_align_celeba").mkdir(parents=True)
+@pytest.mark.parametrize("place", ["celeba/img_align_celeba", "celeba/img_align_celeba/img_align_celeba"])
+def test_celeba(library, tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
     for i in range(4):
-        Image.new("RGB", (18, 22), (60 * i, 0, 0)).save(tmp_path / f"celeba/img_align_celeba/{i}.png")
+        Image.new("RGB", (18, 22), (60 * i, 0, 0)).save(tmp_path / place / f"{i}.png")
     files = {"train": ["0.png", "1.png"], "valid": ["2.png"], "test": ["3.png"]}
     library.CelebA = lambda root, split: SimpleNamespace(
         filename=files[split], attr=torch.tensor([[int(f[0]) % 2, int(f[0]) // 2] for f in files[split]]),
@@ -95,6 +96,14 @@ def test_what_is_missing_is_named(library, tmp_path):
         "paths.data: CIFAR100: Dataset not found or corrupted; run `splitpriv data fetch cifar100`, "
         f"or put the folder cifar-100-python under {tmp_path}"
     )
+    (tmp_path / "cifar-100-binary").mkdir()
+    with pytest.raises(UserError, match=r"not read in this form: cifar-100-binary\)$"):
+        Cifar100(task="class", **PLAIN).pools(tmp_path)
+    library.SVHN = absent
+    (tmp_path / "train_32x32.mat").touch()
+    with pytest.raises(UserError, match=r"not read in this form: train_32x32\.mat\)$"):
+        Svhn(**PLAIN).pools(tmp_path)
+    library.SVHN = no_scipy
     with pytest.raises(UserError, match="pip install it"):
         Svhn(**PLAIN).pools(tmp_path)
 
