@@ -23,7 +23,7 @@ Number = Mapping[str, Any] | None  # mean, n, and the ends of its interval, or o
 
 def world(path: Path = SITE) -> Mapping[str, Any]:
     """The board of the shipped images under the bounded suite."""
-    boards: Sequence[Mapping[str, Any]] = json.loads(path.read_text())["boards"]
+    boards: Sequence[Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["boards"]
     return next(b for b in boards if (b["world"]["dataset"], b["world"]["suite"]) == ("fashion_tint", SUITE))
 
 
@@ -72,7 +72,7 @@ def woven(page: str) -> str:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    PAGE.write_text(woven(PAGE.read_text()))
+    PAGE.write_text(woven(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def keep(path: Path, told: dict[str, Any]) -> None:
     def place(r: dict[str, Any]) -> tuple[Any, ...]:
         return list(WORLDS).index(r["world"]), r["attack"], r["noise"]
 
-    kept = json.loads(path.read_text()) if path.exists() else []
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     kept = [r for r in kept if place(r) != place(told)]
     write_atomic(path, json.dumps(sorted([*kept, told], key=place), indent=1) + "\n")
 

@@ -63,7 +63,7 @@ class Child:
 
     @property
     def said(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace", encoding="utf-8")
 
 
 def start(folder: Path, *words: str, before: Callable[[], None] = lambda: None) -> Child:
@@ -79,7 +79,7 @@ def start(folder: Path, *words: str, before: Callable[[], None] = lambda: None) 
         out = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", encoding="utf-8"), os.fdopen(2, "w", buffering=1, encoding="utf-8")
         before()
         code = cli.main(list(words))
         sys.stdout.flush()
@@ -351,7 +351,7 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
 
 def _stat(pid: str) -> list[str]:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return ["", "", ""]
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", type=Path, default=Path("outputs"), help="default: outputs")
     args = parser.parse_args()
-    known: dict[str, float] = json.loads(PATH.read_text()) if PATH.exists() else {}
+    known: dict[str, float] = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
     if args.table:
         print("\n".join(table(known)))
         return
@@ -49,7 +49,8 @@ def main() -> None:
                 print(f"left out {told}: {error.problems[0]}", flush=True)
                 continue
             print(f"{told}: {known[told]:.4f}", flush=True)
-            now = json.loads(PATH.read_text()) if PATH.exists() else {}  # another may have written meanwhile
+            # another may have written meanwhile
+            now = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
             write_atomic(PATH, json.dumps(now | {told: known[told]}, indent=1, sort_keys=True) + "\n")
 
 

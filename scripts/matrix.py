@@ -192,7 +192,7 @@ def main() -> None:
     store, seconds = Store(args.store), watch_members()
     for world, chain, play in wanted(args):
         path = ROWS / f"{world}.json"
-        rows = json.loads(path.read_text()) if path.exists() else {}
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         plays = rows.setdefault(chain, {})
         if play in plays and not args.again:
             continue
@@ -201,7 +201,8 @@ def main() -> None:
         scores = [store.root / plays[name]["scores"] for name in ("decoder", "rmle") if name in plays]
         if play in ("decoder", "rmle") and len(scores) == 2 and all(path.exists() for path in scores):
             plays["pair"] = pair(plays, store)
-        rows = json.loads(path.read_text()) if path.exists() else {}  # another may have written meanwhile
+        # another may have written meanwhile
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         rows.setdefault(chain, {}).update(plays)
         write_atomic(path, json.dumps(rows, indent=1) + "\n")
         print(f"{world} {chain}: {play} {plays[play]['mse']:.5f}, {time.process_time() - begun:.0f} CPU s", flush=True)

@@ -39,7 +39,7 @@ Plays = Mapping[str, Any]
 def matrix(root: Path = ROOT) -> dict[tuple[str, str], Plays]:
     """(world, chain) -> its plays, of chains that the suite has attacked."""
     worlds = [path for name in ("fashion_tint", "cifar10") if (path := root / f"results/matrix/{name}.json").exists()]
-    told = {path.stem: json.loads(path.read_text()) for path in worlds}
+    told = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in worlds}
     return {
         (world, chain): plays
         for world, chains in told.items()
@@ -253,7 +253,7 @@ TABLES: dict[str, Callable[[Mapping[tuple[str, str], Plays]], str]] = {
 def woven(page: str, root: Path = ROOT) -> str:
     """The page with its tables as the committed rows have them."""
     rows = matrix(root)
-    told = json.loads((root / "results/matrix/calibration.json").read_text())
+    told = json.loads((root / "results/matrix/calibration.json").read_text(encoding="utf-8"))
     tables = {name: make(rows) for name, make in TABLES.items()}
     return weave(page, {**tables, "calibration": calibration(told), "alone": alone(told)})
 
@@ -271,7 +271,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name in PAGES:
         page = ROOT / name
-        page.write_text(woven(page.read_text()))
+        page.write_text(woven(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

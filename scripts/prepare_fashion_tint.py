@@ -55,7 +55,7 @@ def main(folder: Path, assets: Path = ASSETS) -> None:
         if hashlib.sha256(raw).hexdigest() != digest:
             sys.exit(f"{plain}[.gz] is not the published file (SHA-256 differs)")
         (assets / f"{name}.gz").write_bytes(gzip.compress(raw, 9, mtime=0))
-    (assets / "LICENSE").write_text(LICENSE)
+    (assets / "LICENSE").write_text(LICENSE, encoding="utf-8")
 
 
 if __name__ == "__main__":

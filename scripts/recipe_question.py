@@ -112,7 +112,7 @@ def picture(folder: Path, out: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
-    for row in map(json.loads, (path.read_text() for path in sorted(folder.glob("*.json")))):
+    for row in map(json.loads, (path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.json")))):
         if row["chain"] == "cem+noise":
             ends = spreads(row)
             shares = [(i + 1) / len(ends) for i in range(len(ends))]
@@ -151,7 +151,7 @@ def main() -> None:
     if args.picture:
         picture(*args.picture)
         return
-    rows = json.loads(args.rows.read_text()) if args.rows.exists() else []
+    rows = json.loads(args.rows.read_text(encoding="utf-8")) if args.rows.exists() else []
     seeds = [int(seed) for seed in args.seeds.split(",")]
     for seed in () if args.table else seeds:
         for name in args.only or VARIANTS:

@@ -58,7 +58,7 @@ def trained(name: str, words: tuple[str, ...], seed: int) -> dict[str, Any]:
         start = time.process_time()
         _ = run.model
         seconds = time.process_time() - start
-        curve = json.loads((Path(folder) / "fit" / prepared.plan.fits[-1] / "curve.json").read_text())
+        curve = json.loads((Path(folder) / "fit" / prepared.plan.fits[-1] / "curve.json").read_text(encoding="utf-8"))
     return {"name": name, "seed": seed, "words": list(words), "images": images, "epochs": optim["epochs"],
             "batch": optim["batch"], "cpu_s": round(seconds, 1),
             "accuracy": [round(note["accuracy/val"], 4) for note in curve]}  # fmt: skip
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what is there, and train nothing")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw them")
     args = parser.parse_args()
-    rows = json.loads(args.rows.read_text()) if args.rows.exists() else []
+    rows = json.loads(args.rows.read_text(encoding="utf-8")) if args.rows.exists() else []
     wrong = [name for name in args.only or () if name not in VARIANTS]
     if wrong:
         sys.exit(f"recipe_search: --only {wrong[0]}: there are {'; '.join(VARIANTS)}")

@@ -123,8 +123,8 @@ def pages() -> dict[str, str]:
     """Every page that is made, by its path, as Markdown."""
     made = {"flags.md": flags(), "methods.md": methods(), "reference/commands.md": commands()}
     made |= {_page(group): group_page(group) for group in GROUPS if any(options(group))}
-    made |= {"reference/api.md": api(), "architecture.md": (ROOT / "ARCHITECTURE.md").read_text()}
-    return made | {"glossary.md": glossary(), "changelog.md": (ROOT / "CHANGELOG.md").read_text()}
+    made |= {"reference/api.md": api(), "architecture.md": (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")}
+    return made | {"glossary.md": glossary(), "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")}
 
 
 def flags() -> str:
@@ -230,7 +230,7 @@ def api() -> str:
 
 def glossary() -> str:
     """The words that mean one thing each, which ARCHITECTURE.md lists."""
-    section = (ROOT / "ARCHITECTURE.md").read_text().split("## Words", 1)[1].split("\n## ", 1)[0]
+    section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("## Words", 1)[1].split("\n## ", 1)[0]
     text = " ".join(section.split("\n", 1)[1].split()).rstrip(".")
     lines = ["# Glossary", "One word for each thing, and one thing for each word."]
     for entry in text.split(" · "):

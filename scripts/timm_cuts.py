@@ -82,7 +82,8 @@ def main() -> None:
         print(told, flush=True)
         rows.append(told)
     OUT.write_text(
-        HEAD.format(timm=timm.__version__, torch=torch.__version__.partition("+")[0]) + "\n".join(rows) + "\n"
+        HEAD.format(timm=timm.__version__, torch=torch.__version__.partition("+")[0]) + "\n".join(rows) + "\n",
+        encoding="utf-8",
     )
 
 

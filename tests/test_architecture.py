@@ -177,5 +177,26 @@ def _node(cfg: config.Config, group: str) -> object:
     return {part: cfg[part] for part in KEYED} if group == "setting" else cfg[group]
 
 
+@pytest.mark.parametrize("folder", ["splitpriv", "scripts"])
+def test_text_is_utf8_whatever_the_locale(folder: str) -> None:
+    paths = sorted((PACKAGE.parent / folder).rglob("*.py"))
+    nodes = [(path, node) for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    assert not [f"{path}:{node.lineno}" for path, node in nodes if isinstance(node, ast.Call) and _opens_text(node)]
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Whether a call opens a file as text, by the locale: one of Path's methods, or open and fdopen without b."""
+    name = getattr(call.func, "attr", None) or getattr(call.func, "id", None)
+    said = {k.arg: k.value for k in call.keywords}
+    if "encoding" in said or name not in ("open", "fdopen"):
+        return "encoding" not in said and name in ("read_text", "write_text")
+    owner = getattr(getattr(call.func, "value", None), "id", None)
+    if name == "open" and owner in ("os", "Image", "tarfile", "gzip", "self"):  # no text by default
+        return False
+    place = int(isinstance(call.func, ast.Name) or name == "fdopen")  # of the mode
+    modes = [*call.args[place : place + 1], *([said["mode"]] if "mode" in said else [])]
+    return not any("b" in str(getattr(mode, "value", "")) for mode in modes)
+
+
 def test_files_stay_small() -> None:
     assert not {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 250}

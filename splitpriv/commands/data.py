@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         for known in names:
             path = options.file(config.CONF, "dataset", known)
-            print(f"{known:14} {path.read_text().splitlines()[0].lstrip('# ') if path else ''}")
+            print(f"{known:14} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ') if path else ''}")
         return 0
     is_path = bool(name) and args.action == "describe" and name not in names and Path(name).exists()
     overrides = [o for o in ([] if is_path else [name]) + args.overrides if o and "=" in o]

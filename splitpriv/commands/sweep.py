@@ -133,7 +133,7 @@ def logs(home: Path, number: int | None) -> int:
         text = kept[i].read_text(encoding="utf-8", errors="replace") if i in kept else ""
         lines = [line.rpartition("\r")[2] for line in text.splitlines()]
         if i in left:
-            lines += [str(line) for line in json.loads(left[i].read_text()).get("problems", [])]
+            lines += [str(line) for line in json.loads(left[i].read_text(encoding="utf-8")).get("problems", [])]
         for line in lines if number is not None else lines[-3:]:
             print(f"{'' if number is not None else f'{i:>4}  '}{plain.line(line)}")
     return 0

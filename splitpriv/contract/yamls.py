@@ -27,7 +27,7 @@ def matches_its_signature(group: str, option: str) -> None:
     path = options.file(config.CONF, group, option)
     require(path, f"there is no {group}={option}")
     assert path is not None
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# @package")]
     require(lines and lines[0].startswith("# "), f"{path.name} begins with no comment that says what it is")
     if group != "table":
         cfg = config.compose(words(group, option))

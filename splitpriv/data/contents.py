@@ -45,7 +45,7 @@ def _sha256(name: str) -> str:
 
 def _remembered(place: Path) -> dict[str, list[object]]:
     try:
-        known = json.loads(place.read_text())
+        known = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     whole = isinstance(known, dict) and all(isinstance(v, list) and len(v) == 4 for v in known.values())
@@ -56,5 +56,5 @@ def _remember(place: Path, held: dict[str, list[object]]) -> None:
     scratch = place.with_suffix(f".{os.getpid()}.part")
     with contextlib.suppress(OSError):  # where nothing can be written, files are read again
         place.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(held))
+        scratch.write_text(json.dumps(held), encoding="utf-8")
         scratch.replace(place)

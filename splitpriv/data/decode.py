@@ -120,7 +120,7 @@ def decoded(
                 for chunk in chunks:
                     file.write(chunk.tobytes())
             scratch.replace(path)
-            done.write_text(json.dumps({"bytes": path.stat().st_size, "census": census.facts()}))
+            done.write_text(json.dumps({"bytes": path.stat().st_size, "census": census.facts()}), encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"paths.data: cannot write {np.prod(shape) / 2**20:,.0f} MiB of decoded images to {path} "
@@ -135,7 +135,7 @@ def decoded(
 
 def _complete(path: Path, done: Path) -> Census | None:
     try:
-        record = json.loads(done.read_text())
+        record = json.loads(done.read_text(encoding="utf-8"))
         whole = record["bytes"] == path.stat().st_size
         census = Census(**record["census"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -181,7 +181,7 @@ def _stamp_file(root: Path) -> Path:
 
 def _stamps(root: Path) -> dict[str, list[object]]:
     try:
-        stamps = json.loads(_stamp_file(root).read_text())
+        stamps = json.loads(_stamp_file(root).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return stamps if isinstance(stamps, dict) else {}
@@ -192,7 +192,7 @@ def _stamp(root: Path, stamps: dict[str, list[object]]) -> None:
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
-        scratch.write_text(json.dumps(stamps))
+        scratch.write_text(json.dumps(stamps), encoding="utf-8")
         scratch.replace(path)
     except OSError:  # a read-only data folder only costs hashing again
         return

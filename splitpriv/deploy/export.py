@@ -155,4 +155,4 @@ def told(facts: Mapping[str, Any]) -> list[str]:
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `export.json` of a folder says."""
-    return dict(json.loads((folder / FACTS).read_text()))
+    return dict(json.loads((folder / FACTS).read_text(encoding="utf-8")))

@@ -61,7 +61,9 @@ def pack(run: Run, row: Row, out: Path, faces: list[Faces]) -> list[str]:
     weights = [f"phase-{i}.safetensors" for i in range(len(states) - 1)] + ["model.safetensors"]
     for name, state in zip(weights, states, strict=True):
         save_tensors(out / name, {k: torch.zeros_like(v) if k in idle else v.clone() for k, v in state.items()})
-    curves = [json.loads((run.store.home("fit", fit) / "curve.json").read_text()) for fit in run.plan.fits]
+    curves = [
+        json.loads((run.store.home("fit", fit) / "curve.json").read_text(encoding="utf-8")) for fit in run.plan.fits
+    ]
     write_atomic(out / CURVES, plain.dumps({"curves": curves}))
     settings = {k: placeless(run.cfg[k]) for k in (*GROUPS, "seed", "attack_seed", "choices")}
     write_atomic(out / CONFIG, plain.dumps(settings, indent=1))
@@ -69,9 +71,8 @@ def pack(run: Run, row: Row, out: Path, faces: list[Faces]) -> list[str]:
     made = card.card(row, run.store, faces)
     sheet.write(made, out / "card.html")
     sheet.write(made, out / README)
-    write_atomic(
-        out / README, FRONT.format(chain=", ".join(re.findall(r"\w+", str(row["chain"])))) + (out / README).read_text()
-    )
+    front = FRONT.format(chain=", ".join(re.findall(r"\w+", str(row["chain"]))))
+    write_atomic(out / README, front + (out / README).read_text(encoding="utf-8"))
     files = {path.name: proof.sha256(path) for path in sorted(out.iterdir())}
     about = {"layout": LAYOUT, "key": row["key"], "weights": weights, "files": files}
     write_atomic(out / MANIFEST, proof.seal(about, indent=1))

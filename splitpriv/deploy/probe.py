@@ -61,8 +61,8 @@ def _resident(what: str, fresh: bool = False) -> int:
     """Bytes of memory that this process holds (VmRSS), or held at most (VmHWM), since `fresh`; 0 where none says."""
     try:
         if fresh:
-            Path("/proc/self/clear_refs").write_text("5")
-        lines = Path("/proc/self/status").read_text().splitlines()
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith(what)).split()[1])
     except (OSError, StopIteration):
         return 0

@@ -83,14 +83,14 @@ def resumed(folder: Path) -> Iterator[None]:
 def plan(folder: Path) -> dict[str, Any]:
     """What a sweep left of its plan; empty where it left none."""
     try:
-        return dict(json.loads((folder / POINTS).read_text()))
+        return dict(json.loads((folder / POINTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
 
 def config_of(folder: Path, number: int) -> Config:
     """The config of a point, as it was checked."""
-    return dict(json.loads((folder / CONFIGS / f"{number}.json").read_text()))
+    return dict(json.loads((folder / CONFIGS / f"{number}.json").read_text(encoding="utf-8")))
 
 
 def is_done(folder: Path, number: int) -> bool:
@@ -101,7 +101,7 @@ def is_done(folder: Path, number: int) -> bool:
 def key_of(folder: Path, number: int) -> str:
     """The key of a finished point's row; empty before."""
     with suppress(OSError, ValueError, LookupError):
-        return str(json.loads((folder / str(number) / DONE).read_text())["key"])
+        return str(json.loads((folder / str(number) / DONE).read_text(encoding="utf-8"))["key"])
     return ""
 
 
@@ -113,7 +113,7 @@ def keys(folder: Path) -> list[str]:
 def front(folder: Path) -> list[dict[str, Any]]:
     """The best trials of a search so far: their params, their numbers and the keys of their rows."""
     try:
-        return list(json.loads((folder / FRONT).read_text()))
+        return list(json.loads((folder / FRONT).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return []
 
@@ -126,7 +126,7 @@ def store_of(folder: Path) -> Store:
 def failure(folder: Path, number: int) -> list[str]:
     """What went wrong at a point of a sweep, if anything did."""
     left = folder / str(number) / FAILED
-    return list(json.loads(left.read_text())["problems"]) if left.exists() else []
+    return list(json.loads(left.read_text(encoding="utf-8"))["problems"]) if left.exists() else []
 
 
 def leave(folder: Path, number: int, outcome: Mapping[str, Any]) -> None:
@@ -146,5 +146,5 @@ def cancel(folder: Path, why: str) -> None:
 def cancelled(folder: Path) -> str:
     """Why no point of a sweep shall go on; empty where they shall."""
     with suppress(OSError, ValueError, LookupError):
-        return str(json.loads((folder / CANCEL).read_text())["why"])
+        return str(json.loads((folder / CANCEL).read_text(encoding="utf-8"))["why"])
     return ""

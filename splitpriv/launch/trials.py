@@ -49,7 +49,7 @@ def leave(folder: Path, cfg: Mapping[str, Any], live: Mapping[str, str], rows: S
 def judge(folder: Path) -> Callable[[Sequence[Mapping[str, Any]]], None]:
     """What looks at a training's curve after each epoch, and ends it where there is no hope."""
     path = folder / RIVALS
-    about = json.loads(path.read_text()) if path.exists() else None
+    about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def look(curve: Sequence[Mapping[str, Any]]) -> None:
         if about and (told := hopeless(curve[-1], about)):
@@ -81,6 +81,6 @@ def hopeless(note: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 def was_pruned(folder: Path, number: int) -> bool:
     """Whether a point ended early."""
     try:
-        return "pruned" in json.loads((folder / str(number) / place.DONE).read_text())
+        return "pruned" in json.loads((folder / str(number) / place.DONE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False

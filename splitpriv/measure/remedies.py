@@ -154,7 +154,7 @@ def _built(name: str, node: Mapping[str, Any]) -> Attack | None:
 def load(group: str, option: str) -> Config:
     """An option of conf/ with what it inherits, without an override."""
     path = listed.file(CONF, group, option)
-    own = yaml.safe_load(path.read_text()) if path else {}
+    own = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
     tree: Config = {}
     own = own or {}
     for default in own.pop("defaults", []):

@@ -65,7 +65,9 @@ def official(protocol: str, overlap: bool, slices: Mapping[str, Sequence[Any]]) 
 def _authors(protocol: str) -> Mapping[str, Sequence[Any]] | None:
     """Which images each split has by an official protocol; None for any other."""
     path = CONF / "protocol" / f"{protocol}.yaml"
-    return yaml.safe_load(path.read_text())["slices"] if protocol.startswith(OFFICIAL) and path.is_file() else None
+    if not protocol.startswith(OFFICIAL) or not path.is_file():
+        return None
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["slices"])
 
 
 def _size(row: Row) -> Iterator[Flag]:
@@ -125,4 +127,4 @@ def _errors(keys: tuple[str, ...]) -> tuple[str, ...]:
 @cache
 def references() -> dict[str, dict[str, Any]]:
     """By data set and number, what chance reaches and what an undefended network does in print."""
-    return dict(yaml.safe_load((CONF / "reference.yaml").read_text()))
+    return dict(yaml.safe_load((CONF / "reference.yaml").read_text(encoding="utf-8")))

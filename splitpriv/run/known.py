@@ -58,7 +58,7 @@ def of(cfg: Config) -> Planned:
 
 def _recalled(cfg: Config) -> Plan | None:
     try:
-        kept = proof.unseal(_place(cfg).read_text(), since="row")
+        kept = proof.unseal(_place(cfg).read_text(encoding="utf-8"), since="row")
         tuples = {name: tuple(kept[name]) for name in ("fits", "seeds")}
         phases = tuple(Phase(**{**phase, "train": tuple(phase["train"]), "frozen": tuple(phase["frozen"])})
                        for phase in kept["phases"])  # fmt: skip

@@ -103,7 +103,7 @@ def from_overrides(overrides: Sequence[str]) -> Prepared:
 def _nameless(group: str) -> str:
     """Why the settings of an option lie in its group itself; Hydra reads `# @package` only above all else in a file."""
     listed = {name: options.file(config.CONF, group, name) for name in options.names(config.CONF, group)}
-    texts = {path.name: path.read_text() for path in listed.values() if path}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in listed.values() if path}
     late = [name for name, text in texts.items() if "\n# @package" in text and not text.startswith("# @package")]
     which = f"of {', '.join(late)} " if late else ""
     return f"{group}: an option has no name; the first line {which}in conf/{group}/ must be `# @package {group}.NAME`"

@@ -177,7 +177,7 @@ def _mse(path: Path) -> dict[str, float]:
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def computed(store: Store, plan: Plan) -> tuple[Row, list[Flag]]:

@@ -36,7 +36,7 @@ Note = dict[str, Any]  # host, name (of the machine, for people), pid, token, be
 def _host() -> str:
     """What all processes share between which flock decides: a running kernel."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return socket.gethostname()
 
@@ -130,7 +130,7 @@ class Lock:
             self._set_aside(text)
         scratch = self.note.with_name(f".{self.note.name}.{os.getpid()}")
         try:
-            scratch.write_text(self._written())
+            scratch.write_text(self._written(), encoding="utf-8")
             _name(scratch, self.note)
         except FileExistsError:
             return False
@@ -168,7 +168,7 @@ class Lock:
         self.beats += 1
         scratch = self.note.with_name(f".{self.note.name}.{os.getpid()}")
         with suppress(OSError):  # a full disk, or a folder that went
-            scratch.write_text(self._written())
+            scratch.write_text(self._written(), encoding="utf-8")
             scratch.replace(self.note)
         return True
 
@@ -204,7 +204,7 @@ def _read(note: Path, lock: Path | None = None) -> tuple[str | None, float]:
     """What a note says, None where there is none, and its age in seconds; by the folder's own clock where `lock` may be
     touched."""
     try:
-        with note.open() as file:
+        with note.open(encoding="utf-8") as file:
             text, written = file.read(), os.fstat(file.fileno()).st_mtime
     except OSError:
         return None, 0.0

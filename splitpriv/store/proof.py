@@ -66,7 +66,7 @@ def recorded(home: Path) -> dict[str, Any] | None:
     Raise ValueError for a `done` that is damaged.
     """
     try:
-        text = (home / "done").read_text()
+        text = (home / "done").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     return unseal(text, FILES) if text else {}
@@ -111,7 +111,7 @@ def _readable(path: Path, *stamp: int) -> bool:
         if path.suffix == ".pt":
             return whole_zip(path)
         if path.suffix == ".json":
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
         if path.suffix == ".png":
             from PIL import Image
 

@@ -155,9 +155,9 @@ def _prepared(words: Sequence[str]) -> Prepared | list[str]:
 def _traceback(store: Store, cell: Cell, note: Any) -> Iterator[str]:
     for stage in cell.stages:
         if store.state(stage.kind, stage.key) == "failed":
-            yield (store.home(stage.kind, stage.key) / "failed").read_text().strip()
+            yield (store.home(stage.kind, stage.key) / "failed").read_text(encoding="utf-8").strip()
             return
-    yield from json.loads(note.read_text())
+    yield from json.loads(note.read_text(encoding="utf-8"))
 
 
 def rows_of(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], dict[tuple[int, int], Row]]:
@@ -237,5 +237,5 @@ def exists(group: str, option: str) -> bool:
 @cache
 def _default(group: str) -> tuple[str, ...]:
     """The options of a group that a run lists unless it is told otherwise."""
-    defaults = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
+    defaults = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     return tuple(next(entry[group] for entry in defaults if isinstance(entry, dict) and group in entry))

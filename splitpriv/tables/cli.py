@@ -177,5 +177,5 @@ def _write(text: str, out: Path | None) -> None:
         print(text, end="" if text.endswith("\n") else "\n")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
+    out.write_text(text, encoding="utf-8")
     print(f"written: {out}")

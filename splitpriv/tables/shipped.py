@@ -29,7 +29,7 @@ def load(name: str, folder: Path | None = None) -> Table:
     if path is None or not path.is_file():
         raise UserError(f"table {name}: there is no such table; {nearest(name, names())}")
     try:
-        table = Table.model_validate(yaml.safe_load(path.read_text()))
+        table = Table.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise UserError(f"table {name}: is not YAML ({' '.join(str(error).split())}); correct {path}") from error
     except ValidationError as error:

@@ -30,7 +30,7 @@ class Timer:
         self.alike: dict[str, list[Any]] = {}  # what was found of the same network
         self.failed: set[str] = set()
         self.told: dict[str, float] = {}  # by finished stages
-        self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.known: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
 
     def tell(self, seconds: float, alike: Any = None, **what: Any) -> None:
         """Note what a finished stage took per unit of this work; of several the most counts."""

@@ -46,7 +46,7 @@ def _record(tracker: Tracker, run_id: str, head: Row, store: Store, home: Path, 
     Curves only grow, and in one order; so the number of points sent tells the next process where to go on.
     """
     mark = home / f"{run_id}.sent"
-    sent = tracker.begin(run_id, head, home, int(mark.read_text()) if mark.exists() else 0)
+    sent = tracker.begin(run_id, head, home, int(mark.read_text(encoding="utf-8")) if mark.exists() else 0)
     row, ended = None, False
     while not ended:
         ended = over.wait(POLL)  # and once more afterwards

@@ -75,7 +75,7 @@ def trajectory(head: Row, store: Store) -> list[dict[str, Any]]:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, stamp: int) -> Any:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def curves(row: Row) -> Iterator[tuple[str, int, dict[str, float]]]:

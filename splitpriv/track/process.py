@@ -116,7 +116,7 @@ def _start(name: str, tracker: Tracker, node: Config, head: Row, store: Store, w
     if (home / f"{run_id}.done").exists():
         return None
     home.mkdir(parents=True, exist_ok=True)
-    with (home / f"{run_id}.log").open("w") as log:
+    with (home / f"{run_id}.log").open("w", encoding="utf-8") as log:
         popen = subprocess.Popen(
             [sys.executable, "-P", "-c", START, str(PLACE)], stdin=subprocess.PIPE, stdout=log, stderr=log,
             start_new_session=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},

@@ -221,6 +221,14 @@ def test_help_answers_at_once() -> None:
     assert min(times) < 1.0  # 0.2 s on an idle machine; the promise is 0.5
 
 
+def test_a_locale_without_greek_letters() -> None:
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    words = [sys.executable, "-m", "splitpriv", "table", "list"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"noise, \u03bb and cut layer" in done.stdout
+
+
 def test_help_imports_no_torch_and_no_hydra() -> None:
     code = (
         "import sys\nfrom splitpriv.commands import cli\ntry: cli.main(['run', '--help'])\nexcept SystemExit: pass\n"
