@@ -72,6 +72,7 @@ def write_releases(row: Row, store: Store, out: Path, overrides: Sequence[str]) 
         draws = [run.releases(draw) for draw in range(queries_of(row))]
     releases = torch.stack(draws).mean(0).float().cpu().contiguous()
     told = {"row": str(row["key"]), "victims": digest(run.victims.x(slice(None)))}
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, safetensors.numpy.save({"releases": releases.numpy()}, metadata=told))
     return len(releases)
 
@@ -189,8 +190,6 @@ def submit(path: Path, about: Mapping[str, str], rows: Sequence[Row], store: Sto
     source = about["source"]
     if source.startswith("docs/") and not (folder.absolute().parent / source.partition("#")[0]).is_file():
         raise UserError(f"board {about['name']}: there is no {source} here; add that page, or give its https://…")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"board {folder}: is a file; name a folder of entries")
     before, who = best_known(row, entries.read(folder).reached(rows).get(row["key"], {}))
     told = {"kind": "attack", **about, "row": row["key"], "fit": row["fit"], "frozen": entries.frozen(row),
             "victims": sent.victims, "file": proof.sha256(path),

@@ -150,18 +150,28 @@ def sent(folder: Path, name: str) -> Path | None:
 
 
 def read(folder: Path) -> Entries:
-    """The entries under `folder`, attacks/NAME.json and models/NAME/entry.json; raise UserError for what is none."""
-    found = Entries(folder)
+    """The entries under `folder`, attacks/NAME.json and models/NAME/entry.json; UserError for all that is none."""
+    found, problems = Entries(folder), list[str]()
     places = [*sorted((folder / "attacks").glob("*.json")), *sorted((folder / "models").glob(f"*/{ENTRY}"))]
     for path in places:
-        where = str(path.relative_to(folder))
         try:
-            told = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"board {where}: is no JSON ({plain.line(str(error))[:120]})") from error
-        entry = checked(told, where)
-        named = path.stem if isinstance(entry, Attack) else path.parent.name
-        if entry.name != named:
-            raise UserError(f"board {where}: its name is {entry.name}, and its place says {named}; rename one")
+            entry = _entry(path, str(path.relative_to(folder)))
+        except UserError as error:
+            problems += error.problems
+            continue
         (found.attacks if isinstance(entry, Attack) else found.models)[entry.name] = entry.model_dump()
+    if problems:
+        raise UserError(*problems)
     return found
+
+
+def _entry(path: Path, where: str) -> Attack | Model:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"board {where}: is no JSON ({plain.line(str(error))[:120]})") from error
+    entry = checked(told, where)
+    named = path.stem if isinstance(entry, Attack) else path.parent.name
+    if entry.name != named:
+        raise UserError(f"board {where}: its name is {entry.name}, and its place says {named}; rename one")
+    return entry

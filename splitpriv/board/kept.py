@@ -10,6 +10,7 @@ from typing import Any
 from splitpriv import plain
 from splitpriv.dashboard import thumbs
 from splitpriv.dashboard.build import is_curve
+from splitpriv.data.reading import some
 from splitpriv.measure import pictures
 from splitpriv.store import Row, Store, proof, rows
 from splitpriv.types import UserError
@@ -47,16 +48,20 @@ def append(path: Path, row: Row) -> None:
 
 
 def read(paths: Sequence[Path]) -> list[Row]:
-    """The rows of some files, of a key the last; raise UserError for a line that is no row."""
+    """The rows of some files, of a key the last; raise UserError for all files and lines that are none."""
     found: dict[str, Row] = {}
+    problems = []
     for path in paths:
         if not path.is_file():
             what = "is no file of rows" if path.exists() else "does not exist"
-            raise UserError(f"board {path}: {what}; name a .jsonl")
+            problems.append(f"board {path}: {what}; name a .jsonl")
+            continue
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"board {path}: is no text ({plain.line(str(error))[:120]}); name a .jsonl") from error
+            problems.append(f"board {path}: is no text ({plain.line(str(error))[:120]}); name a .jsonl")
+            continue
+        bad = []
         for number, line in enumerate(lines, 1):
             try:
                 row = plain.restored(proof.unseal(line, since="stages"))
@@ -66,8 +71,13 @@ def read(paths: Sequence[Path]) -> list[Row]:
             except (ValueError, RecursionError) as error:
                 wrong = str(error)
             if wrong:
-                raise UserError(f"board {path}: line {number} is no row ({plain.line(wrong)}); remove it")
+                bad.append(f"line {number} is no row ({plain.line(wrong)})")
+                continue
             found[row["key"]] = row
+        if bad:
+            problems.append(f"board {path}: {some(bad, 5)}; remove {'it' if len(bad) == 1 else 'them'}")
+    if problems:
+        raise UserError(*problems)
     return list(found.values())
 
 

@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     submit.add_argument("what", type=Path, metavar="FILE|DIR")
     for name, text in (("name", "of the entry, as my_attack"), ("by", "who sends it"), ("source", "https://… of it")):
         submit.add_argument(f"--{name}", required=True, help=text)
+    submit.set_defaults(makes="entries")
     for command in (build, victims, submit):
         command.add_argument("--rows", type=Path, nargs="+", default=[], metavar="FILE.jsonl",
                              help="files of rows, as in results/board (default: the store's rows)")  # fmt: skip

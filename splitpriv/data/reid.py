@@ -14,6 +14,7 @@ from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
 from splitpriv.data.pixels import Rules
 from splitpriv.data.pools import pools
+from splitpriv.data.reading import some
 from splitpriv.types import Count, NonNegative, Spec, UserError, Whole
 
 Part = Literal["train", "query", "gallery"]
@@ -84,13 +85,11 @@ class Reidentification(Dataset):
             names = listing.read_text(encoding="utf-8").split()
         else:
             names = [path.name for path in place.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
-        rows = []
-        for name in sorted(names):
-            match = NAME.match(name)
-            if not match:
-                raise UserError(f"paths.data: {place / name} is not called <identity>_c<camera>...; take it out")
-            if int(match[1]) != JUNK:
-                rows.append((place / name, int(match[1]), int(match[2])))
+        named = [(place / name, NAME.match(name)) for name in sorted(names)]
+        if odd := [path for path, match in named if not match]:
+            are, them = ("is", "it") if len(odd) == 1 else ("are", "them")
+            raise UserError(f"paths.data: {some(odd, 5)} {are} not called <identity>_c<camera>...; take {them} out")
+        rows = [(path, int(match[1]), int(match[2])) for path, match in named if match and int(match[1]) != JUNK]
         if not rows:
             raise UserError(f"paths.data: {place} holds no images; {remedy}")
         return rows
@@ -133,18 +132,21 @@ class Reidentification(Dataset):
                 raise UserError(f"dataset.labels: {path} is missing; {remedy}, or set dataset.labels={{}}")
             items = [dict(FIELD.findall(item)) for item in ITEM.findall(path.read_text(encoding="latin-1"))]
             said.append({item.get("imageName", ""): item for item in items})  # declared as GB2312, which is no matter
-        attributes = {}
+        attributes, problems = {}, []
         for name, values in self.labels.items():
-            column = []
-            for i, file in enumerate(files):
-                value = said[i >= train].get(file.name, {}).get(f"{name}ID", "")
-                if not value.isdigit() or not 1 <= int(value) <= values:
-                    raise UserError(
-                        f"dataset.labels: {file.name} has {name}ID={value!r}, not 1..{values}; correct the number of "
-                        f"{name} in dataset.labels, or the label file"
-                    )
-                column.append(int(value) - 1)
-            attributes[name] = torch.tensor(column)
+            column = [said[i >= train].get(file.name, {}).get(f"{name}ID", "") for i, file in enumerate(files)]
+            known = {str(value) for value in range(1, values + 1)}
+            wrong = [f"{file.name} has {name}ID={value!r}" for file, value in zip(files, column, strict=True)
+                     if value.lstrip("0") not in known]  # fmt: skip
+            if wrong:
+                problems.append(
+                    f"dataset.labels: {some(wrong, 5)}, not 1..{values}; correct the number of {name} in "
+                    "dataset.labels, or the label file"
+                )
+            else:
+                attributes[name] = torch.tensor([int(value) - 1 for value in column])
+        if problems:
+            raise UserError(*problems)
         return attributes
 
     def fetch(self, root: Path) -> None:

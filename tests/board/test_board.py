@@ -228,6 +228,12 @@ def test_rows_go_and_come_and_what_is_none_is_told(rows: list[Any], tmp_path: Pa
     path.write_text(path.read_text().replace("fashion_tint", "cifar10"))
     with pytest.raises(UserError, match=r"line 1 is no row \(its content and its checksum differ\)"):
         kept.read([path])
+    path.write_text("{}\n[]\n")
+    with pytest.raises(UserError) as error:
+        kept.read([path, tmp_path / "absent.jsonl"])
+    several, absent = error.value.problems
+    assert "line 1 is no row" in several and "line 2 is no row" in several and several.endswith("; remove them")
+    assert "absent.jsonl: does not exist" in absent
     with pytest.raises(UserError, match=r"line 1 is no row .*its key .* is none"):
         kept.read([invented.written(tmp_path / "escapes.jsonl", [{**rows[0], "key": "../../x"}])])
     with pytest.raises(UserError, match="is no file of rows"):

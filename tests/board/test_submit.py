@@ -8,7 +8,9 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import invented
 import numpy as np
@@ -246,9 +248,22 @@ def test_what_is_no_entry_and_no_file_of_rows_is_told_in_a_line(tmp_path: Path) 
         (tmp_path / "attacks" / "x.json").write_text(text)
         with pytest.raises(UserError, match=rf"^board attacks/x\.json: .*{said}"):
             entries.read(tmp_path)
+    (tmp_path / "attacks" / "y.json").write_text("{")
+    with pytest.raises(UserError, match=r"(?s)x\.json.*y\.json: is no JSON"):
+        entries.read(tmp_path)
     (tmp_path / "rows.jsonl").write_bytes("{}".encode("utf-16"))
     with pytest.raises(UserError, match=r"is no text"):
         kept.read([tmp_path / "rows.jsonl"])
+
+
+def test_releases_go_where_no_folder_is_yet(
+    row: dict[str, Any], x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = SimpleNamespace(releases=lambda draw: x, victims=SimpleNamespace(x=lambda index: x))
+    monkeypatch.setattr(attack, "reopened", MagicMock())
+    monkeypatch.setattr(attack, "Run", lambda *_: run)
+    out = tmp_path / "new" / "folder" / "r.safetensors"
+    assert attack.write_releases(row, Store(tmp_path), out, []) == len(x) and out.is_file()
 
 
 def test_a_row_without_a_run_and_a_page_that_is_not_there(

@@ -255,7 +255,8 @@ def test_so_can_what_has_no_option(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "file").touch()
     at = str(tmp_path / "file" / "x")
     for words in (["board", "build", at], ["board", "build", str(tmp_path / "file")], ["board", "victims", "KEY", at],
-                  ["push", "KEY", at], ["board", "victims", "KEY", str(tmp_path)]):  # fmt: skip
+                  ["push", "KEY", at], ["board", "victims", "KEY", str(tmp_path)],
+                  ["board", "submit", "model", ".", "--name=a", "--by=b", "--source=c", "--entries", at]):  # fmt: skip
         assert cli.main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"splitpriv: {words[0]} {tmp_path}") and "; name a " in line

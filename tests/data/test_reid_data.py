@@ -102,6 +102,8 @@ def test_veri_reads_its_lists_and_label_files(tmp_path: Path) -> None:
     assert "has colorID='10', not 1..9; correct" in problem(
         lambda: dataset("veri", labels={"color": 9}).pools(tmp_path)
     )
+    both = problem(lambda: dataset("veri", labels={"color": 1, "type": 8}).pools(tmp_path))
+    assert "colorID='10', " in both and "colorID='2'" in both and "has typeID='9', not 1..8" in both
     (home / "test_label.xml").unlink()
     assert "test_label.xml is missing" in problem(lambda: data.pools(tmp_path))
 
@@ -150,3 +152,5 @@ def test_files_that_are_missing_empty_or_misnamed_are_named(tmp_path: Path) -> N
     assert "holds no images" in problem(lambda: data.pools(tmp_path))
     Image.new("RGB", (6, 12)).save(home / "bounding_box_train" / "cat.jpg")
     assert "cat.jpg is not called <identity>_c<camera>" in problem(lambda: data.pools(tmp_path))
+    Image.new("RGB", (6, 12)).save(home / "bounding_box_train" / "dog.jpg")
+    assert "dog.jpg are not called <identity>_c<camera>...; take them out" in problem(lambda: data.pools(tmp_path))
