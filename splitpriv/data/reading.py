@@ -9,6 +9,7 @@ from typing import Any
 
 NAMED = 20  # things that one message names
 EXAMPLES = 3  # of what was left out, for each reason
+DIM = 128  # of 255: where no pixel of a whole set reaches that, its values may have been taken for others
 MOST = 1000  # classes whose counts a row lists
 
 
@@ -78,7 +79,10 @@ class Reading:
         several = (
             f"; {census['several']:,} hold several pictures, of which the first counts" if census["several"] else ""
         )
-        return [f"files: {kinds}; {sizes} pixels; values from {census['low']:g} to {census['high']:g}{several}"]
+        values = f"values from {census['low']:g} to {census['high']:g}"
+        if census["brightest"] < DIM:
+            values += f", the brightest read as {census['brightest']} of 255 (is that white? dataset.value_range)"
+        return [f"files: {kinds}; {sizes} pixels; {values}{several}"]
 
 
 def _bounded(counts: dict[str, int]) -> dict[str, int]:

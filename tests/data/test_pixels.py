@@ -145,6 +145,11 @@ def test_12_bits_in_16_are_found_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset\.value_range"):  # from the cache, too
         own(tmp_path / "mine").pools(tmp_path / "cache")
     assert own(tmp_path / "mine", value_range=(0.0, 4080.0)).pools(tmp_path / "cache")["train"].images.max() == 255
+    for name in ("a/0.png", "b/0.png"):
+        Image.fromarray(RAMP.astype(np.uint16) * 64).save(tmp_path / "mine" / name)
+    dim = own(tmp_path / "mine")
+    dim.pools(tmp_path / "cache")
+    assert "values from 0 to 16320, the brightest read as 64 of 255 (is that white?" in dim.reading.about_files()[0]
 
 
 def test_a_bomb_is_refused_by_the_limit_with_its_name(tmp_path: Path) -> None:
