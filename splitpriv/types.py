@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
@@ -46,6 +47,19 @@ def blame(where: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(*(where + p if p.startswith((".", ":")) else p for p in error.problems)) from error
+
+
+def typed(path: Path | str, where: str) -> Path:
+    """A path as somebody typed it, there or not; UserError that names `where` for one that nothing can be called."""
+    try:
+        place = Path(path).expanduser()
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return place
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user who is not there
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{where}: {path} cannot be read ({reason}); correct it") from error
+    return place
 
 
 @dataclass(frozen=True)

@@ -195,12 +195,12 @@ def submit(path: Path, about: Mapping[str, str], rows: Sequence[Row], store: Sto
             "victims": sent.victims, "file": proof.sha256(path),
             "queries": queries_of(row), "count": len(sent.images), "mse": 0.0, "ssim": 0.0}  # fmt: skip
     entries.checked(told, about["name"])
+    out = folder / "attacks" / f"{about['name']}.json"
+    if out.exists():
+        raise UserError(f"board {about['name']}: there is an entry of that name; choose another --name")
     run = frozen(row, store, overrides)
     scores = scored(sent, row, run.victims.x(slice(None)).cpu(), run.parts.measure.ssim_padding, str(path))
     entry = entries.checked({**told, "mse": scores["mse"], "ssim": scores["ssim"]}, about["name"])
-    out = folder / "attacks" / f"{entry.name}.json"
-    if out.exists():
-        raise UserError(f"board {entry.name}: there is an entry of that name; choose another --name")
     out.parent.mkdir(parents=True, exist_ok=True)
     kept = out.with_suffix(path.suffix)
     if path.stat().st_size <= entries.WEIGHTS and path.resolve() != kept.resolve():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from splitpriv.types import UserError
+from splitpriv.types import UserError, typed
 
 README = """\
 # A project with splitpriv
@@ -97,7 +96,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the project, unless something is there already."""
-    folder = Path(args.folder).expanduser()
+    folder = typed(args.folder, "init")
     if args.overrides:
         raise UserError(f"init: takes one folder, and no {args.overrides[0]}; what a run is told lies in mine/conf/")
     try:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from splitpriv.data import tables
+from splitpriv.data import files, tables
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
 from splitpriv.data.pixels import Rules
@@ -45,6 +45,7 @@ class FairFace(Dataset):
     def pools(self, root: Path) -> dict[str, Split]:
         folder = root / FOLDER
         remedy = f"put the folders train and val and both label files of FairFace into {folder} (see `data fetch`)"
+        remedy += files.others(root, ["fairface"], [FOLDER])
         parts = []
         for part in ("train", "val"):
             table = tables.read(folder / f"fairface_label_{part}.csv", ("file", *LABELS), "paths.data", remedy)

@@ -71,6 +71,14 @@ def unreadable(error: OSError, path: Path | None = None) -> str:
     return f"paths.data: {named} cannot be read ({_reason(error)}); make it a file that you may read"
 
 
+def text(path: Path, remedy: str) -> str:
+    """What a list that comes with a data set says; UserError where it is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"paths.data: {path} is no UTF-8 text (byte {error.start:,}); {remedy}") from error
+
+
 def forget(root: Path, files: Iterable[Published]) -> None:
     """Have the next `check` hash these files again."""
     stamps = _stamps(root)
@@ -80,14 +88,18 @@ def forget(root: Path, files: Iterable[Published]) -> None:
 
 
 def others(root: Path, words: Sequence[str], ours: Sequence[str]) -> str:
-    """What else lies in `root` and has one of `words`, of letters and digits, in its name, as the end of a remedy."""
+    """What else lies in `root` and has one of `words` in its name, whatever stands between, as the end of a remedy."""
     try:
-        there = {path.name: re.sub(r"[\W_]", "", path.name.lower()) for path in root.iterdir()}
+        there = {path.name: _letters(path.name) for path in root.iterdir() if path.name not in ours}
     except OSError:
         return ""
-    names = sorted(name for name, said in there.items() if name not in ours and any(word in said for word in words))
+    names = sorted(name for name, said in there.items() if any(_letters(word) in said for word in words))
     seen = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return f" (seen there, and not read in this form: {seen})" if names else ""
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def digest_of(path: Path, like: str) -> str:

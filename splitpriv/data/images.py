@@ -20,15 +20,14 @@ from splitpriv.data.decode import Census, decoded, stat_all
 from splitpriv.data.labels import LetterCase, torn
 from splitpriv.data.layouts import Layout
 from splitpriv.data.people import GALLERY
-from splitpriv.data.pixels import Rules
+from splitpriv.data.pixels import DARK, Rules
 from splitpriv.data.pools import pools
 from splitpriv.data.reading import Reading, shown, some
 from splitpriv.data.source import Source
 from splitpriv.data.walk import no_system
-from splitpriv.types import Count, NonNegative, Rate, Spec, UserError, Whole
+from splitpriv.types import Count, NonNegative, Rate, Spec, UserError, Whole, typed
 
 REMEDY = "replace it, or take it out"
-DARK = 32  # of 255: where no pixel of a whole set reaches that, its values were taken for others
 TABLES = (".csv", ".tsv", ".txt")
 Level = Annotated[int, Interval(ge=0, le=255)]
 
@@ -143,15 +142,7 @@ class Images(Dataset):
 def _place(path: str) -> Path:
     if not path.strip():
         raise UserError("dataset.path: is empty; give a folder with a folder per class, or a .csv file")
-    try:
-        place = Path(path).expanduser().absolute()
-        place.stat()
-    except FileNotFoundError:
-        return place
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user who is not there
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"dataset.path: {shown(path)} cannot be read ({reason}); correct it") from error
-    return place
+    return typed(path, "dataset.path").absolute()
 
 
 def _folder(path: Path) -> bool:

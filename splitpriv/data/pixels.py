@@ -14,6 +14,7 @@ Image.init()
 _NO_PICTURE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # recognised, but drawn by other programs or not at all
 FORMATS = sorted(set(Image.OPEN) - _NO_PICTURE)
 ENDINGS = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
+DARK = 32  # of 255: where no pixel of a whole set reaches that, its values were taken for others
 WHITE = (255, 255, 255)
 _MODE = {1: "L", 3: "RGB"}
 _WHITE_IS_ZERO = 262, 0  # TIFF's PhotometricInterpretation

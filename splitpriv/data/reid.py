@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from splitpriv.data import files
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
 from splitpriv.data.pixels import Rules
@@ -60,18 +61,19 @@ class Reidentification(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         remedy = f"put the folders {', '.join(self.parts.values())} of {self.source} into {root / self.folder}"
+        remedy += files.others(root, [self.folder], [self.folder])
         parts = {part: self._list(root / self.folder, part, remedy) for part in PARTS}
         train, test = parts["train"], [*parts["query"], *parts["gallery"]]
         identity = torch.tensor(self._identities(train, test))
-        files = [path for path, _, _ in (*train, *test)]
+        paths = [path for path, _, _ in (*train, *test)]
         camera = torch.tensor([number - 1 for _, _, number in (*train, *test)])
         if len(camera) and not 0 <= int(camera.min()) <= int(camera.max()) < self.cameras:
             most = int(camera.max()) + 1
             raise UserError(f"dataset.cameras: the names count cameras from 1 to {most}; set dataset.cameras={most}")
         gallery = torch.tensor([1] * len(train) + [0] * len(parts["query"]) + [1] * len(parts["gallery"]))
         private = {"identity": identity, "camera": camera, "gallery": gallery}
-        private |= self._labels(root / self.folder, files, len(train), remedy)
-        images, _ = decoded(files, root, label=self.folder.replace("/", "-"), rules=Rules(self.size, 3),
+        private |= self._labels(root / self.folder, paths, len(train), remedy)
+        images, _ = decoded(paths, root, label=self.folder.replace("/", "-"), rules=Rules(self.size, 3),
                             key="paths.data", remedy=f"restore it, or {remedy}")  # fmt: skip
         return pools(images, identity.clamp(max=self.spec.classes - 1), private, len(train))
 
@@ -82,7 +84,7 @@ class Reidentification(Dataset):
             raise UserError(f"paths.data: {place} is missing; {remedy}")
         listing = home / f"name_{'test' if part == 'gallery' else part}.txt"
         if listing.is_file():
-            names = listing.read_text(encoding="utf-8").split()
+            names = files.text(listing, remedy).split()
         else:
             names = [path.name for path in place.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
         named = [(place / name, NAME.match(name)) for name in sorted(names)]
@@ -121,7 +123,7 @@ class Reidentification(Dataset):
             next(nobody) if who == DISTRACTOR else index[who] for _, who, _ in test
         ]
 
-    def _labels(self, home: Path, files: Sequence[Path], train: int, remedy: str) -> dict[str, Tensor]:
+    def _labels(self, home: Path, paths: Sequence[Path], train: int, remedy: str) -> dict[str, Tensor]:
         """Attributes that VeRi's label files list, counted from 0."""
         if not self.labels:
             return {}
@@ -134,9 +136,9 @@ class Reidentification(Dataset):
             said.append({item.get("imageName", ""): item for item in items})  # declared as GB2312, which is no matter
         attributes, problems = {}, []
         for name, values in self.labels.items():
-            column = [said[i >= train].get(file.name, {}).get(f"{name}ID", "") for i, file in enumerate(files)]
+            column = [said[i >= train].get(file.name, {}).get(f"{name}ID", "") for i, file in enumerate(paths)]
             known = {str(value) for value in range(1, values + 1)}
-            wrong = [f"{file.name} has {name}ID={value!r}" for file, value in zip(files, column, strict=True)
+            wrong = [f"{file.name} has {name}ID={value!r}" for file, value in zip(paths, column, strict=True)
                      if value.lstrip("0") not in known]  # fmt: skip
             if wrong:
                 problems.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from splitpriv.data import tables
+from splitpriv.data import files, tables
 from splitpriv.data.base import Dataset, Split
 from splitpriv.data.decode import decoded
 from splitpriv.data.pixels import ENDINGS, Rules
@@ -31,7 +31,7 @@ class TinyImageNet(Dataset):
 
     def pools(self, root: Path) -> dict[str, Split]:
         folder = root / FOLDER
-        remedy = f"unpack {URL} into {root}"
+        remedy = f"unpack {URL} into {root}" + files.others(root, ["tinyimagenet"], [FOLDER])
         train = [(file, name) for name, place in _classes(folder / "train", remedy) for file in _images(place)]
         names = sorted({name for _, name in train})
         if len(names) != self.spec.classes:
@@ -40,9 +40,9 @@ class TinyImageNet(Dataset):
                 f"{remedy}, or set dataset.classes={len(names)} for a part of it"
             )
         rows = [*train, *_validation(folder / "val", names, remedy)]
-        files = [file for file, _ in rows]
+        paths = [file for file, _ in rows]
         labels = tables.encode([name for _, name in rows], names, f"paths.data: {folder / 'val'}", remedy)
-        images, _ = decoded(files, root, label=FOLDER, rules=Rules(self.size, 3), key="paths.data",
+        images, _ = decoded(paths, root, label=FOLDER, rules=Rules(self.size, 3), key="paths.data",
                             remedy=f"restore it, or {remedy}")  # fmt: skip
         return pools(images, labels, {}, len(train))
 
@@ -75,7 +75,7 @@ def _validation(place: Path, names: list[str], remedy: str) -> list[tuple[Path, 
     listing = place / "val_annotations.txt"
     if not listing.is_file():
         raise UserError(f"paths.data: {listing} is missing, and {place} has no class folders; {remedy}")
-    rows = [line.split("\t") for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split("\t") for line in files.text(listing, remedy).splitlines() if line.strip()]
     if short := [str(i) for i, row in enumerate(rows, 1) if len(row) < 2]:
         raise UserError(f"paths.data: {listing}, line {some(short, 5)}, names no file and class; {remedy}")
     return [(within / row[0], row[1]) for row in sorted(rows)]

@@ -18,7 +18,7 @@ from splitpriv.run.context import Run
 from splitpriv.run.reopen import planned
 from splitpriv.run.row import read_json
 from splitpriv.store import Row, Store
-from splitpriv.types import UserError
+from splitpriv.types import UserError, typed
 
 PLACE = re.compile(r"hf://([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 NEAR, CLOSE = 0.02, 1e-3  # relative, or absolute: what another processor's rounding may make of a number
@@ -37,7 +37,7 @@ class Place:
 def place(word: str, command: str) -> Place:
     """What a word names; raise UserError for a repository that cannot be one, or without the hub's library."""
     if "://" not in word:
-        return Place(Path(word).expanduser().absolute())
+        return Place(typed(word, command).absolute())
     match = PLACE.fullmatch(word)
     if match is None:
         raise UserError(f"{command} {word}: is neither a folder nor hf://owner/name, perhaps with @revision")

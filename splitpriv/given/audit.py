@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +74,10 @@ class Question:
             problems.append(f"--tier: {self.tier!r} is none; there are {', '.join(TIERS)}")
         if self.channels not in (None, 1, 3):
             problems.append(f"--channels: {self.channels} is neither 1 nor 3")
+        if any(not 0 <= value <= 1 for value in self.mean):
+            problems.append("--mean: is not in [0, 1], as images are; divide mean and std of bytes by 255")
+        if any(value == inf for value in self.std):
+            problems.append("--std: is infinite; give the standard deviations that the edge expects")
         if any(not value > 0 for value in self.std):
             problems.append("--std: is not above 0; give the standard deviations that the edge expects")
         if any(side < 1 for side in ([self.size] if isinstance(self.size, int) else self.size or ())):

@@ -23,7 +23,7 @@ from splitpriv.given.digest import UntoldError, digest_of
 from splitpriv.store import say
 from splitpriv.store.keys import source
 from splitpriv.store.proof import sha256
-from splitpriv.types import UserError
+from splitpriv.types import UserError, typed
 
 Kind = Literal["module", "pt2", "onnx"]
 KINDS = "model.pt2 (torch.export), model.onnx, or package:function, which returns an nn.Module"
@@ -58,9 +58,9 @@ def opened(what: str | Path | nn.Module, seed: int = 0) -> Edge:
     if isinstance(what, nn.Module):
         return _module(copy.deepcopy(what), type(what).__name__)
     text = str(what)
-    if ":" in text and not Path(text).exists():
+    path = typed(text, "--edge")
+    if ":" in text and not path.exists():
         return _function(text, seed)
-    path = Path(text).expanduser()
     ending = path.suffix.lower()
     if ending in WEIGHTS:
         raise UserError(f"--edge: {text} holds weights, and no network that can be run; give {KINDS}")
@@ -132,7 +132,7 @@ def _imported(place: str, text: str) -> ModuleType:
                 return importlib.import_module(place)
             finally:
                 sys.path.remove(str(Path.cwd()))
-        file = Path(place).expanduser().absolute()
+        file = typed(place, "--edge").absolute()
         spec = importlib.util.spec_from_file_location(f"_given_{file.stem.replace('.', '_')}", file)
         assert spec is not None and spec.loader is not None
         module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # classes look for theirs there

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from splitpriv.data.decode import decoded
-from splitpriv.data.pixels import Rules
+from splitpriv.data.pixels import DARK, Rules
 from splitpriv.data.reading import Reading, shown, some
 from splitpriv.data.walk import walk
-from splitpriv.types import UserError
+from splitpriv.types import UserError, typed
 
 Size = int | tuple[int, int] | None
 ENTRIES = 1_000_000
@@ -58,7 +58,7 @@ def pictures(source: object, option: str, cache: Path, size: Size = None, channe
     """
     if isinstance(source, Tensor | np.ndarray):
         return _resized(_array(source, option, channels), size)
-    path = Path(str(source)).expanduser()
+    path = typed(str(source), option)
     if path.suffix.lower() in ARRAYS and path.is_file():
         return _resized(_array(_stored(path, option), option, channels), size)
     if not path.is_dir():
@@ -72,9 +72,16 @@ def pictures(source: object, option: str, cache: Path, size: Size = None, channe
         raise UserError(f"{option}: {shown(path)} holds no images; give a folder that does")
     names = ["/".join(parts) for parts in found]
     files = [path.joinpath(*parts) for parts in found]
-    array, _ = decoded(files, cache, label="audit", key=option, remedy=REMEDY,
+    array, census = decoded(files, cache, label="audit", key=option, remedy=REMEDY,
                        rules=Rules(size or _common(files, names, option), channels or 3))  # fmt: skip
+    if census.brightest < DARK:
+        raise _dark(option, census.low, census.high)
     return Pictures(torch.from_numpy(np.ascontiguousarray(array)), tuple(names), path.name)
+
+
+def _dark(option: str, low: float, high: float) -> UserError:
+    return UserError(f"{option}: values from {low:.4g} to {high:.4g} show as black alone; give images of which the "
+                     "brightest is near 255 as bytes, or 1 as floats")  # fmt: skip
 
 
 def _common(files: Sequence[Path], names: Sequence[str], option: str) -> tuple[int, int]:
@@ -115,6 +122,8 @@ def _array(values: Tensor | np.ndarray, option: str, channels: int | None) -> Pi
         if not images.isfinite().all() or images.min() < 0 or images.max() > 1:
             raise UserError(f"{option}: values from {float(images.min()):.4g} to {float(images.max()):.4g} are no "
                             "images; give bytes, or floats in [0, 1]")  # fmt: skip
+    if (brightest := float(images.max())) < (DARK if images.dtype == torch.uint8 else DARK / 255):
+        raise _dark(option, float(images.min()), brightest)
     if channels in (1, 3) and images.shape[1] != channels:
         if images.shape[1] not in (1, 3):
             raise UserError(f"{option}: images of {images.shape[1]} channels are neither grey nor coloured; leave out "

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splitpriv.data.reading import shown, some
 from splitpriv.given.images import Pictures, tensor
-from splitpriv.types import UserError
+from splitpriv.types import UserError, typed
 
 FORM = "numpy.savez(FILE, releases=..., with images=... or files=... beside them where they are known)"
 LOOKED_AT, SHUFFLES = 256, 199
@@ -37,7 +37,7 @@ class Recorded:
 
 def recorded(path: Path | str) -> Recorded:
     """Read a .npz with `releases`, and perhaps `images` or `files`; raise UserError for anything else."""
-    path = Path(path).expanduser()
+    path = typed(path, "--releases")
     if path.suffix.lower() != ".npz" or not path.is_file():
         what = "is not there" if not path.exists() else "is no .npz"
         raise UserError(f"--releases: {shown(path)} {what}; save one with {FORM}")

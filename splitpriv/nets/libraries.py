@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -16,7 +15,7 @@ from splitpriv import config
 from splitpriv.nets.graph import first_line
 from splitpriv.nets.network import Network
 from splitpriv.nets.weights import Head, load
-from splitpriv.types import Count, Positive, Spec, UserError
+from splitpriv.types import Count, Positive, Spec, UserError, typed
 
 Resolution = Literal["auto", "data", "model"] | Count | tuple[Count, Count]
 Level = Annotated[list[float], Len(1, 4)]
@@ -54,7 +53,7 @@ class Named(Network):
         channels = 3 if spec.image[0] == 1 and len(seen.mean or spec.mean) != 1 else spec.image[0]
         facts: dict[str, Any] = self.origin(name)
         if weights is not None:
-            file = Path(weights).expanduser()
+            file = typed(weights, "backbone.weights")
             facts["weights"] = load(net, file, called, spec.classes, replaces=head == "replace")
         super().__init__(
             net, spec, called, size=size_of(resolution, seen, weights is not None, called),

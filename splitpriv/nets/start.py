@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from splitpriv.nets.split import Backbone
 from splitpriv.nets.weights import Head, load
-from splitpriv.types import Spec
+from splitpriv.types import Spec, typed
 
 NEW = {"weights": (str | None, None), "head": (Head, "keep")}  # settings: what they may be, and what changes nothing
 PUBLISHED = ("none", "imagenet")  # words of those networks that can download their weights
@@ -30,7 +29,7 @@ def from_file(make: Callable[..., Backbone]) -> Callable[..., Backbone]:
         published = {"weights": weights if weights in PUBLISHED else "none"} if told else {}
         backbone = make(spec, **published, **settings)
         if weights is not None and not (told and weights in PUBLISHED):
-            file, name = Path(weights).expanduser(), make.__name__
+            file, name = typed(weights, "backbone.weights"), make.__name__
             backbone.facts["weights"] = load(backbone, file, name, spec.classes, replaces=head == "replace")
             backbone.init_edge = None
         return backbone

@@ -12,7 +12,7 @@ from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from splitpriv.types import UserError
+from splitpriv.types import UserError, typed
 
 GROUP, VARIABLE = "splitpriv.plugins", "SPLITPRIV_PLUGINS"
 OURS = ("splitpriv", "conf", "tests")
@@ -67,7 +67,7 @@ def _installed() -> tuple[tuple[str, str], ...]:
 
 def find(word: str, where: str = "plugins") -> Plugin:
     """The plug-in that a word names: a path, an installed package, else what lies here under that name."""
-    path = Path(word).expanduser()
+    path = typed(word, where)
     if os.sep in word or word.endswith(".py"):
         plugin = _at(path, where)
     elif spec := _spec(word, where):

@@ -172,7 +172,9 @@ def test_tiny_imagenet_as_published_and_rearranged(tmp_path: Path) -> None:
     assert data.pools(root)["test"].y.tolist() == [0, 1]
     with pytest.raises(UserError, match=r"dataset\.classes: .* has 2 classes with images, not 200"):
         TinyImageNet(size=8, classes=200, **PLAIN).pools(root)
-    with pytest.raises(UserError, match="tiny-imagenet-200/train is missing"):
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent/tiny-imagenet-200.zip").touch()
+    with pytest.raises(UserError, match=r"tiny-imagenet-200/train is missing.*in this form: tiny-imagenet-200\.zip"):
         data.pools(tmp_path / "absent")
     with pytest.raises(UserError, match=r"unpack http://cs231n"):
         data.fetch(tmp_path / "absent")

@@ -97,6 +97,8 @@ def test_veri_reads_its_lists_and_label_files(tmp_path: Path) -> None:
     assert pools["test"].attributes["color"].tolist() == [1, 1, 1, 2]
     assert pools["test"].y.tolist() == [576, 576, 576, 577]
     assert pools["test"].attributes["camera"].tolist() == [1, 1, 2, 2]
+    (home / "name_test.txt").write_bytes(b"0001_c001_\xe9.jpg\n")
+    assert "name_test.txt is no UTF-8 text (byte 10)" in problem(lambda: data.pools(tmp_path))
     (home / "name_test.txt").write_text("\n".join(VERI["image_test"][:2]) + "\n")
     assert len(data.pools(tmp_path)["test"]) == 3
     assert "has colorID='10', not 1..9; correct" in problem(
@@ -148,6 +150,8 @@ def test_what_does_not_fit_is_said_with_its_remedy(tmp_path: Path, changed: dict
 def test_files_that_are_missing_empty_or_misnamed_are_named(tmp_path: Path) -> None:
     data = dataset("market1501")
     assert "given on request only" in problem(lambda: data.fetch(tmp_path))
+    (tmp_path / "Market-1501-v15.09.15").mkdir()
+    assert "not read in this form: Market-1501-v15.09.15)" in problem(lambda: data.pools(tmp_path))
     home = lay_out(tmp_path / "market1501", {name: [] for name in MARKET})
     assert "holds no images" in problem(lambda: data.pools(tmp_path))
     Image.new("RGB", (6, 12)).save(home / "bounding_box_train" / "cat.jpg")

@@ -84,6 +84,8 @@ def test_channels_are_those_that_are_asked_for_whatever_holds_the_images(tmp_pat
         (lambda at: drawn(2).float(), "are no images; give bytes, or floats in [0, 1]"),
         (lambda at: torch.full((2, 3, 8, 8), torch.nan), "are no images"),
         (lambda at: torch.rand(3), "are no images"),
+        (lambda at: folder(at / "dark", drawn(2) // 16), "show as black alone"),
+        (lambda at: torch.rand(2, 3, 8, 8) / 255, "show as black alone"),
         (lambda at: torch.rand(3, 3, 0, 8), "are no images"),
         (lambda at: np.array(["a", "b"]), "values are <U1; give bytes, or floats in [0, 1]"),
         (lambda at: drawn(2).to(torch.complex64), "values are torch.complex64"),
