@@ -94,7 +94,7 @@ def expand(table: Table, scale: Scale, extra: Extra, rows: Sequence[str] = ()) -
         for play, played in table.plays.items():
             if any(only is not None and play not in only for only in (size.plays, line.plays)):
                 continue
-            overrides, problems = _overrides(line, played, size, size.of_play(play), extra.overrides)
+            overrides, problems = _overrides(line, played, size, size.of(name, play), extra.overrides)
             for seed in extra.seeds or size.seeds:
                 for attack_seed in extra.attack_seeds or size.attack_seeds:
                     seeds = [f"seed={seed}", f"attack_seed={attack_seed}"]

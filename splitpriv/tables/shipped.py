@@ -77,9 +77,9 @@ def _cross(table: Table) -> list[str]:
     for row, line in table.rows.items():
         problems += [f"rows.{row}.plays: no play {p!r}" for p in line.plays or [] if p not in table.plays]
     for scale, size in table.scales.items():
-        for pattern in size.rows or []:
+        for pattern in (*(size.rows or []), *size.by_row):
             if not any(fnmatchcase(row, pattern) for row in rows):
-                problems.append(f"scales.{scale}.rows: {pattern!r} matches no row")
+                problems.append(f"scales.{scale}: {pattern!r} matches no row")
         wrong = [p for p in size.plays or [] if p not in table.plays]
         wrong += [p for p in size.by_play if not any(fnmatchcase(play, p) for play in table.plays)]
         problems += [f"scales.{scale}: no play {p!r}" for p in wrong]

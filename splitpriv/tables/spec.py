@@ -106,20 +106,23 @@ class Claim(Strict):
 
 class Size(Strict):
     """A named scale: `base` before, `overrides` after those of rows and plays; settings of what a row does not list are
-    left out. `rows` (patterns) and `plays` restrict it; `by_play` adds overrides to the plays of a pattern.
+    left out. `rows` (patterns) and `plays` restrict it; `by_play` and `by_row` add overrides to the plays, and to the
+    rows, of a pattern.
     """
 
     base: list[str] = []
     overrides: list[str] = []
     by_play: dict[str, list[str]] = {}
+    by_row: dict[str, list[str]] = {}
     seeds: list[Whole] = Field(min_length=1)
     attack_seeds: list[Whole] = Field(default=[0], min_length=1)
     rows: list[str] | None = None
     plays: list[str] | None = None
 
-    def of_play(self, play: str) -> list[str]:
-        """What `by_play` adds to one play."""
-        return [word for pattern, words in self.by_play.items() if fnmatchcase(play, pattern) for word in words]
+    def of(self, row: str, play: str) -> list[str]:
+        """What `by_play` and `by_row` add to a row of a play."""
+        added = [(play, *more) for more in self.by_play.items()] + [(row, *more) for more in self.by_row.items()]
+        return [word for name, pattern, words in added if fnmatchcase(name, pattern) for word in words]
 
 
 class Table(Strict):

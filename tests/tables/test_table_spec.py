@@ -96,6 +96,20 @@ def test_what_names_in_a_figure_is_asked_for() -> None:
     noise = "defense.cloak.noise."
     schedule = {f"{noise}increase.epochs=140", f"{noise}increase.lambda=0.2", f"{noise}tune.lambda=10"}
     assert schedule | {"backbone=alexnet_cloak", "dataset.task=superclass"} <= set(last)
+    assert "defense.cloak.max_scale=0.3" in last  # 1.5 of pixels over their deviation
+
+
+@pytest.mark.parametrize(("name", "increase"), [("cloak_fig2d", {"epochs=0.5", "lambda=1"}),
+                                                ("cloak_fig2b", {"epochs=1", "lambda=10"}),
+                                                ("cloak_fig3", {"epochs=1", "lambda=10"})])  # fmt: skip
+def test_cloak_on_celeba_has_the_printed_schedule_and_substitute(name: str, increase: set[str]) -> None:
+    listed = cells.expand(shipped.load(name), "full", cells.Extra())
+    net = "backbone@defense.cloak.substitute.net=vgg16"
+    for words in (set(cell.overrides) for cell in listed if cell.row != "base"):
+        assert {f"defense.cloak.noise.increase.{word}" for word in increase | {"lr=0.01"}} <= words
+        assert {f"defense.cloak.noise.tune.{word}" for word in ("epochs=0.5", "lr=0.001", "lambda=1")} <= words
+        assert (net in words) == ("defense=[cloak_blackbox]" in words)
+        assert not any("vgg11" in word for word in words)
 
 
 def test_strict_is_told_of_one_release_and_of_sixteen() -> None:
@@ -166,6 +180,7 @@ def write(tmp_path: Path, text: str) -> Path:
         ("seeds: [0]", "seeds: [-1]", "scales.smoke.seeds"),
         ("seeds: [0]", "seeds: [0], rows: [C]", "'C' matches no row"),
         ("seeds: [0]", "seeds: [0], by_play: {other: []}", "no play 'other'"),
+        ("seeds: [0]", "seeds: [0], by_row: {C: []}", "'C' matches no row"),
         ("label: MSE,", "label: MSE, play: other,", "no play 'other'"),
         ("smoke:", "huge:", "scales"),
         ("columns:", "printed: {columns: [mse], rows: {A: [1, 2]}}\ncolumns:", "2 values for 1 columns"),
