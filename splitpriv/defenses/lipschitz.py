@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import log
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from splitpriv.defenses.base import Defense
+from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.still import still
-from splitpriv.types import NonNegative, Positive, Step
+from splitpriv.types import NonNegative, Positive, Shape, Spec, Step
 
 _TINY = 1e-12
 
+Stage = Callable[[Tensor], Tensor]
 Normalise = Literal["none", "rms", "std"]
 
 
@@ -22,9 +23,10 @@ class Lipschitz(Defense):
     """Penalty `weight`·Σ_i k_i over the edge's N stages f_i (Ding et al. 2023, PATROL, §III-B2).
 
     With δ ~ N(0, `sigma`²) in pixels of [0, 1], fresh every step, and Δ_i the change that x + δ makes in the output of
-    f_i∘…∘f_1, Δ_0 = δ: k_i = ‖Δ_i‖ / ‖Δ_{i-1}‖ per image, Euclidean over all values. `aggregate` stands for the
-    supremum over x: the batch's mean, max, or log of the mean of exp, which lies between. The product of all k_i
-    is ‖Δ_N‖/‖δ‖, so numerators pull against denominators; `detach` leaves the latter without a gradient.
+    f_i∘…∘f_1, Δ_0 = δ: k_i = ‖Δ_i‖ / ‖Δ_{i-1}‖ per image, Euclidean over all values. What links before the edge make of
+    an image is part of f_1. `aggregate` stands for the supremum over x: the batch's mean, max, or log of the mean of
+    exp, which lies between. The product of all k_i is ‖Δ_N‖/‖δ‖, so numerators pull against denominators; `detach`
+    leaves the latter without a gradient.
 
     The printed form is blind to scale: 0.01·z has a hundredth of k_N and tells as much, unless noise of fixed size
     follows. `normalise` divides every Δ_i by the size of what it changes: rms, the root mean square over the batch, or
@@ -32,6 +34,8 @@ class Lipschitz(Defense):
     those of the batch of x and x + δ together; frozen, the running ones. Either leaves the running ones alone.
     """
 
+    version = 2  # the first stage sees what links before the edge make of the image
+    _model: tuple[Defended, ...] = ()  # in a tuple: it is no part of this module
     strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(1e-3, 10.0))"}
 
     def __init__(self, *, weight: NonNegative, sigma: Positive, aggregate: Literal["mean", "max", "logsumexp"],
@@ -40,16 +44,26 @@ class Lipschitz(Defense):
         self.weight, self.sigma, self.aggregate = weight, sigma, aggregate
         self.detach, self.normalise, self.frozen = detach, normalise, statistics == "frozen"
 
+    def attach(self, model: Defended, spec: Spec, shape: Shape) -> None:
+        self._model = (model,)
+
     def penalty(self, z: Tensor, step: Step) -> Tensor | None:
-        shifted = step.x + self.sigma * torch.randn_like(step.x)
-        with still(step.edge, self.frozen):
-            ks = quotients(list(step.edge.children()), step.x, shifted, self.detach, self.normalise)
-        if not ks:
+        stages: list[Stage] = list(step.edge.children())
+        if not stages:
             return None
+        shifted, first = step.x + self.sigma * torch.randn_like(step.x), stages[0]
+        stages[0] = lambda x: first(self._before_edge(x))
+        with still(step.edge, self.frozen):
+            ks = quotients(stages, step.x, shifted, self.detach, self.normalise)
         return self.weight * torch.stack([_pooled(k, self.aggregate) for k in ks]).sum()
 
+    def _before_edge(self, x: Tensor) -> Tensor:
+        for link in (link for model in self._model for _, link in model.defenses()):
+            x = link.before_edge(x)
+        return x
 
-def quotients(blocks: list[nn.Module], x: Tensor, shifted: Tensor, detach: bool, normalise: Normalise) -> list[Tensor]:
+
+def quotients(blocks: Sequence[Stage], x: Tensor, shifted: Tensor, detach: bool, normalise: Normalise) -> list[Tensor]:
     """k_i (N,) of every block on images x and `shifted` (N, C, H, W), which pass in one batch."""
     h, ratios = torch.cat([x, shifted]), []
     before = _change(h, normalise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from splitpriv.defenses.lipschitz import Lipschitz, quotients
 from splitpriv.defenses.parts.still import still
-from splitpriv.types import Step
+from splitpriv.types import Spec, Step
 
 SETTINGS: dict[str, Any] = {
     "weight": 1.0, "sigma": 0.05, "aggregate": "mean", "detach": False, "normalise": "none", "statistics": "joint",
@@ -90,6 +91,17 @@ def test_blocks_are_the_stages_of_the_edge_and_a_raw_image_has_none() -> None:
     x = images()
     step = Step(x, torch.zeros(len(x), dtype=torch.long), {}, nn.Sequential(), "fit", 0, 0.0, 0.1)
     assert lipschitz().penalty(x, step) is None
+
+
+def test_links_before_the_edge_are_part_of_its_first_stage() -> None:
+    """k_1 = a·‖half of δ‖/‖δ‖, k_2 = b: what the edge receives is half of the image and of its change."""
+    defense, x = lipschitz(), images()
+    halved = SimpleNamespace(before_edge=lambda x: x / 2)  # as blur would change the image
+    defense.attach(SimpleNamespace(defenses=lambda: [("it", halved)]), Spec((3, 8, 8), 2), (3, 8, 8))  # type: ignore[arg-type]
+    net = nn.Sequential(Scale(3.0), Scale(5.0))
+    step = Step(x, torch.zeros(len(x), dtype=torch.long), {}, net, "fit", 0, 0.0, 0.1)
+    found = defense.penalty(torch.empty(0), step)
+    assert found is not None and found.item() == pytest.approx(1.5 + 5.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("detach", [False, True])
