@@ -26,8 +26,9 @@ class Disco(Defense):
     or of telling the private `attribute` (null: all); the pruner descends CE(y) − weight·(adversary's loss); edge and
     cloud learn from CE(y) alone. In the authors' code the weight is α/(1 − α), α = 0.5.
 
-    `hard`: at deployment what is dropped is zero. The public codes keep the soft mask there: a dropped channel then
-    leaves as sigmoid(−Δ/temperature) times itself, which floats keep, so that dividing by the mask gives it back.
+    `hard`: at deployment what is dropped is zero. The public codes keep the soft mask there, as `disco_official`
+    does: a dropped channel then leaves as sigmoid(−Δ/temperature) times itself, which floats keep, so that dividing by
+    the mask gives it back.
 
     Open: how R falls on ties, and whether the pruner meets gradients from the server. What of z a kept channel holds is
     not limited. The mask depends on the image: a search must match only what it sees was kept (`gap`).

@@ -157,9 +157,9 @@ def test_a_model_in_another_precision_is_refused(model: Defended, tmp_path: Path
 
 DEFENSES = Path(__file__).parents[1] / "defenses"
 LACKS = {  # defences with an operation that a format, or its runtime, does not have
-    "torch": (), "onnx": ("disco", "sparse_coding"),
-    "executorch": ("disco", "mixup", "two_servers", "random_projection", "patch_permutation", "token_drop",
-                   "token_shuffle"),
+    "torch": (), "onnx": ("disco", "disco_official", "sparse_coding"),
+    "executorch": ("disco", "disco_official", "mixup", "two_servers", "random_projection", "patch_permutation",
+                   "token_drop", "token_shuffle"),
 }  # fmt: skip
 
 
