@@ -72,7 +72,8 @@ class Opposed(Defense):
 
 
 class Adversarial(Opposed):
-    """Attacker-aware training: D learns to invert z, and the edge learns to defeat it.
+    """Attacker-aware training: D learns to invert z, and the edge learns to defeat it (numbers of equations not at
+    hand).
 
     `loss` ssim adds weight·max(SSIM(D(z), x) − threshold, 0) (Li et al. 2022, ResSFL); mse adds −weight·MSE, or
     −weight·min(MSE, ceiling): past the ceiling there is nothing to gain; l1 the same with the absolute error. All are
@@ -80,6 +81,9 @@ class Adversarial(Opposed):
     whoever does worse could answer the mean image.
     D descends `inner_loss` for `steps` steps a batch; the penalty is off in the first `warmup` epochs of a phase. D
     starts as the run's seed has it, or with `start` same alike in all runs.
+
+    Open: the game on −MSE has no bound below, and how PATROL keeps it finite is not public; the `ceiling` is ours.
+    Whoever attacks trains another decoder, which what misleads D need not mislead.
     """
 
     added: ClassVar[Mapping[str, Any]] = {"start": "same"}

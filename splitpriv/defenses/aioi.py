@@ -28,7 +28,7 @@ class Aioi(Arl):
     the divergence of sigmoids without a logarithm, which is no divergence. The information is that of one q.
 
     Source: Bertran, Martinez, Papadaki, Qiu, Rodrigues, Reeves & Sapiro, Adversarially Learned Representations for
-    Information Obfuscation and Inference, ICML 2019.
+    Information Obfuscation and Inference, ICML 2019; numbers of equations not at hand.
     """
 
     strength: ClassVar[Mapping[str, str]] = {"weight": "tag(log, interval(0.1, 100.0))"}

@@ -26,6 +26,10 @@ class Cloak(Defense):
     `split.at=0`, on features with a deeper cut. With a `substitute` all is learned through it (black box).
     Raises UserError where `min_scale` reaches `max_scale` or a phase of `noise` takes the name of another.
 
+    Open: a sentence of the paper keeps the features of large sigma, its code those of small (`orientation`). R is
+    −log mean sigma^2 in Equation 8 and −log mean sigma in the code (`noise_reg`), and M has no unit. Trained constants
+    are added to kept features by formula and code, and replace suppressed ones alone in prose (`mu_on_kept`).
+
     Source: Mireshghallah et al., Not All Features Are Equal, WWW 2021 (arXiv 2003.12154), and their code.
     """
 

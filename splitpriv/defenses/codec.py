@@ -28,7 +28,7 @@ class Codec(Defense):
 
     Open: FCM (ISO/IEC 23888-4, its test model) packs levels of 10 bits into frames of a video codec, which exploits
     neighbours and codes its own losses; here values are coded one by one and only the quantiser loses. The standard
-    states rates and accuracies and claims no privacy.
+    states rates and accuracies and claims no privacy; numbers of its equations are not at hand.
     """
 
     mean: Tensor

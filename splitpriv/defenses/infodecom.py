@@ -30,7 +30,7 @@ class Infodecom(Dfil):
     after the other is not known to us. What the noise guarantees, it does for one release and unbiased attackers.
 
     Source: Deng, Lu & Duan, InfoDecom: Decomposing Information for Defending Against Privacy Leakage in Split
-    Inference, AAAI 2026 (arXiv 2511.13365).
+    Inference, AAAI 2026 (arXiv 2511.13365); numbers of equations not at hand.
     """
 
     kept: Tensor

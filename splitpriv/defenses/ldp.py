@@ -18,8 +18,11 @@ class LDP(Defense):
     """Each z is scaled into a ball of norm C, so that any two differ by at most 2C, then noised for a stated (ε, δ).
 
     `mechanism` laplace: L1 ball, b = 2C/ε, δ = 0 whatever `delta` says. gaussian: L2 ball, σ by the classical formula
-    for ε <= 1 and by the analytic one above (Balle & Wang 2018). The guarantee is per release, between any two images,
-    and holds in exact arithmetic; later parts of the chain only post-process.
+    for ε <= 1 and by the analytic one above (Balle & Wang 2018; numbers of equations not at hand). The guarantee is per
+    release, between any two images, and holds in exact arithmetic; later parts of the chain only post-process.
+
+    Open: how C is chosen, and for how many releases a budget is meant: m of an image spend m·ε at most. Public codes
+    (ResSFL, CEM) clip nothing and take δ = 1e-4, so that theirs is noise without a guarantee.
     """
 
     adaptive = frozenset({"draws"})

@@ -36,11 +36,16 @@ class Head(nn.Module):
 
 class Mid(Bottleneck):
     """L = CE(Ŷ, y) + β·KL: the cloud's last linear layer becomes Linear F -> 2k, z = μ + softplus(a − shift)·ε, Linear
-    k -> K. What the KL bounds is I(X; Z), which is at least the I(X; Ŷ) that the paper regularises.
+    k -> K. What the KL bounds is I(X; Z), which is at least the I(X; Ŷ) that the paper regularises,
+    min E[L(y, f(x))] + λ·I(X; Ŷ), β being λ (numbers of equations not at hand).
 
     `size` is k; null: F // 2. The release does not change; what changes, and is drawn afresh, is what the server
     answers to it: only who observes answers can gain by averaging them. Raises UserError where the cloud does not end
     in a linear layer.
+
+    Open: of a deterministic Ŷ the information is H(Ŷ) or infinite, so that every class of models needs its own
+    approximation; that of networks is published as code alone. There β depends on k, as the KL is a sum over it, and
+    answers are drawn at test, too, but asked for once, which flatters it.
 
     Source: Wang, Zhang, Jia, Improving Robustness to Model Inversion Attacks via Mutual Information Regularization,
     AAAI 2021 (arXiv 2009.05241), and their code.

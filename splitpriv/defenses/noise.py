@@ -14,9 +14,13 @@ from splitpriv.types import NonNegative
 
 
 class Noise(Defense):
-    """Gaussian noise: z + σε, fresh for every release, in training and at deployment (He et al. 2020).
+    """Gaussian noise: z + σε, fresh for every release, in training and at deployment (He et al. 2020; numbers of
+    equations not at hand).
 
     `sigma` is the standard deviation in units of z.
+
+    Open: nothing bounds z, so that no sigma is a guarantee (`ldp` clips first), and an edge that learns beside it may
+    send a larger z. Repeated releases average it away.
     """
 
     additive_gaussian = True
@@ -40,7 +44,10 @@ class Noise(Defense):
 
 
 class Laplace(Defense):
-    """Laplace noise of scale b on z, fresh for every release (He et al. 2020); its standard deviation is b·√2."""
+    """Laplace noise of scale b on z, fresh for every release (He et al. 2020; numbers of equations not at hand).
+
+    Its standard deviation is b·√2. Open: as of `Noise`; the ε of public codes, b = 1/ε without clipping, is none.
+    """
 
     adaptive = frozenset({"draws"})
 

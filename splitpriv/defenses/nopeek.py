@@ -14,9 +14,13 @@ from splitpriv.types import NonNegative, Shape, Spec, Step
 
 
 class NoPeek(Defense):
-    """Adds weight·dCor(x, z) to the task loss (Vepakomma et al. 2020), x the training image as augmented.
+    """Adds weight·dCor(x, z) to the task loss (Vepakomma et al. 2020; numbers of equations not at hand), x the training
+    image as augmented.
 
     `normalise`: x enters normalised per channel, as in the code of CEM; otherwise in [0, 1].
+
+    Open: the weight, which differs between public codes by two orders. Distances are Euclidean as in the authors' code;
+    several ports square them, which sees linear dependence only. A batch's estimate is biased by its size.
     """
 
     mean: Tensor

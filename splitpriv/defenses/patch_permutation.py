@@ -14,7 +14,8 @@ from splitpriv.types import Count, Fraction, Shape, Spec
 
 
 class PatchPermutation(TokenShuffle):
-    """The patches of z, `patch` positions a side, change places: block scrambling (Tanaka 2018; Kiya et al. 2022).
+    """The patches of z, `patch` positions a side, change places: block scrambling (Tanaka 2018; Kiya et al. 2022;
+    numbers of equations not at hand).
 
     What lies within a patch stays. With split=raw these are patches of the image.
 

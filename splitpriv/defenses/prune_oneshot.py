@@ -23,7 +23,7 @@ class PruneOneshot(Defense):
     (torch-pruning's GroupTaylorImportance) of a dummy loss: the sum of z on one random image. Convolutions of at most
     `spared` output channels are left alone, and so is z. The second stretch goes on with the schedule of `optim`;
     `stale`: what was cut no longer learns, since the code keeps the optimiser of the tensors before. No soft mask, no
-    Lipschitz term: not the PATROL of its authors.
+    Lipschitz term: not the PATROL of its authors; no paper has an equation of it.
     """
 
     adaptive: ClassVar[frozenset[str]] = frozenset({"mask"})

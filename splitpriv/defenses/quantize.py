@@ -19,6 +19,8 @@ class Quantize(Defense):
 
     With `lo` and `hi` null each sample's own minimum and maximum are the range; these two numbers travel with it and
     count in the size of the release. Raises UserError on an empty or half-given range.
+
+    Open: a baseline without a paper of its own: how many bits, whether a dither is added, and whose range it is.
     """
 
     strength: ClassVar[Mapping[str, str]] = {"bits": "int(interval(1, 8))"}

@@ -36,7 +36,7 @@ class Shredder(Defense):
     has no effect. How many tensors suffice is not said; 20 here.
 
     Source: Mireshghallah et al., Shredder: Learning Noise Distributions to Protect Inference Privacy, ASPLOS 2020
-    (arXiv 1905.11814), and the first version of their code.
+    (arXiv 1905.11814), and the first version of their code; numbers of equations not at hand.
     """
 
     power: Tensor

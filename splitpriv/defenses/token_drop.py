@@ -17,7 +17,8 @@ class TokenDrop(Defense):
     """A share `rate` of the tokens of z, drawn afresh for every release, is not sent: the cloud finds zeros there.
 
     At least one token and a class token are sent. Of a feature map all channels of a position go together, of a vector
-    entries. Random token dropping as in DRAG (Lei et al., ICML 2025), beside `token_shuffle`.
+    entries. Random token dropping as in DRAG (Lei et al., ICML 2025; numbers of equations not at hand), beside
+    `token_shuffle`.
 
     Which tokens are missing is seen, and repeated releases send the rest: attacks that average (`draws`) and that look
     at the zeros (`mask`) must measure it. Open: whether the cloud should see fewer tokens instead of zeros, and whether

@@ -18,6 +18,9 @@ class TopK(Defense):
 
     `by`: largest values or magnitudes. `scope`: the share is of each sample, or of the whole batch at once, as the code
     of ResSFL and CEM computes it; what one image releases then depends on the others in its batch.
+
+    Open: a baseline of theirs without a paper of its own. In CEM's code it acts in training, but not on the releases
+    that are attacked.
     """
 
     version = 2

@@ -19,9 +19,9 @@ class TwoServers(Divided):
 
     `scheme` additive: q = round(2^`fraction` z) in the ring of 2^`bits` integers (what lies beyond is clipped), s1
     uniform in it and s2 = q - s1 modulo 2^`bits`, so that s1 + s2 = q and each share alone is uniform, independent of z
-    (two-party secret sharing as in SecureML, Mohassel & Zhang 2017). What is sent is s / 2^`bits`. divided: each server
-    gets half of the channels (of tokens, of their entries) as they are (the shares of PrivDFS, 2025), which hides no
-    more than leaving them out.
+    (two-party secret sharing as in SecureML, Mohassel & Zhang 2017; numbers of equations not at hand). What is sent is
+    s / 2^`bits`. divided: each server gets half of the channels (of tokens, of their entries) as they are (the shares
+    of PrivDFS, 2025), which hides no more than leaving them out.
 
     `holds`: the server that the adversary is. Servers that collude (attack `colluding`) hold z: nothing but rounding
     protects it. Open: how the servers compute on shares, its cost and its rounds; here the cloud has both. PrivDFS

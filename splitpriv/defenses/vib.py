@@ -18,12 +18,17 @@ from splitpriv.types import Count, Fraction, NonNegative, Shape, Spec, Step, Use
 
 
 class Vib(Bottleneck):
-    """The device sends z ~ q(z|x) = N(μ, std²) instead of the feature (Alemi et al. 2017; at a split Zou et al. 2023).
+    """The device sends z ~ q(z|x) = N(μ, std²) instead of the feature (Alemi et al. 2017; at a split Zou et al. 2023;
+    numbers of equations not at hand).
 
     Encoder: 1x1 convolution to 2·channels for feature maps, a linear layer for flat features and tokens, with a ReLU
     after it if `relu`; std = softplus(a − `shift`). `decoder`: two layers with ReLU in the cloud, back to the feature's
     channels. Raises UserError where the cloud would receive another shape, and for `channels` beside a defence that
     prunes.
+
+    Open: on which side of the wire the code is drawn; drawn by the server, as one placement of Zou et al. has it, it
+    protects nothing that was sent. Their encoder is one linear layer of the flat feature, whose size ours avoids. β
+    depends on the entries that the KL sums over.
     """
 
     strength: ClassVar[Mapping[str, str]] = {"beta": "tag(log, interval(1e-6, 0.1))"}
