@@ -18,7 +18,7 @@ NAMES = options.names(config.CONF, "attack")
 def rows() -> Iterator[tuple[list[str], str]]:
     """Of each table with a column of rights: the options of a row, and its rights as they stand there."""
     at = None
-    for line in PAGE.read_text().splitlines():
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.split("|")]
         if cells[:2] == ["", "name"]:
             at = cells.index("holds")
