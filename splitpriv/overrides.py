@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import shlex
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 CALLED_NONE = ("activation", "fill", "normalise", "weights")  # settings of which one choice is called none
+MOST = 100_000  # values of one key: no sweep is that long, and a range without an end would be counted for ever
 OPTUNA = "hydra/sweeper=optuna searches an interval (pip install 'splitpriv[optuna]')"
 
 
@@ -83,7 +85,14 @@ def parse(word: str, sweep: bool = False) -> tuple[Override | None, str]:
         return None, f"{word}: has no key; an override reads key=value"
     if parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return None, f"{key}: {value_of(word)} is a pattern; name the options instead, as in {key}=a,b with -m"
-    values = parsed.sweep_iterator() if parsed.is_discrete_sweep() else [parsed.value()]
+    try:
+        several = parsed.sweep_iterator() if parsed.is_discrete_sweep() else [parsed.value()]
+        values = list(itertools.islice(several, MOST + 1))
+    except (HydraException, ArithmeticError, ValueError):  # a step of 0, an end that is no number
+        return None, f"{key}: {value_of(word)} is no range; its steps lead from start to stop, as in {key}=range(0,5,1)"
+    if not 0 < len(values) <= MOST:
+        held = f"more than {MOST:,} values" if values else "no value"
+        return None, f"{key}: {value_of(word)} holds {held}; correct where it starts and stops, as in {key}=range(0,5)"
     words = {"None", "nil", "NULL"} | (set() if key.rpartition(".")[2] in CALLED_NONE else {"none"})
     if any(type(value) is str and value in words for value in values) and "." in key:
         return None, f"{key}: nothing is written null, not {value_of(word)}; write {key}=null"

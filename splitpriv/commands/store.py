@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 from splitpriv import plain
 from splitpriv.commands import arguments
+from splitpriv.types import UserError
 
 
 def add(commands: Any) -> None:
@@ -50,6 +52,8 @@ def prune(args: argparse.Namespace, store: Any) -> int:
     """Remove what no row needs, or say what would go."""
     from splitpriv.store import care
 
+    if not 0 <= args.hours < math.inf:  # of NaN nothing is later: runs between two of their stages would lose them
+        raise UserError(f"--hours {args.hours:g}: is no length of time; give 0 or more")
     gone = care.prune(store, hours=args.hours, dry=args.dry_run)
     for path, why, amount in gone:
         print(f"{path.relative_to(store.root)}  {why}  {told(amount)}")

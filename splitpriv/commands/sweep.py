@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -124,7 +123,7 @@ def logs(home: Path, number: int | None) -> int:
     from splitpriv.launch import folder
 
     kept = {int(p.parent.name): p for p in home.glob(f"*/{folder.LOG}") if p.parent.name.isdecimal()}
-    left = {int(p.parent.name): p for p in home.glob(f"*/{folder.FAILED}") if p.parent.name.isdecimal()}
+    left = {int(p.parent.name) for p in home.glob(f"*/{folder.FAILED}") if p.parent.name.isdecimal()}
     if number is not None and number not in {*kept, *left}:
         raise UserError(
             f"sweep logs: point {number} of {home.name} was not begun; `splitpriv sweep status` shows which"
@@ -133,7 +132,7 @@ def logs(home: Path, number: int | None) -> int:
         text = kept[i].read_text(encoding="utf-8", errors="replace") if i in kept else ""
         lines = [line.rpartition("\r")[2] for line in text.splitlines()]
         if i in left:
-            lines += [str(line) for line in json.loads(left[i].read_text(encoding="utf-8")).get("problems", [])]
+            lines += folder.failure(home, i)
         for line in lines if number is not None else lines[-3:]:
             print(f"{'' if number is not None else f'{i:>4}  '}{plain.line(line)}")
     return 0

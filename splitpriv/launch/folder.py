@@ -7,12 +7,12 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from splitpriv.config import Config, nearest
-from splitpriv.store import Store, write_atomic
+from splitpriv.store import Store, read_json, write_atomic
 from splitpriv.store.locks import Lock, Timeout
 from splitpriv.types import UserError
 
@@ -82,15 +82,16 @@ def resumed(folder: Path) -> Iterator[None]:
 
 def plan(folder: Path) -> dict[str, Any]:
     """What a sweep left of its plan; empty where it left none."""
-    try:
-        return dict(json.loads((folder / POINTS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return dict(read_json(folder / POINTS, {}))
 
 
 def config_of(folder: Path, number: int) -> Config:
-    """The config of a point, as it was checked."""
-    return dict(json.loads((folder / CONFIGS / f"{number}.json").read_text(encoding="utf-8")))
+    """The config of a point, as it was checked; raise UserError where it was lost."""
+    cfg = read_json(folder / CONFIGS / f"{number}.json", {})
+    if not cfg:
+        raise UserError(f"sweep {folder.name}: the config of point {number} was lost; repeat its command, which makes "
+                        "only what is not finished")  # fmt: skip
+    return dict(cfg)
 
 
 def is_done(folder: Path, number: int) -> bool:
@@ -100,9 +101,7 @@ def is_done(folder: Path, number: int) -> bool:
 
 def key_of(folder: Path, number: int) -> str:
     """The key of a finished point's row; empty before."""
-    with suppress(OSError, ValueError, LookupError):
-        return str(json.loads((folder / str(number) / DONE).read_text(encoding="utf-8"))["key"])
-    return ""
+    return str(read_json(folder / str(number) / DONE, {}).get("key", ""))
 
 
 def keys(folder: Path) -> list[str]:
@@ -112,10 +111,7 @@ def keys(folder: Path) -> list[str]:
 
 def front(folder: Path) -> list[dict[str, Any]]:
     """The best trials of a search so far: their params, their numbers and the keys of their rows."""
-    try:
-        return list(json.loads((folder / FRONT).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return []
+    return list(read_json(folder / FRONT, []))
 
 
 def store_of(folder: Path) -> Store:
@@ -126,7 +122,9 @@ def store_of(folder: Path) -> Store:
 def failure(folder: Path, number: int) -> list[str]:
     """What went wrong at a point of a sweep, if anything did."""
     left = folder / str(number) / FAILED
-    return list(json.loads(left.read_text(encoding="utf-8"))["problems"]) if left.exists() else []
+    told = read_json(left, {}).get("problems")
+    lost = [f"{left} was lost, and with it what went wrong"] if left.exists() else []
+    return [str(line) for line in told] if told and isinstance(told, list) else lost
 
 
 def leave(folder: Path, number: int, outcome: Mapping[str, Any]) -> None:
@@ -145,6 +143,4 @@ def cancel(folder: Path, why: str) -> None:
 
 def cancelled(folder: Path) -> str:
     """Why no point of a sweep shall go on; empty where they shall."""
-    with suppress(OSError, ValueError, LookupError):
-        return str(json.loads((folder / CANCEL).read_text(encoding="utf-8"))["why"])
-    return ""
+    return str(read_json(folder / CANCEL, {}).get("why", ""))

@@ -9,7 +9,7 @@ from typing import Any
 
 from splitpriv import stop
 from splitpriv.launch import folder as place
-from splitpriv.store import write_atomic
+from splitpriv.store import read_json, write_atomic
 from splitpriv.types import UserError
 
 RIVALS = "rivals.json"  # in the folder of a search: what finished trials showed at every epoch
@@ -48,8 +48,7 @@ def leave(folder: Path, cfg: Mapping[str, Any], live: Mapping[str, str], rows: S
 
 def judge(folder: Path) -> Callable[[Sequence[Mapping[str, Any]]], None]:
     """What looks at a training's curve after each epoch, and ends it where there is no hope."""
-    path = folder / RIVALS
-    about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    about = read_json(folder / RIVALS, {})
 
     def look(curve: Sequence[Mapping[str, Any]]) -> None:
         if about and (told := hopeless(curve[-1], about)):
@@ -80,7 +79,4 @@ def hopeless(note: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 
 def was_pruned(folder: Path, number: int) -> bool:
     """Whether a point ended early."""
-    try:
-        return "pruned" in json.loads((folder / str(number) / place.DONE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    return "pruned" in read_json(folder / str(number) / place.DONE, {})

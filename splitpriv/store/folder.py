@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import os
 import sys
 import time
@@ -36,20 +37,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise
 
 
-def unwritable(error: OSError) -> UserError:
-    """What a user can do about a store that cannot be written."""
-    remedy = (
-        "free some space"
-        if error.errno in FULL
-        else "choose a folder you may write to"
-        if error.errno in BARRED
-        else "mend that place"
-    )
-    why = "there is something that is no folder" if error.errno == errno.EEXIST else error.strerror  # or a dead link
-    where = f" ({error.filename})" if error.filename else ""
-    return UserError(
-        f"paths.outputs: {why}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
-    )
+def read_json(path: Path, otherwise: Any) -> Any:
+    """What a file of the bookkeeping holds; `otherwise` where there is none, or what a crash left is not like it."""
+    with suppress(OSError, ValueError, RecursionError):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return held if isinstance(held, type(otherwise)) else otherwise
+    return otherwise
 
 
 class Store:

@@ -14,7 +14,7 @@ import yaml
 from splitpriv import config
 from splitpriv.config import CONF
 from splitpriv.options import called, file
-from splitpriv.store import Row, Store
+from splitpriv.store import Row, Store, read_json
 from splitpriv.tables.spec import Line, Play, Scale, Size, Table
 from splitpriv.types import UserError
 
@@ -157,7 +157,7 @@ def _traceback(store: Store, cell: Cell, note: Any) -> Iterator[str]:
         if store.state(stage.kind, stage.key) == "failed":
             yield (store.home(stage.kind, stage.key) / "failed").read_text(encoding="utf-8").strip()
             return
-    yield from json.loads(note.read_text(encoding="utf-8"))
+    yield from read_json(note, ["what it ended in was lost"])
 
 
 def rows_of(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], dict[tuple[int, int], Row]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from splitpriv import stop
-from splitpriv.store import Store, write_atomic
+from splitpriv.store import Store, read_json, write_atomic
 from splitpriv.store.keys import fingerprint
 
 TIMES = "table/times.json"  # in the store: seconds by fingerprint of what was timed
@@ -30,7 +30,7 @@ class Timer:
         self.alike: dict[str, list[Any]] = {}  # what was found of the same network
         self.failed: set[str] = set()
         self.told: dict[str, float] = {}  # by finished stages
-        self.known: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        self.known: dict[str, Any] = read_json(self.path, {})
 
     def tell(self, seconds: float, alike: Any = None, **what: Any) -> None:
         """Note what a finished stage took per unit of this work; of several the most counts."""

@@ -107,6 +107,22 @@ def test_a_sweep_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err.startswith("splitpriv: defense: the brackets of [none are not closed")
 
 
+@pytest.mark.parametrize("sweeper", [(), ("-m",), ("-m", "hydra/sweeper=optuna", "objective=utility/accuracy")])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("range(0,0)", "holds no value"), ("range(5,1)", "holds no value"), ("range(0,5,0)", "is no range"),
+        ("range(0.,1.,0.)", "is no range"), ("range(nan,1)", "is no range"), ("range(0,1e400)", "more than 100,000"),
+    ],
+)  # fmt: skip
+def test_a_range_that_leads_nowhere(
+    values: str, said: str, sweeper: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", *sweeper, f"seed={values}"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"splitpriv: seed: {values} ") and said in line and len(line.splitlines()) == 1
+
+
 @pytest.mark.slow  # `make faults` kills such sweeps and compares their rows, too
 def test_parallel_processes_give_the_same_rows(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")

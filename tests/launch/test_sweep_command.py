@@ -71,6 +71,21 @@ def test_retry_runs_what_failed_and_nothing_else(runs: dict[int, object], capsys
     assert "3 done; nobody" in capsys.readouterr().out and not list(home().glob("*/failed.json"))
 
 
+def test_what_a_crash_left_of_the_bookkeeping_stops_nobody(
+    runs: dict[int, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs[1] = UserError("no")
+    assert begin()
+    (home() / "1" / folder.FAILED).write_text("")
+    assert cli.main(["sweep", "logs"]) == cli.main(["sweep", "logs", "1"]) == cli.main(["sweep", "status"]) == 0
+    assert "failed.json was lost" in capsys.readouterr().out
+    for damaged in ("", "[]"):
+        (home() / folder.CONFIGS / "1.json").write_text(damaged)
+        assert cli.main(["sweep", "retry"]) == 2
+        assert "the config of point 1 was lost; repeat its command" in capsys.readouterr().err
+    assert runs[-1] == [0, 1, 2]
+
+
 def test_retry_goes_on_with_a_sweep_that_died(runs: dict[int, object], tmp_path: Path) -> None:
     runs[1] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -152,7 +167,7 @@ def test_workers_that_differ_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^paths\.outputs: .* does not see"):
         alien.run(0)
     assert not list(tmp_path.iterdir())
-    with folder.planned(tmp_path, [{"overrides": []}] * 9, [{}] * 9):
+    with folder.planned(tmp_path, [{"overrides": []}] * 9, [{"seed": 0}] * 9):
         for i in range(9):
             alien.run(i)
     said = sweeping.problems(tmp_path, {i: f"point {i}" for i in range(9)})

@@ -96,7 +96,8 @@ def test_none_within_the_loss_is_said(searched: list[Any], capsys: pytest.Captur
     assert "every strength loses more than 0.1 points" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--loss", "-1"], ["--trials", "0"], ["--out", "a.txt"], ["objective=x"], []])
+@pytest.mark.parametrize("words", [["--loss", "-1"], ["--trials", "0"], ["--out", "a.txt"], ["objective=x"], [],
+                                   ["defense=[noise]", "defense.noise.sigma=range(1,0)"]])  # fmt: skip
 def test_what_cannot_be_tuned(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tune", *words]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -49,6 +49,16 @@ def test_prune_keeps_finished_stages_where_a_row_cannot_say_what_it_needs(conten
     assert IDLE not in names(care.prune(store, hours=-1))
 
 
+@pytest.mark.parametrize("hours", ["nan", "-1", "inf"])
+def test_hours_that_are_none_remove_nothing(
+    hours: str, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "SPLITPRIV_OUTPUTS", str(store.root))
+    assert cli.main(["store", "prune", "--hours", hours]) == 2
+    assert f"--hours {hours}: is no length of time" in capsys.readouterr().err
+    assert store.home("fit", OPEN).exists()
+
+
 def test_verify_names_what_is_damaged_and_seals_what_is_older(store: Store) -> None:
     (store.home("fit", IDLE) / "done").write_text("")
     found = care.verify(store)

@@ -176,6 +176,16 @@ def test_a_store_with_half_a_run_is_partial(table: spec.Table) -> None:
     assert looked_at(table, "seed=0", rows=("plain",))[0].state == "partial"
 
 
+def test_what_a_crash_left_of_the_bookkeeping_stops_no_plan(table: spec.Table) -> None:
+    (cell,) = looked_at(table, "seed=0", rows=("plain",))
+    for name in (f"{cells.FAILED}/{cell.key}.json", timer.TIMES):
+        (store().root / name).parent.mkdir(parents=True, exist_ok=True)
+        (store().root / name).write_text("")
+    (again,) = looked_at(table, "seed=0", rows=("plain",))
+    assert (again.state, again.problems) == ("failed", ["what it ended in was lost"])
+    assert not estimate.Timer(store()).known
+
+
 def test_a_wrong_launcher_is_a_users_mistake(table: spec.Table) -> None:
     with pytest.raises(UserError, match="hydra/launcher=nowhere: "):
         launch.launch(looked_at(table, "seed=0", rows=("plain",)), ("hydra/launcher=nowhere",), store(), "t", "smoke")
