@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 import re
 import sys
 import typing
@@ -192,27 +193,40 @@ def settings(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {p.name: p for i, p in enumerate(parameters) if (p.kind is p.KEYWORD_ONLY if ours else i > 0)}
 
 
+def _is_annotated(target: Callable[..., Any], key: str) -> bool:
+    return settings(target)[key].annotation is not inspect.Parameter.empty
+
+
 @functools.cache
 def _validator(target: Callable[..., Any], key: str) -> Any:
-    from pydantic import TypeAdapter
+    """What checks a value of this setting: its annotation, else that its default is a number; None: nothing does."""
+    from pydantic import ConfigDict, TypeAdapter
 
-    return TypeAdapter(_annotation(target, key))
+    parameter = settings(target)[key]
+    if parameter.annotation is parameter.empty:
+        return TypeAdapter(float) if type(parameter.default) in (int, float) else None
+    if follows(target):
+        return TypeAdapter(_annotation(target, key))
+    try:
+        return TypeAdapter(_annotation(target, key), config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # torch writes its annotations for readers
+        return None
 
 
 def _valid(value: Any, target: Callable[..., Any], key: str, where: str, problems: list[str]) -> Any:
     """`value` in the type that the signature asks for; a violation of type or range becomes a problem."""
     from pydantic import ValidationError
 
-    annotation = settings(target)[key].annotation
-    if not follows(target):
-        if isinstance(value, str) and not any(word in str(annotation) for word in ("str", "Literal")):
-            problems.append(f"{where}: should be a number, got {value!r}{_respelled(where, value)}; correct it")
-        return value
-    if annotation is inspect.Parameter.empty:
+    validator = _validator(target, key)
+    if validator is None:
         return value
     try:
-        strict = not isinstance(value, list | dict)  # a list is the only way to write a tuple in YAML
-        return _validator(target, key).validate_python(value, strict=strict)
+        if isinstance(value, list):  # as JSON, in which a list is a tuple, too, and true is still no number
+            checked = validator.validate_json(json.dumps(value), strict=True)
+        else:
+            checked = validator.validate_python(value, strict=not isinstance(value, dict))
+        checked = list(checked) if isinstance(checked, Iterator) else checked  # an Iterable is checked while it is read
+        return checked if follows(target) and _is_annotated(target, key) else value
     except ValidationError as error:
         first = error.errors()[0]
         inner = "".join(f".{part}" for part in first["loc"] if isinstance(part, str) and part in str(value))
