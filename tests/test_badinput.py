@@ -62,6 +62,13 @@ MISTAKES = [
     (("protocol.queries=16", "attack=[decoder]"), "protocol.queries: is heeded by suites alone", "decoder_avg"),
     (("attack.autoinvert_quick.queries=16",), "attack.autoinvert_quick.queries: is 16", "protocol.queries"),
     (("protocol.limit.aux=19",), "protocol.limit.aux: 19 images are too few", "at least 20"),
+    (("attack=[decoder]", "protocol.limit.aux=1"), "protocol.limit.aux: 1 images are too few", "at least 2"),
+    (("attack=[gan_decoder]", "protocol.limit.aux=1"), "1 images are too few for gan_decoder", "at least 2"),
+    (("attack=[latent]", "protocol.limit.aux=1"), "1 images are too few for latent", "at least 2"),
+    (("dataset=identities", "attack=[reid]", "protocol.limit.aux=8"), "8 images are too few for reid", "at least 9"),
+    (("dataset=identities", "attack=[reid]", "attack.reid.batch=7"), "attack.reid.batch: 7 images", "at least 8"),
+    (("attack=[probe_cnn]", "attack.probe_cnn.batch=2", "split.at=0", "dataset=gaussian", "dataset.size=2"),
+     "attack.probe_cnn.batch: leaves a batch of one image", "give 3 or more"),
     (("attack=[decoder,probe]", "attack.probe.attribute=tint", "knowledge=none"),
      "attack.probe: learns from labels of the adversary's images, which mean nothing here", "another knowledge"),
     (("dataset=identities", "attack=[decoder,reid]", "knowledge=other_set", "dataset@knowledge.source=gaussian"),
@@ -128,6 +135,23 @@ def test_a_mistake_in_the_config_names_the_key(
     assert key in message
     assert remedy in message
     assert not Path(os.environ["SPLITPRIV_OUTPUTS"]).exists()  # refused before anything was begun
+
+
+FEW = [
+    ((*BASE, "measure=audit", "protocol.limit.victims=5"), "measure.audit.k: 5 victims are too few"),
+    ((*BASE, "knowledge.size=1"), "knowledge.size: 1 images are too few for decoder"),
+    (("dataset=identities", "attack=[reid]", "protocol.attacked=1"), "protocol.attacked: no victim has another image"),
+    (("dataset=identities", "attack=[decoder]", "backbone=tiny_reid", "task=reid", "protocol.limit.victims=1"),
+     "protocol.limit.victims: no query has its identity"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "said"), FEW, ids=lambda v: " ".join(v) if isinstance(v, tuple) else "")
+def test_too_few_images_are_told_before_anything_is_trained(
+    words: tuple[str, ...], said: str, refused: Refused
+) -> None:
+    assert said in refused(*words)
+    assert not (Path(os.environ["SPLITPRIV_OUTPUTS"]) / "fit").exists()
 
 
 def test_a_wrong_key_is_told_once(refused: Refused) -> None:

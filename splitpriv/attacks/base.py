@@ -157,7 +157,6 @@ class Attack:
     attribute_key: ClassVar[str] = "attribute"  # the setting that says it
     draws: int = 1
     learns: Sequence[Mapping[str, Any]] = ()  # settings of each prior that it learns from aux's images alone
-    least_aux: ClassVar[int] = 1  # images of aux that it needs
     eot: int = 1
     typical: ClassVar[bool] = False
     suite: str | None = None
@@ -171,6 +170,13 @@ class Attack:
         if self.draws > 1:
             seen |= {"draws", "answers"} if seen else {"draws"}
         return frozenset(seen)
+
+    @property
+    def least_aux(self) -> int:
+        """Images of aux that it needs: one to learn from, where it or a prior of its holds out others one more, and as
+        many as an attack that it holds (`base`)."""
+        holds_out = bool(self.learns) or getattr(getattr(self, "stop", None), "held", 0) > 0
+        return max(1 + holds_out, getattr(getattr(self, "base", None), "least_aux", 1))
 
     def validate(self, shape: Shape, stages: int) -> None:
         """Raise UserError where it cannot attack releases of `shape`, without the batch, or wants more stages than the

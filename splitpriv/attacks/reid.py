@@ -76,6 +76,9 @@ class ReID(Attack):
                  draws: Count) -> None:  # fmt: skip
         if not ce and not triplet:
             raise UserError(".triplet: 0 beside ce=0 leaves nothing to learn from; raise one of them")
+        if batch < 2 * instances:
+            raise UserError(f".batch: {batch} images hold fewer than two identities of instances={instances}, so no "
+                            f"negatives; give at least {2 * instances}, or lower instances")  # fmt: skip
         with blame(".decoder"):
             self.decoder = decoder() if decoder else None
         if self.decoder and self.decoder.draws != draws:
@@ -92,6 +95,10 @@ class ReID(Attack):
     @property
     def requires(self) -> frozenset[Right]:  # type: ignore[override]
         return self.decoder.requires if self.decoder else frozenset({"query", "aux"})
+
+    @property
+    def least_aux(self) -> int:  # a batch, and an identity to hold out
+        return max(2 * self.instances + bool(self.stop.held), self.decoder.least_aux if self.decoder else 1)
 
     @property
     def adapts(self) -> frozenset[str]:

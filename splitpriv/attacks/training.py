@@ -96,10 +96,11 @@ class Training:
 
 
 def shares(access: Access, key: str, held: float) -> tuple[Tensor, Tensor]:
-    """Indices of aux: the part held out (at least one image, none where `held` is 0) and the rest; seeded by `key`."""
+    """Indices of aux: the part held out (at least one image, none where `held` is 0) and the rest, at least one, too;
+    seeded by `key`."""
     state.seed_epoch(key, 0)
     order = torch.randperm(len(access.aux), device=access.device)
-    apart = max(1, round(held * len(order))) if held else 0
+    apart = min(max(1, round(held * len(order))), len(order) - 1) if held else 0
     return order[:apart], order[apart:]
 
 

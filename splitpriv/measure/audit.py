@@ -49,6 +49,12 @@ class Audit:
             raise UserError(f".fairness: the data set has no attribute {self.fairness!r} (there are: {names}); "
                             "choose one of them, or null")  # fmt: skip
 
+    def require(self, victims: int) -> None:
+        """Raise UserError where there are too few victims; before anything is trained."""
+        if self.knn and victims < 2 * self.k + 2:
+            raise UserError(f".k: {victims} victims are too few for {self.k} neighbours; give at least "
+                            f"{2 * self.k + 2} (protocol.limit.victims), or set knn to false")  # fmt: skip
+
     @torch.no_grad()
     def facts(self, model: Defended, splits: Mapping[str, Split], spec: Spec) -> dict[str, float]:
         """Numbers by name, `information/...` (nats; loss in percent), `fairness/...`, `bound/...` ([0, 1] squared).
@@ -58,6 +64,7 @@ class Audit:
         `van_trees_gaussian_prior_mse` only if images were Gaussian. `bound/dfil_mse_unbiased` binds no biased attack.
         """
         self.validate(spec)
+        self.require(len(splits["victims"]))
         victims, train = splits["victims"], splits["train"]
         few = victims.take(slice(0, self.samples))
         with evaluating(model):
@@ -72,9 +79,6 @@ class Audit:
         facts: dict[str, float] = {"information/samples": float(len(victims))}
         x, released = pairs(model, victims)
         if self.knn:
-            if len(victims) < 2 * self.k + 2:
-                raise UserError(f".k: {len(victims)} victims are too few for {self.k} neighbours; give at least "
-                                f"{2 * self.k + 2} (protocol.limit.victims), or set knn to false")  # fmt: skip
             loss = information.mi_loss(x, released, k=self.k)
             facts |= {"information/knn_nats": loss.nats, "information/knn_own_nats": loss.own,
                       "information/knn_loss_percent": loss.percent}  # fmt: skip

@@ -57,6 +57,10 @@ class Judge:
         """What it is asked for, (N,)."""
         return split.y if self.attribute == "y" else split.attributes[self.attribute]
 
+    def is_open(self, aux: Split, victims: Split) -> bool:
+        """Whether aux knows none of the victims' values, as of identities: these are sought, not told."""
+        return not bool(torch.isin(self.labels(victims), self.labels(aux)).any())
+
     def net(self, image: Shape, values: int) -> nn.Module:
         """The untrained classifier: `body` gives features, `head` logits."""
         body = nn.Sequential(probes.cnn(image, self.features, width=self.width, hidden=[]), nn.ReLU())
@@ -107,7 +111,7 @@ class Bench:
     def __init__(self, judge: Judge, net: nn.Module, aux: Split, victims: Split) -> None:
         self.judge, self.net, self.victims, self.truth = judge, net, victims, judge.labels(victims)
         known = judge.labels(aux)
-        self.open = not bool(torch.isin(self.truth, known).any())
+        self.open = judge.is_open(aux, victims)
         self.blind = majority(self.truth.cpu(), known.cpu(), net[1].out_features)  # type: ignore[index]
         self.own = self._features(victims.x(slice(None)))
         parts = [self._features(aux.x(slice(i, i + CHUNK))) for i in range(0, len(aux), CHUNK)]

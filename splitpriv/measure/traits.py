@@ -49,16 +49,11 @@ def identity(queries: Tensor, gallery: Tensor | None, victims: Split) -> tuple[S
     same identity on the same camera where cameras are known. Victims without a match are left out. Beside them stands
     what an order that says nothing gives.
     """
-    who = victims.attributes.get("identity", victims.y).cpu()
-    camera = victims.attributes.get("camera")
-    camera = camera.cpu() if camera is not None else None
+    require_matches(victims)
+    who, camera = _who(victims)
     sought = queries if gallery is None else gallery
     ranked = ranking(queries, sought, who, who, camera, camera, same=True)
     valid = ranked.pop("valid")
-    if not valid.any():
-        raise UserError(
-            "protocol.attacked: no victim has another image of its identity to be found; attack more of them"
-        )
     blind = chance(who, who, camera, camera, same=True)
     ranked["tar"] = verification(queries, sought, who, who, camera, camera, same=True, far=FAR)["tar"]
     means = {NAMES.get(name, name): float(values[valid].double().mean()) for name, values in ranked.items()}
@@ -66,3 +61,17 @@ def identity(queries: Tensor, gallery: Tensor | None, victims: Split) -> tuple[S
         f"chance_{name}": float(blind[key][valid].double().mean()) for key, name in (("ap", "map"), ("rank1", "rank1"))
     }
     return {"valid": valid.float(), **{k: torch.where(valid, v.float(), 0) for k, v in ranked.items()}}, means
+
+
+def require_matches(victims: Split) -> None:
+    """Raise UserError where no victim has another image of its identity to be found; before anything is trained."""
+    who, camera = _who(victims)
+    if not chance(who, who, camera, camera, same=True)["valid"].any():
+        raise UserError("protocol.attacked: no victim has another image of its identity to be found; attack more of "
+                        "them, or take more with protocol.limit.victims")  # fmt: skip
+
+
+def _who(victims: Split) -> tuple[Tensor, Tensor | None]:
+    """Identity and camera of each, None where cameras are not known."""
+    camera = victims.attributes.get("camera")
+    return victims.attributes.get("identity", victims.y).cpu(), camera.cpu() if camera is not None else None

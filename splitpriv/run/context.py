@@ -21,6 +21,7 @@ from splitpriv.defenses.parts.held import probing
 from splitpriv.defenses.parts.law import gap, input_is_fixed, law, some
 from splitpriv.defenses.parts.sight import sight
 from splitpriv.measure.judge import Bench
+from splitpriv.run import enough
 from splitpriv.run.fit import Job
 from splitpriv.run.limits import require_normal, roomy
 from splitpriv.run.parts import make_model, make_monitor
@@ -138,7 +139,8 @@ class Run:
             leave(model, home)
             return
         node = {**self.cfg["optim"], **phase.optim}
-        require_normal(model, min(node["batch"], len(self.splits["train"])), "protocol.slices.train")
+        batch = min(node["batch"], len(self.splits["train"]))
+        require_normal(model.net, model.spec.image, batch, "protocol.slices.train")
         job = Job(
             seed, phase, build(node, "optim")(), self.parts.dataset, self.parts.task, self.splits["train"],
             self.splits["val"], self.parts.protocol.select, self.parts.protocol.select_after, f"fit {phase.name}",
@@ -222,13 +224,9 @@ class Run:
             rights={"query": same, "aux": Aux(self.known["aux"], same, same, cacheable=False)},
         )  # fmt: skip
 
-    def require_aux(self) -> None:
-        """Raise UserError where an attack finds too few images of the adversary's own."""
-        known = len(self.known["aux"])
-        for name, attack in self.parts.attacks.items():
-            if "aux" in attack.requires and known < attack.least_aux:
-                raise UserError(f"protocol.slices.aux: {known} images are too few for {name}; give it at least "
-                                f"{attack.least_aux}, or list another attack, as in attack=[decoder]")  # fmt: skip
+    def require_data(self) -> None:
+        """Raise UserError where there are too few images for an attack, the task or a measure."""
+        enough.require(self.parts, self.splits, self.known["aux"], self.victims)
 
     def require_finite(self) -> None:
         """Raise UserError where what the trained device sends is NaN or infinite: no attack is at fault for that."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from splitpriv.config import Config, flatten
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
-from splitpriv.types import Phase, UserError
+from splitpriv.types import Phase, Shape, UserError
 
 WHOLE = 2**53  # beyond it a key, and JSON, cannot tell two whole numbers apart
 LARGEST = 1e15  # of all other numbers
@@ -82,20 +82,21 @@ def require_room(net: nn.Module, node: Mapping[str, Any], where: str) -> None:
         )
 
 
-def require_normal(model: Defended, batch: int, key: str) -> None:
-    """Raise UserError where training on `batch` images leaves some BatchNorm one value per channel, as at 1x1."""
-    if batch > 1:
+def require_normal(net: nn.Module, shape: Shape, batch: int, key: str, least: int = 2) -> None:
+    """Raise UserError where training on `batch` inputs of `shape`, if below `least`, may leave some BatchNorm of `net`
+    one value per channel, as at 1x1."""
+    if batch >= least:
         return
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in net.modules()]
     try:
-        model.net.train()
+        net.train()
         with torch.no_grad(), aside(), torch.device("meta"):
-            copy.deepcopy(model.net).to("meta")(torch.empty(1, *model.spec.image))
+            copy.deepcopy(net).to("meta")(torch.empty(1, *shape))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UserError(
-            f"{key}: leaves a batch of one image, of which BatchNorm at 1x1 makes zeros; give 2 or more"
+            f"{key}: leaves a batch of one image, of which BatchNorm at 1x1 makes zeros; give {least} or more"
         ) from error
     finally:
         for module, mode in modes:

@@ -30,6 +30,8 @@ from splitpriv.targets import build
 from splitpriv.tasks.base import Task
 from splitpriv.types import Phase, Spec, UserError, blame
 
+OF_TWO = 3  # images in an attack's batch from which on no part of an epoch is a single one: see `attacks.base.even`
+
 
 @dataclass
 class Parts:
@@ -131,7 +133,7 @@ def _require_sense(
     if optim and min(optim.batch, first or optim.batch) == 1:
         key = "optim.batch" if optim.batch == 1 else "protocol.limit.train"
         try:
-            limits.require_normal(model, 1, key)
+            limits.require_normal(model.net, dataset.spec.image, 1, key)
         except UserError as error:
             problems += error.problems
     stages = sum(not isinstance(stage, Join) for stage in model.net.cloud) - 1
@@ -146,10 +148,14 @@ def _require_sense(
         made: Any = dataset.spec.image  # what the net gives: an image, or logits of an attribute's values
         if attack and attack.recovers != "image":
             made = {"y": dataset.spec.classes, **dataset.spec.attributes}.get(attack.attribute, 2)
-        sizes = looks.told(cfg["attack"][name], name, model.shape, made)
+        seen = model.shape if attack is None or attack.observe == "release" else (dataset.spec.classes,)
+        sizes = looks.told(cfg["attack"][name], name, seen, made)
         if callable(net) and sizes not in looks.FIT:
             try:
-                limits.require_room(net(model.shape, made), cfg["attack"][name], f"attack.{name}")
+                learner = net(seen, made)
+                limits.require_room(learner, cfg["attack"][name], f"attack.{name}")
+                batch = getattr(attack, "batch", OF_TWO)
+                limits.require_normal(learner, seen, batch, f"attack.{name}.batch", OF_TWO)
                 if looks.is_ours(sizes):
                     looks.FIT.add(sizes)
             except UserError as error:

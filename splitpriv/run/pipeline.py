@@ -19,7 +19,7 @@ def execute(prepared: Prepared, store: Store) -> Row:
     if finished is not None:
         return finished
     run = Run(prepared, store, prepared.parts.runtime.start())
-    run.require_aux()  # what is wrong with the data shows before anything is trained
+    run.require_data()  # what is wrong with the data shows before anything is trained
     prepared.say_reading()
     shared = read_json(run.kept("measure", plan.copies, partial(stages.copies, run)) / "facts.json")
     for flag in samples.copies(shared, prepared.cfg["protocol"]["overlap"]):

@@ -82,7 +82,7 @@ def _pairs(
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Some queries at a time: (which, match (n, G), dropped (n, G)); what is dropped is no match."""
     step = max(1, CELLS // max(1, len(gallery_ids)))
-    for start in range(0, len(query_ids), step):
+    for start in range(0, max(1, len(query_ids)), step):  # of no query, none
         rows = slice(start, min(start + step, len(query_ids)))
         match = query_ids[rows, None] == gallery_ids
         dropped = torch.zeros_like(match)

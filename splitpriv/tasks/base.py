@@ -22,6 +22,9 @@ class Task:
     def validate(self, model: Defended, spec: Spec) -> None:
         """Raise UserError where the task does not fit the network or the data set; called before data is read."""
 
+    def require(self, splits: Mapping[str, Split]) -> None:
+        """Raise UserError where these splits leave nothing to judge it by; called before anything is trained."""
+
     def others(self, batch: int, spec: Spec) -> float:
         """How many images of an image's own class a batch holds beside it, on average."""
         return (batch - 1) / spec.classes

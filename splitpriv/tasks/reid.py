@@ -46,6 +46,12 @@ class ReID(Task):
         if problems:
             raise UserError(*problems)
 
+    def require(self, splits: Mapping[str, Split]) -> None:
+        if not self.tested(splits):
+            raise UserError(
+                "protocol.limit.victims: no query has its identity in the gallery on another camera; take more victims"
+            )
+
     def others(self, batch: int, spec: Spec) -> float:
         return self.instances - 1
 
@@ -76,6 +82,7 @@ class ReID(Task):
 
         Each of `draws` releases is embedded and ranked by itself. Raises UserError where no query has a match.
         """
+        self.require(splits)
         victims, val = splits["victims"], splits["val"]
         sums: list[Tensor] = []
         guesses = []
@@ -86,10 +93,6 @@ class ReID(Task):
                 sums.append(torch.stack([valid.sum(), *(values[valid].sum() for values in scores.values())]))
                 guesses += [model(val.x(part)).argmax(1) for part in _parts(val, batch)]
         queries, *totals = host.to_host(torch.stack(sums).double().sum(0))
-        if not queries:
-            raise UserError(
-                "protocol.limit.victims: no query has its identity in the gallery on another camera; take more victims"
-            )
         means = {name: total / queries for name, total in zip(("map", "rank1", "rank5"), totals, strict=True)}
         guess, truth = torch.cat(guesses).cpu(), val.y.cpu().repeat(draws)
         right = float((guess == truth).double().mean())

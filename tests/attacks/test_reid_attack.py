@@ -236,8 +236,8 @@ def test_mistakes_name_the_key_and_the_remedy(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=f"^{said}"):
             attack(**changed)
-    with pytest.raises(UserError, match=r"^\.instances: a batch of 3 images"):
-        attack(batch=3).fit(World().access(attack()), tmp_path)
+    with pytest.raises(UserError, match=r"^\.batch: 3 images hold fewer than two identities"):
+        attack(batch=3)
 
 
 def test_releases_of_any_shape_can_be_embedded() -> None:

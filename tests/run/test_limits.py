@@ -72,7 +72,7 @@ def test_a_batch_of_one_that_batchnorm_cannot_normalise() -> None:
     model = make_model(narrow, assemble(narrow).dataset)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(UserError, match=r"^protocol\.slices\.train: "):  # known once the data are read
-        limits.require_normal(model, 1, "protocol.slices.train")
+        limits.require_normal(model.net, model.spec.image, 1, "protocol.slices.train")
     assert all(v.equal(before[k]) for k, v in model.state_dict().items())
 
 
