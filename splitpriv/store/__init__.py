@@ -1,6 +1,6 @@
 """Where results live: stages built once under a lock, rows, keys, and state that survives a kill."""
 
-from splitpriv.store.folder import State, Store, read_json, say, write_atomic
+from splitpriv.store.folder import BARRED, FULL, State, Store, read_json, say, unwritable, write_atomic
 from splitpriv.store.rows import Row
 
-__all__ = ["Row", "State", "Store", "read_json", "say", "write_atomic"]
+__all__ = ["BARRED", "FULL", "Row", "State", "Store", "read_json", "say", "unwritable", "write_atomic"]

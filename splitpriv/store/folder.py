@@ -45,6 +45,22 @@ def read_json(path: Path, otherwise: Any) -> Any:
     return otherwise
 
 
+def unwritable(error: OSError) -> UserError:
+    """What a user can do about a store that cannot be written."""
+    remedy = (
+        "free some space"
+        if error.errno in FULL
+        else "choose a folder you may write to"
+        if error.errno in BARRED
+        else "mend that place"
+    )
+    why = "there is something that is no folder" if error.errno == errno.EEXIST else error.strerror  # or a dead link
+    where = f" ({error.filename})" if error.filename else ""
+    return UserError(
+        f"paths.outputs: {why}{where}; {remedy}, or set paths.outputs or SPLITPRIV_OUTPUTS to another place"
+    )
+
+
 class Store:
     """Results under one folder: `<stage>/<key>/` for every stage, `rows/<key>.json` for every finished run."""
 
