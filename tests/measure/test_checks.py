@@ -187,7 +187,7 @@ def adversary(*words: str) -> tuple[Config, dict[str, Split], dict[str, Split]]:
     splits = build(cfg["protocol"], "protocol")().split(blank)
     known = build(cfg["knowledge"], "knowledge")()
     if isinstance(known, OtherSet):
-        known.source = SimpleNamespace(pools=lambda root: blank)  # type: ignore[assignment]
+        known.source = SimpleNamespace(read=lambda root: blank)  # type: ignore[assignment]
     return cfg, splits, known.apply(splits, Spec((1, 2, 2), 10), Path())
 
 
