@@ -27,12 +27,8 @@ KINDS: Mapping[str, Kind] = {
         "protocol=strict",
         voids=True,
     ),
-    "few": Kind(
-        "only {count} victims were attacked",
-        "So few images say little about those that were not attacked.",
-        "{more}",
-        voids=True,
-    ),
+    "few": Kind("only {count} victims were attacked",
+                "So few images say little about those that were not attacked.", "{more}", voids=True),
     "chance": Kind(
         "{subject} {value:.1%} is no better than {blind} ({chance:.1%})",
         "The service is worth nothing, so there is nothing to weigh privacy against.",
@@ -176,6 +172,11 @@ KINDS: Mapping[str, Kind] = {
         "release is on average not what its chain says: off by {share:.0%} of what varies",
         "A search compares images with what the chain says that it sends on average (`expected`). Where it sends "
         "something else, or draws what it does not declare, the search finds another image; trust black-box attacks.",
+    ),
+    "scattered": Kind(
+        "release is in an order that tells nothing of where its entries look",
+        "Nets expect beside one another what looks at one place. An order that is the same for all hides nothing, and "
+        "anyone undoes it; these attacks did not, so that their numbers are too kind.",
     ),
     "still": Kind(
         "release hardly varies: by {share:.1g} of its size",

@@ -17,6 +17,8 @@ FAINT = 1e-3  # of what a release changes by between images; a gradient that for
 GROUPS = 8  # of channels, through which gradients are looked for one by one
 REPEATS = 8  # releases of one image in a batch, and batches of them, by which it is told what they share
 DRAWS = 16  # releases whose mean is compared with what a chain says it sends on average
+PATCHES = 4  # a side, which are changed one by one
+LOCAL = 0.6  # share of the patches that an entry may look at on average and be said to look somewhere
 SURE = 4.0  # standard errors over images that this may be off by chance
 
 Shown = Callable[[Tensor], Tensor]
@@ -32,8 +34,9 @@ def oddities(model: Defended, x: Tensor, shown: Shown | None = None) -> dict[str
     gradients are; `whim`, when the images differ in a last digit, and one of them has been asked for before; `place`,
     where nothing is drawn, when images change places or come in batches of another size. `shared`: the share of its
     randomness that a batch has in common. `reseeds`: 1 where a release leaves torch with random numbers of its own
-    choice. `bias`: by how much more than by chance what the chain says it sends on average is off the mean of what is
-    `shown` of releases to an adversary, as a share of what varies, by squares; left out without `shown`.
+    choice. `scattered`: how far apart in the image neighbours of a map look, as a share of how far any two entries do.
+    `bias`: by how much more than by chance what the chain says it sends on average is off the mean of what is `shown`
+    of releases to an adversary, as a share of what varies, by squares. The last two are left out without `shown`.
     """
     half = len(x) // 2
     with torch.no_grad(), aside():
@@ -56,7 +59,7 @@ def oddities(model: Defended, x: Tensor, shown: Shown | None = None) -> dict[str
                 "reseeds": torch.tensor(float(reseeds(lambda: model.release(x[:1]))))}  # fmt: skip
         parts = [model.release] if shown is None else [model.release, model.expected]
         place = torch.stack([_place(part, x, reference) for part in parts]).amax()
-        told |= {} if shown is None else {"bias": _bias(model, x, shown)}
+        told |= {} if shown is None else {"bias": _bias(model, x, shown), "scattered": _scattered(model, x[:8])}
     zero, recorded = _still(model, x)
     told |= {"zero_gradient": zero, "memory": torch.stack(memories).amax() / reference,
              "company": _apart(black, white) / reference, "recorded": _apart(recorded, before) / reference,
@@ -100,6 +103,53 @@ def _shared(model: Defended, image: Tensor, reference: Tensor) -> Tensor:
     calls = torch.stack([model.release(image.repeat(REPEATS, 1, 1, 1)).double() for _ in range(REPEATS)])
     within, between = calls.var(1).mean(), calls.var(0).mean()
     return torch.where(between > (1e-3 * reference).square(), 1 - within / between.clamp_min(1e-30), 0.0)
+
+
+def _scattered(model: Defended, x: Tensor) -> Tensor:
+    """See `scattered` of `oddities`, by what a change of one patch after the other changes; 0 where a release is no map
+    of 4 x 4 places or more, or looks everywhere from all of them."""
+    sent = _seeded(model, x)
+    if not _is_map(sent) or min(x.shape[-2:]) < PATCHES:
+        return torch.zeros((), device=x.device)
+    known = _map(sent)
+    rows, columns = (torch.arange(n, device=x.device) * PATCHES // n for n in x.shape[-2:])
+    moved = []
+    for patch in range(PATCHES**2):
+        inside = (rows == patch // PATCHES)[:, None] & (columns == patch % PATCHES)
+        moved.append((_map(_seeded(model, torch.where(inside, 1 - x, x))) - known).square().mean(0))
+    seen = torch.stack(moved)  # (patches, C, H, W)
+    total = seen.sum(0)
+    share = seen / total.clamp_min(1e-30)
+    steps = torch.arange(PATCHES, device=x.device, dtype=share.dtype)
+    places = torch.stack(torch.meshgrid(steps, steps, indexing="ij")).flatten(1)  # (2, patches)
+    at = torch.einsum("dp,pchw->dchw", places, share)  # where each entry looks
+    weight = (total > 1e-6 * total.mean()).to(share.dtype)
+    mean = (at * weight).flatten(1).sum(1) / weight.sum().clamp_min(1)
+    apart = 2 * ((at - mean.view(2, 1, 1, 1)).square().sum(0) * weight).sum() / weight.sum().clamp_min(1)
+    near, pairs = torch.zeros_like(apart), torch.zeros_like(apart)
+    for axis in (1, 2):
+        both = weight * weight.roll(1, axis)
+        both.narrow(axis, 0, 1).zero_()  # no neighbour beyond the edge
+        near += ((at - at.roll(1, axis + 1)).square().sum(0) * both).sum()
+        pairs += both.sum()
+    looked = (1 / share.square().sum(0).clamp_min(1e-30) * weight).sum() / weight.sum().clamp_min(1) / PATCHES**2
+    return torch.where(looked < LOCAL, near / pairs.clamp_min(1) / apart.clamp_min(1e-12), 0.0)
+
+
+def _is_map(release: Tensor) -> bool:
+    """Whether a release is one of at least 4 x 4 places, tokens in a square among them."""
+    if release.dim() == 3:
+        side = int(release.shape[1] ** 0.5)
+        return side >= PATCHES and release.shape[1] - side**2 < 2  # a class token beside them
+    return release.dim() == 4 and min(release.shape[2:]) >= PATCHES
+
+
+def _map(release: Tensor) -> Tensor:
+    """A release as (N, C, H, W), the class token left out."""
+    if release.dim() == 4:
+        return release
+    side = int(release.shape[1] ** 0.5)
+    return release[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side))
 
 
 def _bias(model: Defended, x: Tensor, shown: Shown) -> Tensor:

@@ -41,6 +41,7 @@ OTHERWISE: Mapping[str, str] = {
     "attribute": "a probe of it would: probe beside what attack= lists, and attack.probe.attribute=NAME",
     "gradient": CODE + ": give it a straight-through gradient",
     "misstated": CODE + ": `expected` must be the mean of `after_edge`, or `gap` say more of what it sends",
+    "scattered": CODE + ": `reading` must put the entries of a release in their order",
     "still": CODE + ": a normalisation, or another cut (split.at), lets releases vary",
     "scale": CODE + ": a normalisation, or another cut (split.at), gives values of about one",
     "state": CODE + ": a release must depend on its image and on random numbers, and on nothing else",

@@ -12,6 +12,7 @@ SAME = 1e-4  # relative difference of two releases that is rounding
 WHIM = 0.05  # and that of two which other arithmetic may round otherwise, so that a digit turns over now and then
 COMMON = 0.75  # share of its randomness which a batch has in common that is no chance
 OFF = 0.25  # share of what varies, by squares, from which on a search looks for another image
+SCATTERED = 0.6  # of the distance at which any two entries look, from which on neighbours are none
 MEMORY, WHIMS = "what was released before it", "its last digits, or on whether it was asked for before"
 DEPENDS = (  # of a release on what it must not, by how much at most, and how a flag of that kind is told apart
     ("memory", SAME, "", MEMORY),
@@ -34,6 +35,8 @@ def flags(release: Mapping[str, float], silent: bool) -> Iterator[Flag]:
         yield raised("gradient", share=release["zero_gradient"])
     if release.get("bias", 0.0) > OFF and not depends:  # which would explain it
         yield raised("misstated", share=release["bias"])
+    if release.get("scattered", 0.0) > SCATTERED:
+        yield raised("scattered")
     if release["variation"] < STILL:
         yield raised("still", share=release["variation"])
     if not SCALES[0] <= release["size"] <= SCALES[1]:

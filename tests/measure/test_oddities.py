@@ -220,6 +220,21 @@ class Signs(Defense):
         return z * (2 * torch.randint(2, (len(z), 1, 1, 1)) - 1)
 
 
+class Scattered(Defense):
+    """Sends all entries, in one order that is no image's."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        order = torch.randperm(z[0].numel(), generator=torch.Generator().manual_seed(0))
+        return z.flatten(1)[:, order].view(z.shape)
+
+
+class Turned(Defense):
+    """Sends a map by columns, upside down: neighbours stay neighbours."""
+
+    def after_edge(self, z: Tensor) -> Tensor:
+        return z.transpose(2, 3).flip(2)
+
+
 class Crowd(Defense):
     """Takes away what all images of a batch share."""
 
@@ -268,6 +283,7 @@ def kinds(release: dict[str, float], **changed: Any) -> list[str]:
         (OneChannel, "gradient"),
         (Silent, "misstated"),
         (Signs, "misstated"),
+        (Scattered, "scattered"),
     ],
 )
 def test_every_toy_trips_its_flag_and_no_other(toy: type[Defense], kind: str) -> None:
@@ -277,7 +293,7 @@ def test_every_toy_trips_its_flag_and_no_other(toy: type[Defense], kind: str) ->
 @pytest.mark.parametrize(
     "chain",
     [(), (Noise(sigma=0.1),), (Dropout(rate=0.5),), (Quantize(bits=3, lo=None, hi=None),),
-     (TopK(keep=0.3, by="value", scope="sample"), Noise(sigma=0.1))],
+     (TopK(keep=0.3, by="value", scope="sample"), Noise(sigma=0.1)), (Turned(),)],
 )  # fmt: skip
 def test_honest_chains_trip_none(chain: tuple[Defense, ...]) -> None:
     assert kinds(found(*chain)) == []
