@@ -35,9 +35,16 @@ class Device:
         self.mean, self.std = (_channels(values, image[0], device) for values in (mean, std))
         if edge.module is not None and edge.kind == "module":
             edge.module.to(device)
+        self.chunk = edge.batch or min(MOST, edge.most or MOST)
         with aside(seed=0):
             x = torch.rand(2, *image).to(device)
-            first = self._checked(x)
+            first = self._checked(x, edge.batch or min(2, self.chunk))
+            for images in {1, self.chunk} if edge.batch is None else ():  # of all that it is asked for, the ends
+                answer = self._checked(x, images)
+                if answer.shape[1:] != first.shape[1:]:
+                    raise UserError(f"{self._name}: answers {images} images with {tuple(answer.shape)}, and "
+                                    f"{len(first)} with {tuple(first.shape)}; let no release depend on how many there "
+                                    "are")  # fmt: skip
         self.shape: Shape = tuple(first.shape[1:])
         self.width = first.element_size()
         with torch.no_grad(), aside(seed=0):
@@ -50,10 +57,9 @@ class Device:
     def release(self, x: Tensor) -> Tensor:
         """What leaves the device for images (N, C, H, W) in [0, 1], as floats (N, *shape)."""
         x = (x - self.mean) / self.std
-        size = self.edge.batch or MOST
         parts = []
-        for part in x.split(size):
-            short = size - len(part) if self.edge.batch else 0
+        for part in x.split(self.chunk):
+            short = self.chunk - len(part) if self.edge.batch else 0
             answer = self.edge.call(F.pad(part, (0, 0) * 3 + (0, short)) if short else part)
             parts.append((answer[: len(part)] if short else answer).float())
         return torch.cat(parts)
@@ -75,16 +81,19 @@ class Device:
                 times.append(1e3 * (time.perf_counter() - start))
         return {**told, "edge_latency_ms": median(times)}
 
-    def _checked(self, x: Tensor) -> Tensor:
-        """The raw answer to images x (N, C, H, W), one tensor with a row for each."""
-        size = self.edge.batch or len(x)
+    def _checked(self, x: Tensor, size: int) -> Tensor:
+        """The raw answer to `size` images, those of x (N, C, H, W) in turn: one tensor with a row for each."""
         try:
             with torch.no_grad():
                 answer = self.edge.call(((x - self.mean) / self.std).repeat(-(-size // len(x)), 1, 1, 1)[:size])
         except Exception as error:  # code of the user's
             said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise UserError(f"{self._name}: fails on images of {_by(self.image)} ({said[:200]}); give images that it "
-                            "takes, with --size and --channels") from error  # fmt: skip
+            many, remedy = "", "give images that it takes, with --size and --channels"
+            if size not in (2, self.edge.batch):
+                many, remedy = f"{size} ", f"let it take any number of images up to {MOST}, or one fixed number"
+            raise UserError(
+                f"{self._name}: fails on {many}images of {_by(self.image)} ({said[:200]}); {remedy}"
+            ) from error
         if not isinstance(answer, Tensor):
             raise UserError(f"{self._name}: answers with {_kind(answer)}; wrap it so that it returns the one tensor "
                             "that leaves the device")  # fmt: skip

@@ -8,7 +8,7 @@ import importlib.util
 import secrets
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -35,8 +35,8 @@ class Edge:
     """What leaves the device for an image, as somebody else computes it.
 
     `call`: images (N, C, H, W) -> its raw answer. `digest` changes with all that decides it. `image`: the (C, H, W)
-    that it takes, None at what may be anything; `batch`: the only number of images that it takes, None for any.
-    `module` holds its parameters, where it shows them.
+    that it takes, None at what may be anything; `batch`: the only number of images that it takes, None for any up to
+    `most`, None for as many as there are. `module` holds its parameters, where it shows them.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Edge:
     call: Callable[[Tensor], Any]
     image: tuple[int | None, int | None, int | None] = (None, None, None)
     batch: int | None = None
+    most: int | None = None
     module: nn.Module | None = None
 
 
@@ -95,7 +96,14 @@ def _program(path: Path) -> Edge:
         raise UserError(f"--edge: {path} takes {inputs[0].dtype}; export one that takes floats, images in [0, 1]")
     batch, *image = (size if isinstance(size, int) else None for size in inputs[0].shape)
     module.requires_grad_(False)
-    return Edge(path.name, "pt2", sha256(path), module, tuple(image), batch, module)  # type: ignore[arg-type]
+    most = _most(inputs[0].shape[0], program.range_constraints)
+    return Edge(path.name, "pt2", sha256(path), module, tuple(image), batch, most, module)  # type: ignore[arg-type]
+
+
+def _most(batch: Any, ranges: Mapping[Any, Any]) -> int | None:
+    """The most images that a program was exported for, where that is a bounded size of its own."""
+    upper = getattr(ranges.get(batch.node.expr), "upper", None) if isinstance(batch, torch.SymInt) else None
+    return int(upper) if upper is not None and upper.is_finite else None
 
 
 def _shape(value: Any) -> str:

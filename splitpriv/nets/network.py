@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitpriv.nets import graph, tracing
+from splitpriv.nets import graph, logits, tracing
 from splitpriv.nets.cuts import Cut, cuts, on_way
 from splitpriv.nets.graph import Graph, UntraceableError
 from splitpriv.nets.halves import halves
@@ -88,7 +88,7 @@ class Network(Backbone):
             inside, shut = tracing.trunk(self._bones, on_way)
             traced = tracing.by_fx(self._bones, inside, self.image)
         except UntraceableError as first:
-            self._require_logits(_answer(self._bones, self.image, self.called))
+            logits.require(logits.answer(self._bones, self.image, self.called), self.classes, self.called)
             try:
                 traced = tracing.by_export(self._bones, self.image)
             except UntraceableError as second:
@@ -97,16 +97,9 @@ class Network(Backbone):
                     f"torch.export ({second}); decide nothing in it by the values of a tensor"
                 ) from second
             inside, shut = None, {}
-        self._require_logits(traced.values.get(traced.result))
+        logits.require(traced.values.get(traced.result), self.classes, self.called)
+        logits.require_of_one(self._bones, self.image, self.classes, self.called)
         return Look(list(cuts(traced, self._bones).values()), inside, shut)
-
-    def _require_logits(self, given: Any) -> None:
-        shape = tuple(given.shape[1:]) if isinstance(given, Tensor) else None
-        if shape != (self.classes,):
-            said = f"a tensor (N, {', '.join(map(str, shape))})" if shape is not None else f"a {type(given).__name__}"
-            raise UserError(
-                f"backbone: {self.called} gives {said}, not logits (N, {self.classes}); wrap it in a module that does"
-            )
 
     @property
     def places(self) -> list[Cut]:
@@ -233,16 +226,3 @@ def words(places: Sequence[Cut]) -> dict[str, str]:
 
     behind_blocks = nearest([cut for cut in places if cut.block] or places)
     return behind_blocks if len(set(behind_blocks.values())) == len(SHARES) else nearest(places)
-
-
-def _answer(bones: nn.Module, image: Shape, called: str) -> Any:
-    """What a network gives for images; raises UserError where it cannot be run on them."""
-    try:
-        with torch.no_grad(), torch.device("meta"), evaluating(bones):
-            return bones(torch.empty(2, *image, device="meta"))
-    except Exception as error:  # whatever the forward of a stranger raises
-        size = "x".join(map(str, image[1:]))
-        raise UserError(
-            f"backbone: {called} cannot be run on images of {image[0]}x{size} ({graph.first_line(error)}); another "
-            "backbone.resolution may help"
-        ) from error

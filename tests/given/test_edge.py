@@ -93,6 +93,25 @@ def test_a_fixed_batch_is_filled_up(tmp_path, program):
     assert two.release(x).shape == (5, 4, 4, 4)
 
 
+def test_a_bounded_batch_is_kept_to_and_every_number_of_images_asked_for(tmp_path):
+    few = torch.export.Dim("n", max=4)
+    torch.export.save(torch.export.export(Cut().eval(), (torch.rand(2, *IMAGE),), dynamic_shapes=({0: few},)),
+                      tmp_path / "few.pt2")  # fmt: skip
+    bounded = device(opened(tmp_path / "few.pt2"))
+    assert (bounded.edge.batch, bounded.edge.most) == (None, 4)
+    assert bounded.release(torch.rand(9, *IMAGE)).shape == (9, 4, 4, 4)
+    with pytest.raises(UserError, match=r"answers 1 images with .* \(4, 4, 4\); its first axis"):
+        device(opened(Cut(lambda z: z.squeeze())))
+    with pytest.raises(UserError, match=r"fails on 256 images of 3x8x8 \(too many\); let it take any number"):
+        device(opened(Cut(refusing)))
+
+
+def refusing(z):
+    if len(z) > 64:
+        raise ValueError("too many")
+    return z
+
+
 def test_a_random_device_and_one_without_gradients_are_told():
     noisy = device(opened(Cut(lambda z: z + torch.randn_like(z))))
     assert noisy.white and not noisy.fixed and noisy.repeats

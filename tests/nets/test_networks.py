@@ -140,6 +140,18 @@ def test_what_cannot_be_cut_while_it_is_trained_is_said(decides: bool) -> None:
     assert told.startswith("split.at: second is no cut while the Trained is trained (")
 
 
+class Squeezed(toys.Skip):
+    """Loses the axis of the batch where that is one image."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)[:, :, None].squeeze()
+
+
+def test_what_answers_one_image_otherwise_is_refused() -> None:
+    said = refusal(lambda: network(Squeezed()))
+    assert "for a single image, as a last batch may be, and not (1, " in said and "flatten(1)" in said
+
+
 class Leaks(nn.Module):
     """A layer behind the cut asks what a layer before it saw, where no graph shows it."""
 
