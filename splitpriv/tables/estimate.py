@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from splitpriv.run.prepare import Prepared
 
 BATCH = 32  # images of a timed step, at most
-AUX = 64  # images that a timed attack learns from
+AUX = 32  # images that a timed attack learns from
 STEPS = (1, 3)  # batches of the short and the long fit
 LENGTHS = ("epochs", "steps")  # settings of an attack that its time is proportional to
 
@@ -38,6 +38,7 @@ def estimate(
     cells: Sequence[Cell], timer: Timer, store: Store
 ) -> tuple[dict[tuple[str, str], float | None], float, int]:
     """Seconds per (row, play), their sum, and how many cells it leaves out; a stage that several share counts once."""
+    import splitpriv.run.stages  # noqa: F401  # takes seconds, which are no part of what is timed
     for cell in cells:
         if cell.prepared is not None:
             _tell(cell.prepared, timer, store)

@@ -14,8 +14,8 @@ from splitpriv.store import Store, read_json, write_atomic
 from splitpriv.store.keys import fingerprint
 
 TIMES = "table/times.json"  # in the store: seconds by fingerprint of what was timed
-SECONDS = 8.0  # of the processor, after which no further kind of work is timed
-FIRST = 4.0  # which the first of its kind has, whatever is left
+SECONDS = 20.0  # of the processor, after which no further kind of work is timed
+FIRST = 12.0  # which the first of its kind has, whatever is left
 
 Note = Callable[[str], None]
 
