@@ -44,8 +44,8 @@ def require_of_one(bones: nn.Module, image: Shape, classes: int, called: str) ->
     except Exception as error:
         given, said = None, f"fails ({graph.first_line(error)})"
     if given is None or tuple(given.shape) != (1, classes):
-        raise UserError(f"backbone: {called} {said} for a single image, as a last batch may be, and not (1, {classes}); "
-                        "let it squeeze and reshape by axes that are named, as in flatten(1)")  # fmt: skip
+        raise UserError(f"backbone: {called} {said} for one image, as a last batch may be, and not (1, {classes}); let "
+                        "it squeeze and reshape by axes that are named, as in flatten(1)")  # fmt: skip
 
 
 def _run(bones: nn.Module, image: Shape, images: int) -> Any:

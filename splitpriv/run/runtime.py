@@ -60,6 +60,8 @@ class Runtime:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 would mean 10 bits of mantissa in convolutions
         device = self._found()
+        if self.compile:
+            _require_compiling(device)
         if device.type == "cpu":
             _keep_memory()
         if device.type == "cuda":
@@ -87,6 +89,16 @@ class Runtime:
                 f"runtime.device: {self.device} is not there; torch sees {there}, cuda:0 to cuda:{there - 1}"
             )
         return torch.device("cuda", number)
+
+
+def _require_compiling(device: torch.device) -> None:
+    """Raise UserError unless a line of code compiles here, as the network will: a compiler may lack headers."""
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+    except Exception as error:  # whatever the compiler, its headers or the cache of what it made say
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"runtime.compile: nothing can be compiled here ({said[:150]}); mend or name the compiler "
+                        "(CXX), or set runtime.compile=false") from error  # fmt: skip
 
 
 def _keep_memory() -> None:

@@ -39,6 +39,7 @@ def estimate(
 ) -> tuple[dict[tuple[str, str], float | None], float, int]:
     """Seconds per (row, play), their sum, and how many cells it leaves out; a stage that several share counts once."""
     import splitpriv.run.stages  # noqa: F401  # takes seconds, which are no part of what is timed
+
     for cell in cells:
         if cell.prepared is not None:
             _tell(cell.prepared, timer, store)

@@ -134,6 +134,16 @@ def test_lpips_on_small_images_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert problem.startswith("measure.lpips: alex has no answer on images of 8x8") and "31" in problem
 
 
+def test_a_compiler_that_fails_is_told_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(part: Any) -> Any:
+        raise RuntimeError("\nomp.h: no such file\nand much more")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    runtime = build(changed(tiny(), "runtime.compile", True)["runtime"], "runtime")()
+    with pytest.raises(UserError, match=r"runtime\.compile: nothing can be compiled here \(omp\.h: no such file\)"):
+        runtime.start()
+
+
 def test_compile_asks_for_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = changed(tiny(), "runtime.compile", True)
     monkeypatch.setenv("CXX", "no-such-compiler")
