@@ -149,7 +149,7 @@ class Squeezed(toys.Skip):
 
 def test_what_answers_one_image_otherwise_is_refused() -> None:
     said = refusal(lambda: network(Squeezed()))
-    assert "for a single image, as a last batch may be, and not (1, " in said and "flatten(1)" in said
+    assert "for one image, as a last batch may be, and not (1, " in said and "flatten(1)" in said
 
 
 class Leaks(nn.Module):
