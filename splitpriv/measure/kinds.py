@@ -175,8 +175,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "scattered": Kind(
         "release is in an order that tells nothing of where its entries look",
-        "Nets expect beside one another what looks at one place. An order that is the same for all hides nothing, and "
-        "anyone undoes it; these attacks did not, so that their numbers are too kind.",
+        "Nets expect beside one another what looks at one place. An order that is the same for all hides nothing: a "
+        "suite `… readout` undoes it by a regression, other attacks did not, and their numbers are too kind.",
     ),
     "still": Kind(
         "release hardly varies: by {share:.1g} of its size",

@@ -18,6 +18,7 @@ from splitpriv.data.protocol import Protocol
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.divided import Join
+from splitpriv.defenses.parts.held import taken
 from splitpriv.measure.judge import Judge
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
@@ -213,7 +214,9 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
     if problems:
         raise UserError(*problems)
     with limits.buildable(cfg["defense"] if chain else None, "defense"):
-        model = Defended(net, links, dataset.spec, looks.of(cfg, net, dataset.spec))
+        z = looks.of(cfg, net, dataset.spec)
+        model = Defended(net, links, dataset.spec, z)
+        taken(model, z)
     for name, link in links.items():
         limits.require_room(link, cfg["defense"][name], f"defense.{name}")
     model.precision = cfg["runtime"]["precision"]

@@ -156,8 +156,10 @@ def _suite(attacks: Mapping[str, Attack], reports: Mapping[str, Mapping[str, Any
 
 
 def _named(suite: Attack, report: Mapping[str, Any]) -> str:
-    """The suite's name; where most victims contradict what it learned from aux, not one of those that are compared."""
-    return f"{suite.suite} unaided" if report.get("misled") else str(suite.suite)
+    """The suite's name; where it answered by other members than most rows' suites, not one that is compared with them:
+    most victims contradict what it learned from aux, or its nets see a readout of the release."""
+    more = {"readout": report.get("decoder/readout"), "unaided": report.get("misled")}
+    return " ".join([str(suite.suite), *(word for word, so in more.items() if so)])
 
 
 def _members(path: Path) -> dict[str, measure.Scores]:

@@ -17,6 +17,7 @@ from splitpriv.attacks.base import Aux
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.noise import Noise
+from splitpriv.defenses.parts.held import taken
 from splitpriv.defenses.parts.law import adaptive, input_is_fixed
 from splitpriv.measure.measure import bounds
 from splitpriv.run.parts import make_model
@@ -144,6 +145,16 @@ def test_what_hooks_return_is_tried_before_anything_is_trained(hook: str) -> Non
     with pytest.raises(UserError) as error:
         Defended(Net(), {"own": link}, SPEC)  # type: ignore[arg-type]
     assert str(error.value).startswith(f"defense.own: {told}")
+
+
+def test_a_release_that_the_cloud_cannot_take_is_told_before_anything_is_trained() -> None:
+    turned = type("Turned", (Defense,), {"after_edge": lambda self, z: z.permute(0, 2, 3, 1).contiguous()})
+    model = Defended(Net(), {"own": turned()}, SPEC)  # type: ignore[arg-type]
+    model.net.cloud = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2))
+    with pytest.raises(UserError, match=r"defense: sends \(4, 4, 3\) of each image, .* made for \(3, 4, 4\)"):
+        taken(model)
+    model.net.cloud = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))  # takes any order
+    taken(model)
 
 
 def test_a_cloud_leaves_the_release_as_it_is() -> None:

@@ -18,6 +18,7 @@ from splitpriv.attacks.suite.blend import Blend
 from splitpriv.attacks.suite.lab import LEAST, Found, Lab, Once, mse
 from splitpriv.attacks.suite.plateau import GAIN, Length
 from splitpriv.attacks.suite.search import Search, Unaided
+from splitpriv.attacks.suite.standin import Standin
 from splitpriv.store import state
 from splitpriv.types import Count
 
@@ -95,7 +96,7 @@ class AutoInvert(Attack):
 
     def fit(self, access: Access, home: Path) -> Suite:
         lab, tier = Lab(access, self.draws, home, alike=self.searches), TIERS[self.tier]
-        lab.edge = access.expected if self.knowledge == "white" else members.Standin(lab, tier.refine)
+        lab.edge = access.expected if self.knowledge == "white" else Standin(lab, tier.refine)
         made: dict[str, Callable[[], Found]] = {
             "mean": lambda: members.mean_image(lab),
             "gallery": lambda: members.Gallery(lab),
@@ -133,7 +134,7 @@ class Suite(Reconstructor):
         parts = {**lab.made, "standin": lab.edge}
         reports = {f"{name}/{key}": value for name, made in parts.items()
                    for key, value in getattr(made, "report", {}).items()}  # fmt: skip
-        self.misled = False if isinstance(lab.edge, members.Standin) else None  # whether aux is unlike the victims
+        self.misled = False if isinstance(lab.edge, Standin) else None  # whether aux is unlike the victims
         self.bound = self._worst()
         within = settled.gains(lab, self.choice)
         self.report = {

@@ -6,16 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from splitpriv import host
 from splitpriv.attacks.base import Access, mean_of
 from splitpriv.attacks.training import Standardise, inner_home
 from splitpriv.store import state
-from splitpriv.types import UserError
+from splitpriv.types import Shape, UserError
+
+if TYPE_CHECKING:
+    from splitpriv.attacks.suite.readout import Readout
 
 PARTS = {"learn": 0.7, "held": 0.1, "fuse": 0.1, "select": 0.1}  # of aux
 LEAST = 20  # images of aux
@@ -45,6 +49,7 @@ class Lab:
     made: dict[str, Found] = field(default_factory=dict)  # the members so far, by name
     alike: bool = False  # whether aux is parted as for any other chain
     edge: Callable[[Tensor], Tensor] | None = None  # images -> expected releases: the device's, or a stand-in for it
+    view: Readout | None = None  # what nets see in place of releases that lie in no order of places
 
     @cached_property
     def parts(self) -> dict[str, Tensor]:
@@ -103,11 +108,12 @@ class Lab:
         """Releases in units of their spread over aux; members may copy it."""
         with self.access.device:
             scale = Standardise(self.access.shape)
-        scale.measure(r for _, r in self._measured)
+        scale.measure(r for _, r in self.measured)
         return scale
 
     @cached_property
-    def _measured(self) -> list[tuple[Tensor, Tensor]]:
+    def measured(self) -> list[tuple[Tensor, Tensor]]:
+        """Pieces of the images that members learn from, and their releases."""
         state.seed_epoch(f"{self.home.name} scale", 0)
         pieces = self.parts["learn"][: 4 * CHUNK].split(CHUNK)
         return [(x, self.release(x)) for x in map(self.images, pieces)]
@@ -116,8 +122,8 @@ class Lab:
     def noise(self) -> Tensor:
         """Variance of releases (means of `draws`) of one image, entry by entry, (*shape); 0 without randomness."""
         state.seed_epoch(f"{self.home.name} noise", 0)
-        squares = [(self.release(x) - r).square().sum(0) / 2 for x, r in self._measured]
-        return torch.stack(squares).sum(0) / sum(len(x) for x, _ in self._measured)
+        squares = [(self.release(x) - r).square().sum(0) / 2 for x, r in self.measured]
+        return torch.stack(squares).sum(0) / sum(len(x) for x, _ in self.measured)
 
     @cached_property
     def unexplained(self) -> Tensor:
@@ -125,7 +131,7 @@ class Lab:
         if not self._told("gap"):
             return self.noise
         with torch.no_grad():
-            return torch.cat([self.gap(x, r).square() for x, r in self._measured]).mean(0)
+            return torch.cat([self.gap(x, r).square() for x, r in self.measured]).mean(0)
 
     @cached_property
     def weight(self) -> Tensor:
@@ -157,6 +163,26 @@ class Lab:
         law = self._told("gap")
         return law(x, releases) if law else self.expected(x) - releases
 
+    def seen(self, releases: Tensor) -> Tensor:
+        """What nets see of releases (N, *shape): these in units of their spread, or the image that they tell."""
+        return self.scale(releases) if self.view is None else self.view(releases)
+
+    def seen_change(self, gap: Tensor) -> Tensor:
+        """The same of what is unexplained of releases, (N, *shape)."""
+        change = gap / self.scale.spread
+        return change if self.view is None else self.view.step(change)
+
+    @property
+    def seen_shape(self) -> Shape:
+        """The shape of what nets see of one release."""
+        return self.access.shape if self.view is None else self.view.shape
+
+    @cached_property
+    def floor(self) -> float:
+        """MSE of the mean image on the held-out part of aux."""
+        x, _ = self.pairs("held")
+        return host.to_host(mse(self.mean_image.expand_as(x), x)[None])[0]
+
     def _told(self, right: Literal["gap", "present"]) -> Any:
         """What a chain's mechanism says of its releases beyond their mean, to who knows the device's half."""
         return getattr(self.access, right) if right in self.access.requires else None
@@ -168,6 +194,13 @@ class Lab:
             gap = self.gap(free, releases)
             (slope,) = torch.autograd.grad((gap.square() * self.weight).sum(), free)
         return slope, gap.detach()
+
+
+def batch_of(lab: Lab, count: int, *parts: str) -> Tensor:
+    """Random images of parts of aux, half of them moved where the device can be asked of such: (count, C, H, W)."""
+    index = torch.cat([lab.parts[part] for part in parts])
+    x = lab.images(index[torch.randint(len(index), (count,)).to(index.device)])
+    return x if lab.access.recorded else moved(x)
 
 
 def moved(x: Tensor) -> Tensor:

@@ -68,6 +68,10 @@ class Trainee:
         """Held-out MSE of the average so far."""
         return self.notes["held"][-1] if self.notes["held"] else math.inf
 
+    def after(self, steps: int) -> float:
+        """Held-out MSE as it was after `steps` steps, or is where fewer are done."""
+        return self.notes["held"][: max(1, -(-steps // ROUND))][-1] if self.notes["held"] else math.inf
+
     @property
     def report(self) -> dict[str, Any]:
         """What the row says of the training."""

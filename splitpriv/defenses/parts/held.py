@@ -14,7 +14,7 @@ from splitpriv.nets.modes import evaluating
 from splitpriv.types import Shape, UserError
 
 if TYPE_CHECKING:
-    from splitpriv.defenses.base import Defense
+    from splitpriv.defenses.base import Defended, Defense
 
 
 @contextmanager
@@ -49,6 +49,19 @@ def held(hook: Callable[[Tensor], Any], given: Tensor, called: str, shape: Shape
     if shape is not None and made.shape[1:] != shape:
         raise UserError(f"{called} makes {tuple(made.shape[1:])} of each image, and must make {shape}; correct it")
     return made
+
+
+def taken(model: Defended, z: Tensor | None = None) -> None:
+    """Raise UserError where the cloud cannot take what the chain makes of z (None: of what the edge makes)."""
+    _, _, edge = next(model.shapes(z))
+    if model.shape == edge:
+        return
+    try:
+        with probing(model):
+            model.classify(torch.zeros(2, *model.shape, device=next(model.net.parameters()).device))
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        told = f"sends {model.shape} of each image, which the cloud, made for {edge}, cannot take"
+        raise UserError(f"defense: {told}; let after_edge keep that shape, or attach fit the cloud to it") from error
 
 
 def scalar(value: Any, called: str, learns: bool = True) -> Tensor:
