@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.held import held, intact, probing
 from splitpriv.nets.small_maps import arithmetic, gains
-from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step, blame
+from splitpriv.types import Epoch, Phase, Pull, Shape, Spec, Step, UserError, blame
 
 if TYPE_CHECKING:
     from splitpriv.nets.split import SplitNet
@@ -111,11 +111,11 @@ class Defense(nn.Module):
 
     def adversary_optimizer(self) -> torch.optim.Optimizer:
         """A new optimiser over `adversary_parameters`; only asked of defences that have any."""
-        raise TypeError(f"{type(self).__name__} has adversary parameters but no adversary_optimizer")
+        raise UserError(f"defense: {type(self).__name__} has adversary_parameters; write its adversary_optimizer")
 
     def adversary_loss(self, z: Tensor, step: Step) -> Tensor:
         """What the adversary minimises; z arrives detached."""
-        raise TypeError(f"{type(self).__name__} has adversary parameters but no adversary_loss")
+        raise UserError(f"defense: {type(self).__name__} has adversary_parameters; write its adversary_loss")
 
     def on_phase_start(self, phase: Phase, model: Defended) -> None:
         """Called whenever a phase's model is made, trained or only loaded, with the weights of the phase before.

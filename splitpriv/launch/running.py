@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from splitpriv.launch import streams
+from splitpriv.plugins.active import raised
 from splitpriv.store import BARRED, FULL, say, unwritable
 from splitpriv.types import UserError
 
@@ -61,12 +62,13 @@ def _made(planned: Planned, store: Store, wait: bool) -> Row:
 
 
 def problems_of(error: Exception) -> list[str]:
-    """What a user can mend: the problems of a UserError, a place that cannot be written to; empty for a bug of ours."""
+    """What a user can mend: the problems of a UserError, a place that cannot be written to, a line of a plug-in; empty
+    for a bug of ours."""
     if isinstance(error, UserError):
         return error.problems
     if isinstance(error, OSError) and error.errno in PLACES:
         return unwritable(error).problems
-    return []
+    return raised(error)
 
 
 def complain(problems: Iterable[str]) -> int:

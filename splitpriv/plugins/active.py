@@ -187,6 +187,15 @@ def _failed(error: BaseException, plugin: Plugin) -> str:
     return f"{plugin.name} cannot be imported ({told}{_line(error, plugin)}); {remedy}"
 
 
+def raised(error: BaseException) -> list[str]:
+    """What a line of an active plug-in raised, or led to, as one problem that names it; empty of any other error."""
+    for plugin in _active:
+        if line := _line(error, plugin):
+            told = next((text.strip() for text in str(error).splitlines() if text.strip()), "")
+            return [f"plugins: {plugin.name}: {type(error).__name__}{f': {told}' if told else ''}{line}; correct it"]
+    return []
+
+
 def _line(error: BaseException, plugin: Plugin) -> str:
     """The innermost line of a plug-in that led to an error, as ` at file:line`; empty where none of its lines did."""
     if isinstance(error, SyntaxError) and error.filename:

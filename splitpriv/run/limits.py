@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from splitpriv.config import Config, flatten
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
+from splitpriv.plugins.active import raised
 from splitpriv.types import Phase, Shape, UserError
 
 WHOLE = 2**53  # beyond it a key, and JSON, cannot tell two whole numbers apart
@@ -189,4 +190,4 @@ def buildable(node: Any, where: str) -> Iterator[None]:
             key = largest(node, where) if isinstance(node, Mapping) else where
         else:
             key = f"{where}.{named[0]}" if named else where
-        raise UserError(f"{key}: {UNBUILT} ({first}); correct them") from error
+        raise UserError(*(raised(error) or [f"{key}: {UNBUILT} ({first}); correct them"])) from error

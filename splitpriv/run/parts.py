@@ -22,7 +22,7 @@ from splitpriv.defenses.parts.held import taken
 from splitpriv.measure.judge import Judge
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
-from splitpriv.run import asked, limits, looks, meta
+from splitpriv.run import asked, declared, limits, looks, meta
 from splitpriv.run.plan import WHOLE
 from splitpriv.run.recipe import Recipe, Untrained
 from splitpriv.run.runtime import Runtime
@@ -217,6 +217,7 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
         z = looks.of(cfg, net, dataset.spec)
         model = Defended(net, links, dataset.spec, z)
         taken(model, z)
+        declared.require(model)
     for name, link in links.items():
         limits.require_room(link, cfg["defense"][name], f"defense.{name}")
     model.precision = cfg["runtime"]["precision"]

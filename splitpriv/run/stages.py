@@ -20,6 +20,7 @@ from splitpriv.measure.cost import cost
 from splitpriv.measure.oddities import drift, oddities, sample
 from splitpriv.measure.rate import rate
 from splitpriv.measure.strange import SAME
+from splitpriv.run import declared
 from splitpriv.run.context import Run
 from splitpriv.run.row import MEMBERS, read_json
 from splitpriv.store import write_atomic
@@ -136,7 +137,8 @@ def utility(run: Run, home: Path) -> None:
     with blame("measure.audit"):
         audited = audit.facts(model, run.splits, spec) if audit else {}
     curves = [note for key in run.plan.fits for note in read_json(run.store.home("fit", key) / "curve.json")]
-    pulls = {n: d.pull(run.parts.optim.batch, [note["lr"] for note in curves]) for n, d in model.defenses()}
+    rates = [note["lr"] for note in curves]
+    told = {n: declared.facts(n, d, run.parts.optim.batch, rates) for n, d in model.defenses()}
     channel = first_noise(model)  # what comes after it can only make reconstruction harder
     least = run.parts.dataset.least_error(Path(run.cfg["paths"]["data"]), *channel) if channel else {}
     read = None if any(hides(d) for _, d in model.defenses()) else run.sight()  # what is hidden is told by its reading
@@ -154,9 +156,9 @@ def utility(run: Run, home: Path) -> None:
         **audited,
         **{f"release/{k}": v for k, v in looked.items()},
         "signal": measure.signal(*(run.sight(True)(run.releases(draw)) for draw in (0, 1))),
-        **{f"defense/{n}/{k}": v for n, d in model.defenses() for k, v in d.facts.items()},
-        **{f"defense/{n}/{k}": v for n, pull in pulls.items() for k, v in pull.facts.items()},
-        "doubts": {n: pull.doubt for n, pull in pulls.items() if pull.doubt},
+        **{f"defense/{n}/{k}": v for n, (own, _) in told.items() for k, v in own.items()},
+        **{f"defense/{n}/{k}": v for n, (_, pull) in told.items() for k, v in pull.facts.items()},
+        "doubts": {n: pull.doubt for n, (_, pull) in told.items() if pull.doubt},
         "adaptive": adaptive(model),
         "victims": len(run.victims),
         "tested": run.parts.task.tested(run.splits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from splitpriv.defenses.noise import Noise
 from splitpriv.defenses.parts.held import taken
 from splitpriv.defenses.parts.law import adaptive, input_is_fixed
 from splitpriv.measure.measure import bounds
+from splitpriv.run import declared
 from splitpriv.run.parts import make_model
 from splitpriv.types import Shape, Spec, Step, UserError
 
@@ -155,6 +157,58 @@ def test_a_release_that_the_cloud_cannot_take_is_told_before_anything_is_trained
         taken(model)
     model.net.cloud = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))  # takes any order
     taken(model)
+
+
+def says(value: Any) -> Any:
+    """A hook, or an attribute, that is always `value`."""
+    return property(lambda self: value)
+
+
+SAID: dict[str, tuple[dict[str, Any], str]] = {
+    "keep": ({"keep": says(torch.ones(5))}, "keep is tensor"),
+    "no tensor": ({"keep": says([1, 0])}, "keep is [1, 0]; make it None, or a tensor that fits (3, 4, 4)"),
+    "a std for each entry": ({"noise_std": says(torch.ones(3, 4, 4))}, "noise_std is tensor"),
+    "a negative std": ({"noise_std": says(-0.5)}, "noise_std is -0.5; make it a number of 0 or more"),
+    "an infinite std": ({"noise_std": says(math.inf)}, "noise_std is inf"),
+    "bits": ({"bits": "many"}, "bits is 'many'; make it a number above 0"),
+    "no bits": ({"bits": 0}, "bits is 0"),
+    "one word": ({"adaptive": "draws"}, "adaptive is 'draws'; make it a frozenset of some of draws, "),
+    "another word": ({"adaptive": frozenset({"tricks"})}, "adaptive is frozenset({'tricks'})"),
+    "phases": ({"phases": ("one", "two")}, "phases is ('one', 'two'); make it a tuple of Phase"),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_what_a_defence_says_of_itself_is_held_against_its_readers(what: str) -> None:
+    said, told = SAID[what]
+    model = Defended(Net(), {"own": type("Own", (Defense,), said)()}, SPEC)  # type: ignore[arg-type]
+    with pytest.raises(UserError) as error:
+        declared.require(model)
+    assert str(error.value).startswith(f"defense.own: {told}")
+
+
+def test_shipped_words_pass_and_all_problems_are_told() -> None:
+    fits = {"keep": says(torch.ones(1, 4, 1)), "bits": 0.5, "adaptive": frozenset({"mask"}), "noise_std": says(2)}
+    declared.require(Defended(Net(), {"own": type("Own", (Defense,), fits)()}, SPEC))  # type: ignore[arg-type]
+    wrong = type("Own", (Defense,), {"bits": "many", "keep": says(3)})
+    with pytest.raises(UserError) as error:
+        declared.require(Defended(Net(), {"own": wrong(), "other": wrong()}, SPEC))  # type: ignore[arg-type]
+    assert len(error.value.problems) == 4
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    ({"facts": says([1])}, "facts are"), ({"facts": says({"a": torch.ones(2)})}, "facts are"),
+    ({"facts": says({1: 2.0})}, "facts are"), ({"pull": lambda self, batch, rates: None}, "pull returns None"),
+])  # fmt: skip
+def test_what_a_row_cannot_hold_of_a_trained_defence_is_told(said: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=f"defense.own: {told}"):
+        declared.facts("own", type("Own", (Defense,), said)(), 8, [0.1])
+
+
+@pytest.mark.parametrize("hook", ["adversary_optimizer", "adversary_loss"])
+def test_an_adversary_that_lacks_a_part_is_told(hook: str) -> None:
+    with pytest.raises(UserError, match=f"Defense has adversary_parameters; write its {hook}"):
+        getattr(Defense(), hook)(*((None, None) if hook == "adversary_loss" else ()))
 
 
 def test_a_cloud_leaves_the_release_as_it_is() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small import SMALL
 
 from splitpriv import config, options, plugins, targets
+from splitpriv.commands.cli import main
+from splitpriv.launch.running import problems_of
 from splitpriv.plugins import find
 from splitpriv.run.prepare import from_overrides, prepare
 from splitpriv.store.keys import fingerprint
@@ -217,3 +220,20 @@ def test_a_plug_in_without_conf_serves_by_its_classes(tmp_path: Path) -> None:
     assert "brings no options, and nothing here names a class of it" in told(f"plugins=[{path}]")
     words = [*SMALL, f"plugins=[{path}]", "+defense.shift={_target_: shifting.Shift, by: 1.0}"]
     assert list(from_overrides(words).parts.attacks) == ["decoder"]
+
+
+@pytest.mark.parametrize("hook", ["validate(self, chain)", "attach(self, *given)", "on_epoch_end(self, epoch)"])
+def test_what_a_line_of_it_raises_is_told_by_its_place(hook: str, tmp_path: Path, capsys: Any) -> None:
+    """Before, or in training: one line that names file and line, exit code 2, and no traceback of ours."""
+    path = file(tmp_path, code=f"{CODE}\n    def {hook}:\n        return {{}}['nothing']\n")
+    line = 1 + path.read_text().splitlines().index("        return {}['nothing']")
+    where = f"paths.outputs={tmp_path / 'out'}"
+    assert main(["run", *SMALL, f"plugins=[{path}]", "defense=[shift]", where]) == 2
+    said = capsys.readouterr().err
+    assert f"splitpriv: plugins: shifting: KeyError: 'nothing' at {path}:{line}; correct it" in said
+    assert "Traceback" not in said
+
+
+def test_a_bug_of_ours_stays_one(tmp_path: Path) -> None:
+    plugins.use([str(file(tmp_path))])
+    assert problems_of(KeyError("ours")) == []

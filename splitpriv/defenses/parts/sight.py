@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from splitpriv.defenses.base import Defended, Defense
+from splitpriv.types import UserError
 
 Read = Callable[[Tensor], Tensor]
 
@@ -36,7 +37,10 @@ def sight(model: Defended, x: Tensor, colludes: bool = False) -> Read:
             own = z
             for later in links[i + 1 :]:
                 own = later.expected(own) if hides(later) else later.after_edge(own)
-            reads.insert(0, link.reading(own, colludes))
+            read_by = link.reading(own, colludes)
+            if not callable(read_by):
+                raise UserError(f"defense: {type(link).__name__}.reading returns {read_by!r:.80}; return a function")
+            reads.insert(0, read_by)
 
     def read(r: Tensor) -> Tensor:
         for step in reads:
