@@ -73,6 +73,7 @@ def assemble(cfg: Config) -> Parts:
     attacks = {name: attempt(made, node, f"attack.{name}") for name, node in listed(cfg["attack"])}
     for name, node in listed(cfg["track"]):
         attempt(made, node, f"track.{name}")
+    problems += declared.attacks({name: attack for name, attack in attacks.items() if attack is not None})
     if not attacks:
         problems.append("attack: is empty; list at least one, as in attack=[decoder]")
     phases: tuple[Phase, ...] = ()

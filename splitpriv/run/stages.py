@@ -49,11 +49,12 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
     before = sample(run.model, asked)
     seed_epoch(key, -1)
     with blame(f"attack.{name}"):
-        reconstructor = hardest(attack, access, home) if clean else attack.fit(access, home)
+        made = hardest(attack, access, home) if clean else attack.fit(access, home)
+        reconstructor = declared.fitted(name, made)
         releases = access.intercept(attack.draws)
         seed_epoch(key, -2)
         with torch.no_grad():
-            parts = [_kept(reconstructor, part) for part in releases.split(256)]
+            parts = [_kept(run, name, reconstructor, part) for part in releases.split(256)]
             recovered: dict[str, Tensor] = {
                 f"{attack.recovers}/{member}".strip("/"): torch.cat([part.pop(member) for part in parts])
                 for member in [*parts[0]]
@@ -71,9 +72,10 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
     reconstructor.tidy()
 
 
-def _kept(reconstructor: Reconstructor, releases: Tensor) -> dict[str, Tensor]:
-    """What is recovered; members' images in half the space."""
+def _kept(run: Run, name: str, reconstructor: Reconstructor, releases: Tensor) -> dict[str, Tensor]:
+    """What an attack recovers; members' images in half the space."""
     found = reconstructor.everything(releases)
+    declared.recovered(name, run.parts.attacks[name], found, len(releases), run.parts.dataset.spec)
     return {name: part.half() if name else part for name, part in found.items()}
 
 
