@@ -80,9 +80,31 @@ class Spec:
     fisher: float | None = None
 
     def __post_init__(self) -> None:
+        for what, right, so in self._asked():
+            if not so:
+                raise UserError(f".spec.{what}: is {getattr(self, what)!r:.80}; make it {right}")
         if LABEL in self.attributes:
             raise UserError(f".attributes: {LABEL} is what the task's label is called wherever attributes are named; "
                             "rename that attribute, or list others")  # fmt: skip
+
+    def _asked(self) -> Iterator[tuple[str, str, bool]]:
+        """Each field, what it must be, and whether it is."""
+        sized = isinstance(self.image, tuple | list) and len(self.image) == 3 and all(map(_is_count, self.image))
+        yield "image", "(channels, height, width)", sized
+        yield "classes", "a whole number of at least 1", _is_count(self.classes)
+        named = isinstance(self.attributes, Mapping) and all(map(_is_count, self.attributes.values()))
+        yield "attributes", "a dict from each name to how many values it has", named
+        fits = "1 number, or one for each channel,"
+        yield "mean", f"{fits} of pixels in [0, 1]", _is_per_channel(self.mean, self.image, lambda m: 0 <= m <= 1)
+        yield "std", f"{fits} above 0", _is_per_channel(self.std, self.image, lambda s: 0 < s < inf)
+
+
+def _is_count(value: Any) -> bool:
+    return hasattr(value, "__index__") and value >= 1  # a whole number of any library's
+
+
+def _is_per_channel(values: Any, image: tuple[int, int, int], right: Callable[[float], bool]) -> bool:
+    return isinstance(values, tuple | list) and len(values) in (1, image[0]) and all(map(right, values))
 
 
 @dataclass(frozen=True)

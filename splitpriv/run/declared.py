@@ -1,37 +1,103 @@
-"""What defences and attacks say of themselves, held against what reads it, before anything is trained and after."""
+"""What parts say of themselves, held against what reads it: before anything is trained, and once it is."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from splitpriv import host
-from splitpriv.attacks.base import Attack, Observed, Reconstructor, Recovered, Right
+from splitpriv.attacks.base import Attack, Observed, Recovered, Right
+from splitpriv.data.base import Dataset
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.measure.remedies import ADAPTIVE
+from splitpriv.metrics import UTILITY
+from splitpriv.tasks.base import Task
 from splitpriv.types import Phase, Pull, Spec, UserError
 
-EDGE = 1e-3  # beyond [0, 1] that rounding explains
+Asked = Mapping[str, tuple[str, bool]]  # by attribute, what it must be and whether it is
+
+ROUNDED = 1e-6  # by how much a share may leave [0, 1]
 
 
 def require(model: Defended) -> None:
     """Raise UserError, of all that is wrong, where no reader of a defence could make sense of what it says."""
     problems = []
     for name, link in model.defenses():
-        what = {"noise_std": ("a number of 0 or more", _number(link.noise_std)),
+        what: Asked = {"noise_std": ("a number of 0 or more", _number(link.noise_std)),
                 "bits": ("a number above 0", _number(link.bits) and link.bits > 0),
                 "keep": (f"None, or a tensor that fits {model.shape}", _fits(link.keep, model.shape)),
-                "adaptive": (_some(ADAPTIVE), _known(link.adaptive, ADAPTIVE)),
+                "adaptive": (f"a frozenset of some of {', '.join(ADAPTIVE)}", _known(link.adaptive)),
                 "phases": ("a tuple of Phase", _all(link.phases, Phase))}  # fmt: skip
-        problems += [f"defense.{name}: {key} is {getattr(link, key)!r:.80}; make it {right}"
-                     for key, (right, so) in what.items() if not so]  # fmt: skip
+        problems += _unmet(link, f"defense.{name}", what)
     if problems:
         raise UserError(*problems)
+
+
+def parts(made: Any, where: str) -> Any:
+    """A part as it was built; UserError where what it says before anything is read makes no sense."""
+    if isinstance(made, Attack):
+        what: Asked = {
+            "requires": _some(made.requires, Right), "recovers": _one(made.recovers, Recovered),
+            "observe": _one(made.observe, Observed),
+            **{key: ("a whole number of at least 1", _count(getattr(made, key))) for key in ("draws", "eot", "top")},
+            "adapts": (f"a frozenset of some of {', '.join(ADAPTIVE)}", not _count(made.draws) or _known(made.adapts)),
+        }  # fmt: skip
+    elif isinstance(made, Dataset):
+        spec = getattr(made, "spec", None)
+        what = {"spec": ("a splitpriv.types.Spec, as in self.spec = Spec((3, 32, 32), 10)", isinstance(spec, Spec)),
+                "crop": ("a whole number of pixels", made.crop == 0 or _count(made.crop)),
+                "flip": ("true or false", isinstance(made.flip, bool)),
+                "rotation": ("degrees, 0 or more", _number(made.rotation))}  # fmt: skip
+    elif where.startswith("track."):
+        patience = getattr(made, "patience", None)
+        what = {"patience": ("seconds; hand it to super().__init__(patience=patience)", _number(patience))}
+    else:
+        return made
+    if problems := _unmet(made, where, what):
+        raise UserError(*problems)
+    return made
+
+
+def worth(task: Task, told: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The numbers by which a `task` judges, utility and chance, as it `told` them; UserError where a row cannot hold
+    them, or lacks the headline."""
+    called = f"task: {type(task).__name__}"
+    for what, numbers in told.items():
+        if not isinstance(numbers, Mapping) or not all(
+            isinstance(k, str) and isinstance(v, int | float) for k, v in numbers.items()
+        ):
+            raise UserError(
+                f"{called}.{what} returns {numbers!r:.80}; return a dict of plain numbers, as by float(...)"
+            )
+        for name, value in numbers.items():
+            if (
+                name in UTILITY
+                and UTILITY[name].digits == "%"
+                and not -ROUNDED <= value <= 1 + ROUNDED
+                and value == value
+            ):
+                raise UserError(f"{called}.{what}: {name} is {value:g}; give a share from 0 to 1")
+    if task.headline not in told["utility"]:
+        has = ", ".join(told["utility"]) or "nothing"
+        raise UserError(f"{called}.headline is {task.headline!r}, and its utility has {has}; name one of these")
+    return {what: dict(numbers) for what, numbers in told.items()}
+
+
+def tested(task: Task, told: Any) -> int | None:
+    """From how many images a `task` says that its headline comes; UserError for anything else."""
+    if not isinstance(told, int | None):
+        raise UserError(f"task: {type(task).__name__}.tested returns {told!r:.80}; return a whole number")
+    return told
+
+
+def gaps(task: Task, told: Any) -> dict[str, list[int]]:
+    """The classes that a `task` says are missing of a split; UserError for anything else."""
+    if not isinstance(told, Mapping) or not all(isinstance(missing, list) for missing in told.values()):
+        raise UserError(f"task: {type(task).__name__}.gaps returns {told!r:.80}; return a dict of lists of classes")
+    return dict(told)
 
 
 def facts(name: str, link: Defense, batch: int, rates: Sequence[float]) -> tuple[Mapping[str, float | str], Pull]:
@@ -44,60 +110,22 @@ def facts(name: str, link: Defense, batch: int, rates: Sequence[float]) -> tuple
     return told, pull
 
 
-def attacks(listed: Mapping[str, Attack]) -> list[str]:
-    """What is wrong with what attacks say of themselves."""
-    problems = []
-    for name, attack in listed.items():
-        what = {"requires": (_some(get_args(Right)), _known(attack.requires, get_args(Right))),
-                "recovers": (f"one of {', '.join(get_args(Recovered))}", attack.recovers in get_args(Recovered)),
-                "observe": (f"one of {', '.join(get_args(Observed))}", attack.observe in get_args(Observed)),
-                "draws": ("a whole number of 1 or more", _count(attack.draws)),
-                "eot": ("a whole number of 1 or more", _count(attack.eot)),
-                "adapts": (_some(ADAPTIVE), _count(attack.draws) and _known(attack.adapts, ADAPTIVE))}  # fmt: skip
-        wrong = [key for key, (_, so) in what.items() if not so]
-        if "draws" in wrong:
-            wrong.remove("adapts")  # which may follow from them
-        problems += [f"attack.{name}: {key} is {getattr(attack, key)!r:.80}; make it {what[key][0]}" for key in wrong]
-    return problems
+def _unmet(said: Any, where: str, what: Asked) -> list[str]:
+    return [f"{where}: {key} is {getattr(said, key, None)!r:.80}; make it {right}"
+            for key, (right, so) in what.items() if not so]  # fmt: skip
 
 
-def fitted(name: str, made: Any) -> Reconstructor:
-    """What the fit of an attack returned; UserError unless it can be asked and its report kept."""
-    if not isinstance(made, Reconstructor):
-        raise UserError(f"attack.{name}: fit returns a {type(made).__name__}; return a Reconstructor")
-    report = getattr(made, "report", None)
-    try:
-        json.dumps(report)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"attack.{name}: report cannot be kept ({error}); make its values plain") from error
-    if not isinstance(report, Mapping):
-        raise UserError(f"attack.{name}: report is {report!r:.80}; make it a dict, empty if there is nothing to say")
-    return made
+def _one(value: Any, words: Any) -> tuple[str, bool]:
+    return f"one of {', '.join(get_args(words))}", value in get_args(words)
 
 
-def recovered(name: str, attack: Attack, found: Any, count: int, spec: Spec) -> None:
-    """Raise UserError unless `found` is what the attack says that it recovers of `count` releases, by name."""
-    if not isinstance(found, Mapping) or "" not in found:
-        told = sorted(found) if isinstance(found, Mapping) else f"a {type(found).__name__}"
-        raise UserError(f'attack.{name}: everything returns {told}; return a dict, what is recovered under ""')
-    values = spec.classes if attack.attribute == "y" else spec.attributes.get(attack.attribute, 0)
-    shape = {"image": (count, *spec.image), "attribute": (count, values), "identity": (count, None)}[attack.recovers]
-    for part, value in found.items():
-        so = isinstance(value, Tensor) and value.dim() == len(shape)
-        if not so or any(b is not None and a != b for a, b in zip(value.shape, shape, strict=True)):
-            made = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise UserError(f"attack.{name}: recovers {made} of {count} releases; return {shape}")
-        if attack.recovers == "image" and host.to_host(((value < -EDGE) | (value > 1 + EDGE)).any()[None].float())[0]:
-            raise UserError(f"attack.{name}: {part or 'it'} rebuilds values outside [0, 1], which no image has and any "
-                            "adversary would mend; clamp them")  # fmt: skip
-
-
-def _some(words: Iterable[str]) -> str:
-    return f"a frozenset of some of {', '.join(words)}"
+def _some(value: Any, words: Any) -> tuple[str, bool]:
+    so = isinstance(value, frozenset | set) and value <= set(get_args(words))
+    return f"a frozenset of some of {', '.join(get_args(words))}", so
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _number(value: Any) -> bool:
@@ -113,8 +141,8 @@ def _fits(value: Any, shape: Sequence[int]) -> bool:
         return False
 
 
-def _known(value: Any, words: Iterable[str]) -> bool:
-    return isinstance(value, frozenset | set) and value <= set(words)
+def _known(value: Any) -> bool:
+    return isinstance(value, frozenset | set) and value <= set(ADAPTIVE)
 
 
 def _all(value: Any, kind: type) -> bool:

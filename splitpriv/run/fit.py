@@ -24,7 +24,7 @@ from splitpriv.run.capture import Captured
 from splitpriv.run.descend import descend
 from splitpriv.run.recipe import Recipe
 from splitpriv.store.state import seed_epoch
-from splitpriv.tasks.base import Task
+from splitpriv.tasks.base import Task, answered, ordered
 from splitpriv.types import Epoch, Phase, Step, UserError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -151,7 +151,7 @@ class SplitFit(pl.LightningModule):
                 for _ in range(defense.adversary_steps):
                     loss = scalar(defense.adversary_loss(z.detach(), step), f"defense.{name}: adversary_loss")
                     terms[f"adversary/{name}"] = descend(model, self.own[name], loss)
-        losses, right = job.task.terms(model, released, step)
+        losses, right = answered(job.task, model, released, step)
         terms |= losses
         for name, defense, z in received:  # after the cloud has answered, which some penalties look at
             penalty = defense.penalty(z, step)
@@ -191,7 +191,7 @@ class SplitFit(pl.LightningModule):
 
     def batches(self) -> Tensor:
         """The training images of one epoch, (steps, batch)."""
-        return self.job.task.batches(self.job.train, self.job.recipe.batch)
+        return ordered(self.job.task, self.job.train, self.job.recipe.batch)
 
     def on_train_epoch_end(self) -> None:
         note: dict[str, Any] = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from splitpriv import plugins
 from splitpriv.attacks.base import Attack
 from splitpriv.config import Config
 from splitpriv.data.base import Dataset
@@ -18,7 +19,7 @@ from splitpriv.data.protocol import Protocol
 from splitpriv.defenses.base import Defended, Defense
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.defenses.parts.divided import Join
-from splitpriv.defenses.parts.held import taken
+from splitpriv.defenses.parts.held import logits, taken
 from splitpriv.measure.judge import Judge
 from splitpriv.measure.measure import Measure
 from splitpriv.nets.split import SplitNet
@@ -63,7 +64,7 @@ def assemble(cfg: Config) -> Parts:
 
     def made(node: Mapping[str, Any], where: str) -> Any:
         with limits.buildable(node, where), blame(where):
-            return build(node, where)()
+            return declared.parts(build(node, where)(), where)
 
     groups = ("dataset", "task", "protocol", "knowledge", "optim", "runtime", "measure")
     parts = {name: attempt(made, cfg[name], name) for name in groups}
@@ -73,7 +74,6 @@ def assemble(cfg: Config) -> Parts:
     attacks = {name: attempt(made, node, f"attack.{name}") for name, node in listed(cfg["attack"])}
     for name, node in listed(cfg["track"]):
         attempt(made, node, f"track.{name}")
-    problems += declared.attacks({name: attack for name, attack in attacks.items() if attack is not None})
     if not attacks:
         problems.append("attack: is empty; list at least one, as in attack=[decoder]")
     phases: tuple[Phase, ...] = ()
@@ -210,6 +210,9 @@ def make_model(cfg: Config, dataset: Dataset, chain: bool = True) -> Defended:
         with limits.buildable(cfg["split"], "split"):
             net = SplitNet(backbone, dataset.spec, at=cfg["split"]["at"], bottleneck=cfg["split"]["bottleneck"])
             limits.require_room(net, cfg["split"], "split")
+        if plugins.of(cfg["backbone"]["_target_"]):  # ours are known to
+            with limits.buildable(cfg["backbone"], "backbone"):
+                logits(net, dataset.spec)
     except UserError as error:
         problems += error.problems
     if problems:

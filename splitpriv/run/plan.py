@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from splitpriv.config import Config
 from splitpriv.store import State, Store
 from splitpriv.store.keys import fingerprint, listed
-from splitpriv.types import Phase
+from splitpriv.types import Phase, UserError
 
 if TYPE_CHECKING:
     from splitpriv.attacks.base import Attack
@@ -97,6 +97,8 @@ def make_plan(cfg: Config, parts: Parts) -> Plan:
         cfg = {**cfg, "protocol": {**cfg["protocol"], "together": shared}}
     root = Path(cfg["paths"]["data"])
     held, known = parts.dataset.content(root), parts.knowledge.content(root)
+    if not isinstance(held, int | str):
+        raise UserError(f"dataset: content gives {held!r:.80}; return a whole number or a text, which keys hold")
     cfg = {**cfg, "backbone": {**cfg["backbone"], **parts.network}}
     start, *fits = _fit_keys(cfg, parts.phases, held)
     quiet = {**cfg, "monitor": {}}

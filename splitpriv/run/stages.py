@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splitpriv.attacks.base import Reconstructor
+from splitpriv.attacks.base import Attack, Reconstructor
 from splitpriv.attacks.training import hardest
+from splitpriv.defenses.parts.held import intact
 from splitpriv.defenses.parts.law import adaptive
 from splitpriv.defenses.parts.sight import hides
 from splitpriv.measure import measure, pictures, samples, traits
@@ -21,11 +22,12 @@ from splitpriv.measure.oddities import drift, oddities, sample
 from splitpriv.measure.rate import rate
 from splitpriv.measure.strange import SAME
 from splitpriv.run import declared
+from splitpriv.run import recovered as given
 from splitpriv.run.context import Run
 from splitpriv.run.row import MEMBERS, read_json
 from splitpriv.store import write_atomic
 from splitpriv.store.state import load_tensors, save_tensors, seed_epoch
-from splitpriv.types import blame
+from splitpriv.types import Spec, blame
 
 RECOVERED = "reconstructions.safetensors"
 LOOKED_AT = 64  # images whose releases are looked at for what misleads attacks
@@ -47,14 +49,16 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
     access = run.exposed(attack) if clean else run.access(attack)
     asked = run.splits["train"].x(slice(0, ASKED))
     before = sample(run.model, asked)
+    aux = run.known["aux"]
     seed_epoch(key, -1)
     with blame(f"attack.{name}"):
-        made = hardest(attack, access, home) if clean else attack.fit(access, home)
-        reconstructor = declared.fitted(name, made)
+        with intact(vars(aux).get("images", aux.y), ": fit"):
+            fitted = hardest(attack, access, home) if clean else attack.fit(access, home)
+        reconstructor = given.reconstructor(fitted)
         releases = access.intercept(attack.draws)
         seed_epoch(key, -2)
         with torch.no_grad():
-            parts = [_kept(run, name, reconstructor, part) for part in releases.split(256)]
+            parts = [_kept(attack, reconstructor, part, run.parts.dataset.spec) for part in releases.split(256)]
             recovered: dict[str, Tensor] = {
                 f"{attack.recovers}/{member}".strip("/"): torch.cat([part.pop(member) for part in parts])
                 for member in [*parts[0]]
@@ -62,7 +66,8 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
             if reconstructor.enrol is not None:
                 whole = range(0, len(run.victims), 256)
                 gallery = [reconstructor.enrol(run.victims.x(slice(i, i + 256))) for i in whole]
-                recovered["gallery"] = torch.cat(gallery)
+                recovered["gallery"] = given.gallery(gallery, recovered[attack.recovers])
+        given.report(attack, reconstructor.report)
     report = reconstructor.report
     if (moved := drift(before, sample(run.model, asked))) > SAME:
         report = {**report, "drift": moved}
@@ -72,10 +77,9 @@ def attack(run: Run, name: str, home: Path, clean: bool = False) -> None:
     reconstructor.tidy()
 
 
-def _kept(run: Run, name: str, reconstructor: Reconstructor, releases: Tensor) -> dict[str, Tensor]:
-    """What an attack recovers; members' images in half the space."""
-    found = reconstructor.everything(releases)
-    declared.recovered(name, run.parts.attacks[name], found, len(releases), run.parts.dataset.spec)
+def _kept(attack: Attack, reconstructor: Reconstructor, releases: Tensor, spec: Spec) -> dict[str, Tensor]:
+    """What is recovered; members' images in half the space."""
+    found = given.everything(attack, reconstructor.everything(releases), len(releases), spec)
     return {name: part.half() if name else part for name, part in found.items()}
 
 
@@ -132,9 +136,13 @@ def utility(run: Run, home: Path) -> None:
     settings, spec = run.parts.measure, run.parts.dataset.spec
     model = run.model  # trained or loaded, which leaves the generator in different states
     seed_epoch(run.plan.utility, -1)
-    worth = run.parts.task.utility(model, run.splits, draws=settings.draws, batch=settings.batch)
+    task = run.parts.task
+    worth = declared.worth(task, {
+        "utility": task.utility(model, run.splits, draws=settings.draws, batch=settings.batch),
+        "chance": task.chance(run.splits),
+    })  # fmt: skip
     floors = measure.floors(run.known["aux"].images, run.victims.x(slice(None)), **similarity(run))
-    gaps = run.parts.task.gaps(run.splits, spec)
+    gaps = declared.gaps(task, task.gaps(run.splits, spec))
     audit = settings.auditor
     with blame("measure.audit"):
         audited = audit.facts(model, run.splits, spec) if audit else {}
@@ -146,8 +154,7 @@ def utility(run: Run, home: Path) -> None:
     read = None if any(hides(d) for _, d in model.defenses()) else run.sight()  # what is hidden is told by its reading
     looked = oddities(model, run.splits["train"].x(slice(0, LOOKED_AT)), read)
     facts = {
-        **{f"utility/{k}": v for k, v in worth.items()},
-        **{f"chance/{k}": v for k, v in run.parts.task.chance(run.splits).items()},
+        **{f"{what}/{k}": v for what, numbers in worth.items() for k, v in numbers.items()},
         **{f"floor/{n}/{k}": v for n, scores in floors.items() for k, v in measure.summary(scores).items()},
         **{f"judge/{k}": v for k, v in (run.bench.facts if run.bench else {}).items()},
         **{f"cost/{k}": v for k, v in cost(model, spec, settings.latency_repeats).items()},
@@ -163,7 +170,7 @@ def utility(run: Run, home: Path) -> None:
         "doubts": {n: pull.doubt for n, (_, pull) in told.items() if pull.doubt},
         "adaptive": adaptive(model),
         "victims": len(run.victims),
-        "tested": run.parts.task.tested(run.splits),
+        "tested": declared.tested(task, task.tested(run.splits)),
         "gaps": {split: [run.parts.dataset.label(i) for i in missing] for split, missing in gaps.items()},
     }
     write_atomic(home / "facts.json", json.dumps(facts))

@@ -22,6 +22,7 @@ from splitpriv.progress import bar
 from splitpriv.run.fit import CHUNK, Job, SplitFit
 from splitpriv.store import write_atomic
 from splitpriv.store.state import found_state, read_state, restore, save_state
+from splitpriv.tasks.base import placed
 
 # Every Trainer asks all packages that are installed for callbacks, which takes as long as a small run's epoch.
 with contextlib.suppress(AttributeError):  # of another version, which asks in another place
@@ -47,7 +48,7 @@ def train_phase(model: Defended, job: Job, home: Path, monitor: Any = None) -> N
     if last:
         restore(last, parts)
         module.epoch, module.curve, module.best = last["epoch"], last["notes"]["curve"], last["notes"]["best"]
-    steps = len(module.batches())
+    steps = placed(job.task, module.batches(), job.train)
     module.ticker = bar(job.label, round(job.length * steps), unit="step", initial=module.epoch * steps)
     if job.select == "best":
         module.on_best = lambda: save_state(home / "best.pt", module.epoch, {"model": model}, None)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from splitpriv.data.base import Split
 from splitpriv.defenses.base import Defended
-from splitpriv.types import Spec, Step
+from splitpriv.defenses.parts.held import scalar
+from splitpriv.types import Spec, Step, UserError
+
+NOTED = ("phase", "epoch", "lr")  # what else a learning curve holds
 
 
 class Task:
@@ -57,3 +60,42 @@ class Task:
     def gaps(self, splits: Mapping[str, Split], spec: Spec) -> dict[str, list[int]]:
         """The classes of which a split has no image though it should, by split: train, victims."""
         return {}
+
+
+def ordered(task: Task, train: Split, batch: int) -> Tensor:
+    """The `batches` of an epoch; UserError where they are no places of training images, (steps, batch)."""
+    order: Any = task.batches(train, batch)
+    told = f"{tuple(order.shape)} in {order.dtype}" if isinstance(order, Tensor) else f"a {type(order).__name__}"
+    if not isinstance(order, Tensor) or order.dtype != torch.int64 or order.dim() != 2 or not order.numel():
+        raise UserError(f"task: {type(task).__name__}.batches makes {told}; return (steps, batch) places of training "
+                        "images, one step at least, in torch.int64")  # fmt: skip
+    return order
+
+
+def placed(task: Task, order: Tensor, train: Split) -> int:
+    """The steps of an epoch in such an `order`; UserError where it asks for images that are not there."""
+    low, high = int(order.min()), int(order.max())  # once a phase, before a step: on a GPU nothing else would name it
+    if not 0 <= low <= high < len(train):
+        raise UserError(f"task: {type(task).__name__}.batches makes places from {low} to {high} of {len(train)} "
+                        "images; keep to these")  # fmt: skip
+    return len(order)
+
+
+def answered(task: Task, model: Defended, released: Tensor, step: Step) -> tuple[dict[str, Tensor], Tensor]:
+    """The `terms` of a step; UserError where they are no named scalars, or do not say of each image who was right."""
+    called = f"task: {type(task).__name__}.terms"
+    made: Any = task.terms(model, released, step)
+    if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[0], Mapping) or not made[0]:
+        raise UserError(f"{called} returns {made!r:.80}; return a dict of named losses, and who was right, (N,)")
+    terms, right = made
+    if reserved := [name for name in terms if name in NOTED or "/" in str(name)]:
+        raise UserError(f"{called} calls a loss {reserved[0]!r}, which curves use otherwise; give it another name")
+    for name, value in terms.items():
+        scalar(value, f"{called}: {name}", learns=False)
+    learns = released.requires_grad or any(p.requires_grad for p in model.net.cloud.parameters())
+    if learns and not any(value.requires_grad for value in terms.values()):
+        scalar(next(iter(terms.values())), called)
+    if not isinstance(right, Tensor) or right.shape != step.y.shape:
+        told = tuple(right.shape) if isinstance(right, Tensor) else f"a {type(right).__name__}"
+        raise UserError(f"{called} gives {told} as who was right; give {tuple(step.y.shape)}, one for each image")
+    return dict(terms), right

@@ -65,7 +65,7 @@ def _following(head: Row, trackers: Mapping[str, Config], store: Store, wait: bo
         for name in (name for name, tracker in built.items() if tracker.live is live):
             try:
                 process = _start(name, built[name], trackers[name], head, store, wait)
-            except OSError as error:
+            except Exception as error:  # of whatever kind: it is the tracker's, and the run's no concern
                 said.append(f"track {name}: did not start, the run is safe: {error}")
             else:
                 begun.extend([process] if process else [])
@@ -113,6 +113,8 @@ def _start(name: str, tracker: Tracker, node: Config, head: Row, store: Store, w
     """The process of a tracker, unless it has recorded this run already."""
     home = store.root / "track" / name
     run_id = tracker.run_id(head["key"], alone=wait)
+    if not isinstance(run_id, str) or Path(run_id).name != run_id:  # several runs would have one mark
+        raise ValueError(f"its run_id is {run_id!r:.80}; return a text without a slash, another for each run")
     if (home / f"{run_id}.done").exists():
         return None
     home.mkdir(parents=True, exist_ok=True)

@@ -237,3 +237,33 @@ def test_what_a_line_of_it_raises_is_told_by_its_place(hook: str, tmp_path: Path
 def test_a_bug_of_ours_stays_one(tmp_path: Path) -> None:
     plugins.use([str(file(tmp_path))])
     assert problems_of(KeyError("ours")) == []
+
+
+ATTACK = """
+import torch
+from splitpriv.attacks.base import Attack, Reconstructor
+
+class Grey(Attack):
+    requires = frozenset({{"query", "aux"}})
+    def fit(self, access, home):
+        {}
+        made = Reconstructor()
+        made.report, made.forward = {{}}, lambda r: torch.full((len(r), *access.spec.image), 0.5)
+        return made
+"""
+
+
+@pytest.mark.parametrize(("line", "told"), [
+    ("return None", "fit returns a NoneType; return a splitpriv.attacks.base.Reconstructor"),
+    ("access.aux.split.x(slice(0, 8)).zero_()", "fit changes in place what it is given"),
+])  # fmt: skip
+def test_an_attack_that_gives_nothing_or_spoils_what_others_read(
+    line: str, told: str, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "greying.py").write_text(ATTACK.format(line))
+    (tmp_path / "conf" / "attack").mkdir(parents=True)
+    (tmp_path / "conf" / "attack" / "grey.yaml").write_text("# @package attack.grey\n# Grey.\n_target_: greying.Grey\n")
+    words = [f"plugins=[{tmp_path / 'greying.py'}]", "attack=[grey]"]
+    small = [word for word in SMALL if not word.startswith("attack=")]
+    assert main(["run", *small, *words, f"paths.outputs={tmp_path / 'out'}"]) == 2
+    assert f"splitpriv: attack.grey: {told}" in capsys.readouterr().err

@@ -253,3 +253,18 @@ def test_a_run_that_two_processes_make_is_recorded_by_one(done: tuple[Row, Store
         assert "still at work" in track.record(row, trackers, store)[0]
         assert not (home / "rows.csv").exists()
     until(lambda: (home / f"{row['key']}.done").exists())
+
+
+@pytest.mark.parametrize("run_id", [None, "a/b", "raises"])
+def test_a_tracker_that_has_no_name_for_a_run_is_told_and_the_run_is_safe(
+    run_id: str | None, done: tuple[Row, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(self: Csv, key: str, alone: bool) -> Any:
+        if run_id == "raises":
+            raise ValueError("its run_id has no server")
+        return run_id
+
+    monkeypatch.setattr(Csv, "run_id", named)
+    row, store = done
+    [said] = track.record(row, tiny("track=[csv]")["track"], store)
+    assert said.startswith("track csv: did not start, the run is safe: its run_id ")

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from splitpriv.defenses.parts.aside import aside
 from splitpriv.nets.modes import evaluating
-from splitpriv.types import Shape, UserError
+from splitpriv.types import Shape, Spec, UserError
 
 if TYPE_CHECKING:
     from splitpriv.defenses.base import Defended, Defense
+    from splitpriv.nets.split import SplitNet
 
 
 @contextmanager
@@ -62,6 +63,26 @@ def taken(model: Defended, z: Tensor | None = None) -> None:
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         told = f"sends {model.shape} of each image, which the cloud, made for {edge}, cannot take"
         raise UserError(f"defense: {told}; let after_edge keep that shape, or attach fit the cloud to it") from error
+
+
+def logits(net: SplitNet, spec: Spec) -> None:
+    """Raise UserError where a network has no weights, or does not make logits (N, classes) of images."""
+    weight = next(net.parameters(), None)
+    if weight is None:
+        raise UserError("backbone: has no weights; give at least one stage some")
+    with probing(net):
+        z = net.edge(torch.full((2, *spec.image), 0.5, device=weight.device))
+        fits = isinstance(z, Tensor) and len(z) == 2
+        made = net.cloud(z.float()) if fits else None
+    if not fits:
+        told = tuple(z.shape) if isinstance(z, Tensor) else f"a {type(z).__name__}"
+        raise UserError(
+            f"backbone: the edge makes {told} of 2 images; let each stage return a tensor with a row for each"
+        )
+    if not isinstance(made, Tensor) or tuple(made.shape) != (2, spec.classes):
+        told = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
+        raise UserError(f"backbone: the cloud makes {told} of 2 images, and must make logits {(2, spec.classes)}, one "
+                        "for each class of the data set; correct its last stage")  # fmt: skip
 
 
 def scalar(value: Any, called: str, learns: bool = True) -> Tensor:
