@@ -107,19 +107,13 @@ def placed(score: Tensor) -> Tensor:
 
 
 def matched(score: Tensor) -> Tensor:
-    """A permutation (N, T) that gives each place j a token i of a high score[:, i, j], the highest first.
-
-    Whoever are each other's best are a pair, whichever comes first: all of these at once, and there is always one.
-    """
-    score, count = score.nan_to_num(), score.shape[1]  # a copy; what is taken becomes worse than any number
-    tokens = torch.arange(count, device=score.device)
-    order = torch.full(score.shape[:2], -1, dtype=torch.long, device=score.device)
+    """A permutation (N, T) that gives each place j a token i of a high score[:, i, j], the highest first."""
+    score, count = score.clone(), score.shape[1]
+    order = torch.zeros(score.shape[:2], dtype=torch.long, device=score.device)
     for _ in range(count):
-        high, place = score.max(2)
-        pair = (score.argmax(1).gather(1, place) == tokens) & (high > -torch.inf)
-        order = order.scatter_reduce(1, place, torch.where(pair, tokens, -1), "amax")
-        taken = torch.zeros_like(pair).scatter_reduce(1, place, pair, "amax")
-        score.masked_fill_(pair.unsqueeze(2) | taken.unsqueeze(1), -torch.inf)
-        if bool((order >= 0).all()):  # once for a few rounds of many tokens
-            break
+        best = score.flatten(1).argmax(1, keepdim=True)
+        token, place = best // count, best % count
+        order.scatter_(1, place, token)
+        score.scatter_(1, token.unsqueeze(2).expand(-1, 1, count), -torch.inf)
+        score.scatter_(2, place.unsqueeze(2).expand(-1, count, 1), -torch.inf)
     return order
