@@ -92,7 +92,8 @@ def answered(task: Task, model: Defended, released: Tensor, step: Step) -> tuple
         raise UserError(f"{called} calls a loss {reserved[0]!r}, which curves use otherwise; give it another name")
     for name, value in terms.items():
         scalar(value, f"{called}: {name}", learns=False)
-    learns = released.requires_grad or any(p.requires_grad for p in model.net.cloud.parameters())
+    alone = not model.chain  # else a defence may be what teaches in this phase
+    learns = alone and (released.requires_grad or any(p.requires_grad for p in model.net.cloud.parameters()))
     if learns and not any(value.requires_grad for value in terms.values()):
         scalar(next(iter(terms.values())), called)
     if not isinstance(right, Tensor) or right.shape != step.y.shape:

@@ -196,7 +196,7 @@ TERMS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("made", "told"), TERMS, ids=[told[:30] for _, told in TERMS])
 def test_terms_are_named_scalars_and_who_was_right(made: Any, told: str) -> None:
     task = says(Task, terms=lambda self, *given: made)
-    model, step = type("Model", (), {"net": net(Wide(3))}), type("Step", (), {"y": torch.zeros(4)})
+    model, step = type("Model", (), {"net": net(Wide(3)), "chain": {}}), type("Step", (), {"y": torch.zeros(4)})
     refused(told, answered, task, model, LOSS, step)
 
 
