@@ -51,9 +51,9 @@ def suite(knowledge: str = "white") -> AutoInvert:
     return AutoInvert(tier="quick", knowledge=knowledge, queries=1)  # type: ignore[arg-type]
 
 
-def lab_of(edge, home: Path, knowledge: str = "white") -> Lab:
+def lab_of(edge, home: Path) -> Lab:
     torch.manual_seed(0)
-    access = hold(suite(knowledge), edge=edge, noise=faint, x=pictures(200))
+    access = hold(suite(), edge=edge, noise=faint, x=pictures(200))
     return Lab(access, 1, folder(home / "key"), edge=edge)
 
 

@@ -64,7 +64,9 @@ class AutoInvert(Attack):
     Lengths double until the gain on held-out aux is below 2 %, weights are chosen there, and the answer is that of the
     member with the lowest MSE on a part of aux that nothing else has used: never a victim. Where the releases that are
     attacked contradict it, because the victims are unlike aux, a search from grey answers wherever that explains a
-    release better; it needs the device's half. `tier` bounds the cost; what has not reached its plateau says so.
+    release better; it needs the device's half. Where nets find no order of places in a release, they see the image that
+    a ridge regression reads of it (`readout.py`), and the row's suite is called `… readout`.
+    `tier` bounds the cost; what has not reached its plateau says so.
     `queries`: how often the same image is released to the adversary, who averages.
     Frozen: `suite` names the members and all their numbers. What a mechanism tells of its releases is the mechanism's,
     and has its version.
